@@ -1,0 +1,1 @@
+#![doc = "The producer."] fn main() {}
