@@ -2,6 +2,85 @@
 
 use std::time::Duration;
 
+macro_rules! stages {
+    ($($(#[$doc:meta])* $name:ident = $number:literal, $text:literal;)*) => {
+        /// One step between the fork and the program. The numbers are part of the protocol between
+        /// warden and worker, and never reused.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        #[repr(u16)]
+        pub enum Stage {
+            $($(#[$doc])* $name = $number,)*
+        }
+
+        impl Stage {
+            /// Every stage, by number.
+            pub const ALL: &'static [Self] = &[$(Self::$name,)*];
+
+            /// The stage's name.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$name => $text,)*
+                }
+            }
+
+            /// The stage's number.
+            #[must_use]
+            pub const fn number(self) -> u16 {
+                self as u16
+            }
+
+            /// The stage of that number.
+            #[must_use]
+            pub const fn from_u16(number: u16) -> Option<Self> {
+                match number {
+                    $($number => Some(Self::$name),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+
+stages! {
+    /// A session of its own, default signals.
+    Session = 1, "session";
+    /// The three standard descriptors, and no other.
+    Descriptors = 2, "descriptors";
+    /// Namespaces and the private root.
+    Namespaces = 3, "namespaces";
+    /// The run's cgroup.
+    Cgroup = 4, "cgroup";
+    /// The job's files written into its folder.
+    Unpack = 5, "unpack";
+    /// Entering the working directory.
+    WorkingDirectory = 6, "working_directory";
+    /// Resource limits.
+    Rlimits = 7, "rlimits";
+    /// Groups, gid, uid, capabilities.
+    Identity = 8, "identity";
+    /// The AppArmor profile.
+    Apparmor = 9, "apparmor";
+    /// The parent-death signal and a look at the parent.
+    ParentDeath = 10, "parent_death";
+    /// No new privileges.
+    NoNewPrivs = 11, "no_new_privs";
+    /// The Landlock ruleset.
+    Landlock = 12, "landlock";
+    /// The system call filter.
+    Seccomp = 13, "seccomp";
+    /// Becoming the program.
+    Exec = 14, "exec";
+    /// The fork itself, done by the slot's init.
+    Fork = 15, "fork";
+}
+
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
 /// How the main process ended, as its parent saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -11,8 +90,8 @@ pub enum End {
     Signaled(i32),
     /// It never became the program: a stage of ours failed before exec.
     StageFailed {
-        /// The stage's stable number (`jailfleet_sandbox::stage::Stage`).
-        stage: u16,
+        /// Which.
+        stage: Stage,
         /// The errno that it failed with.
         errno: i32,
     },

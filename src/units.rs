@@ -69,3 +69,43 @@ impl FileBytes {
         self.0
     }
 }
+
+/// A measured span of time in whole microseconds. On the wire: milliseconds with up to 3 decimals.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Elapsed(u64);
+
+impl Elapsed {
+    /// A span of that many microseconds.
+    #[must_use]
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// The span in microseconds.
+    #[must_use]
+    pub const fn micros(self) -> u64 {
+        self.0
+    }
+}
+
+impl From<Duration> for Elapsed {
+    fn from(span: Duration) -> Self {
+        Self(u64::try_from(span.as_micros()).unwrap_or(u64::MAX))
+    }
+}
+
+/// How many characters of a stranger's text a message repeats.
+const QUOTED_CHARS: usize = 64;
+
+/// A stranger's text as a message may repeat it: quoted, escaped, and at most 64 characters of it.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    let head: String = text.chars().take(QUOTED_CHARS).collect();
+    let more = if head.len() < text.len() { "…" } else { "" };
+    let shown: String = head
+        .chars()
+        .flat_map(char::escape_debug)
+        .take(QUOTED_CHARS)
+        .collect();
+    format!("\"{shown}\"{more}")
+}
