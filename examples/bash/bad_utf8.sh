@@ -1,0 +1,1 @@
+printf '\xff\x00\xfe\x80'

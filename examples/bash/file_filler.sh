@@ -1,0 +1,1 @@
+head -c 16M /dev/zero > "$TMPDIR/big.bin"

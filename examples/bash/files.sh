@@ -1,0 +1,2 @@
+cat data/room.txt
+./greet "a b"

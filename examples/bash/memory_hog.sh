@@ -1,0 +1,4 @@
+hoard=x
+while :; do
+  hoard=$hoard$hoard
+done

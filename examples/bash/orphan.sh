@@ -1,0 +1,3 @@
+sleep 3600 &
+setsid sleep 3600 &
+echo done

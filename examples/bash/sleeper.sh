@@ -1,0 +1,2 @@
+echo good night
+sleep 3600

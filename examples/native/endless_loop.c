@@ -1,0 +1,4 @@
+int main(void) {
+    for (volatile int number = 0;; number++)
+        ;
+}

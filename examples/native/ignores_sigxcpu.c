@@ -1,0 +1,7 @@
+#include <signal.h>
+
+int main(void) {
+    signal(SIGXCPU, SIG_IGN);
+    for (volatile int number = 0;; number++)
+        ;
+}

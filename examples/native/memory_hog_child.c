@@ -1,0 +1,17 @@
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+int main(void) {
+    if (fork() == 0) {
+        for (;;) {
+            char *volatile more = malloc(1 << 20);
+            if (more == 0)
+                return 1;
+            memset(more, 1, 1 << 20);
+        }
+    }
+    wait(0);
+    return 0;
+}

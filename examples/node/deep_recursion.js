@@ -1,0 +1,4 @@
+function deeper(level) {
+  return deeper(level + 1) + 1;
+}
+deeper(0);

@@ -1,0 +1,4 @@
+const hoard = [];
+for (;;) {
+  hoard.push(Buffer.alloc(1 << 20, 1));
+}

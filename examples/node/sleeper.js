@@ -1,0 +1,2 @@
+console.log("good night");
+setTimeout(() => {}, 3600 * 1000);

@@ -1,0 +1,3 @@
+from greetings import hello
+
+print(hello.text())

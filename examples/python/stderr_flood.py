@@ -1,0 +1,5 @@
+import sys
+
+print("only this", flush=True)
+while True:
+    sys.stderr.write("spam " * 1000)

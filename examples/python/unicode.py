@@ -1,0 +1,1 @@
+print("naïve café 東京 🦀")
