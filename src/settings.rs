@@ -1,1 +1,101 @@
-//! Under construction.
+//! Configuration: text in, settings or all mistakes out. Reading files and variables is the
+//! binaries' work.
+//!
+//! Order of the layers, the later one wins: the embedded default, the operator's file, the
+//! environment, flags.
+
+mod sections;
+mod secret;
+mod mistake;
+
+pub use mistake::{Mistake, Mistakes};
+pub use secret::Secret;
+pub use sections::{
+    AdminSection, AmqpSection, CapsSection, LaneShares, LogFormat, LogSection, ProducerSection,
+    ProducerSettings, ReplyMode, Slots, WardenSection, WorkerSection, WorkerSettings,
+};
+
+use std::ffi::OsString;
+
+/// The worker's defaults, and the only place where they stand.
+pub const WORKER_DEFAULTS: &str = include_str!("../config/worker.toml");
+/// The producer's defaults, and the only place where they stand.
+pub const PRODUCER_DEFAULTS: &str = include_str!("../config/producer.toml");
+
+/// The text of a configuration file, with the name that mistakes cite.
+#[derive(Debug, Clone, Copy)]
+pub struct SourceText<'a> {
+    /// The file's name.
+    pub name: &'a str,
+    /// Its content.
+    pub text: &'a str,
+}
+
+/// Settings of a worker and its warden.
+///
+/// `env` holds variables as [`env_pairs`] gives them; `flags` are dotted keys and values.
+///
+/// # Errors
+/// Every mistake of every layer.
+pub fn worker_settings(
+    file: Option<SourceText<'_>>,
+    env: &[(String, String)],
+    flags: &[(String, String)],
+) -> Result<WorkerSettings, Mistakes> {
+    todo!("{file:?} {env:?} {flags:?}")
+}
+
+/// Settings of a producer.
+///
+/// # Errors
+/// Every mistake of every layer.
+pub fn producer_settings(
+    file: Option<SourceText<'_>>,
+    env: &[(String, String)],
+    flags: &[(String, String)],
+) -> Result<ProducerSettings, Mistakes> {
+    todo!("{file:?} {env:?} {flags:?}")
+}
+
+impl WorkerSettings {
+    /// SHA-256, in hex, of the effective configuration without its secrets.
+    #[must_use]
+    pub fn digest(&self) -> String {
+        todo!()
+    }
+
+    /// The effective configuration as TOML, secrets redacted.
+    #[must_use]
+    pub fn to_toml_redacted(&self) -> String {
+        todo!()
+    }
+}
+
+impl ProducerSettings {
+    /// The effective configuration as TOML, secrets redacted.
+    #[must_use]
+    pub fn to_toml_redacted(&self) -> String {
+        todo!()
+    }
+}
+
+/// The variables that concern the configuration: names that start with `JAILFLEET__`, in any case.
+/// A binary hands in `std::env::vars_os()`. What is not UTF-8 is carried lossily and refused later
+/// with the variable's name.
+pub fn env_pairs(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(String, String)> {
+    let mut pairs: Vec<(String, String)> = vars
+        .into_iter()
+        .map(|(name, value)| {
+            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+        })
+        .filter(|(name, _)| {
+            name.get(..ENV_PREFIX.len())
+                .is_some_and(|start| start.eq_ignore_ascii_case(ENV_PREFIX))
+        })
+        .collect();
+    pairs.sort();
+    pairs
+}
+
+/// What a variable's name starts with.
+pub const ENV_PREFIX: &str = "JAILFLEET__";

@@ -1,0 +1,84 @@
+//! Text that must not reach a log line.
+
+/// A value such as an AMQP URI with its password. Its `Debug` never shows the secret part.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Takes the text in.
+    #[must_use]
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    /// The text itself: only for whoever connects with it.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+
+    /// The text for people: a URI keeps all but its password, anything else vanishes.
+    #[must_use]
+    pub fn redacted(&self) -> String {
+        redact_uri(&self.0)
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.redacted())
+    }
+}
+
+const HIDDEN: &str = "***";
+
+/// Hides the password of a URI. A text that does not look like one is hidden whole: somebody may
+/// have put a bare password there. The query goes too, since tokens travel in queries.
+fn redact_uri(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else {
+        return HIDDEN.to_owned();
+    };
+    // The last `@` ends the user part, so that an unescaped one in a password stays hidden.
+    let (user, rest) = match rest.rsplit_once('@') {
+        Some((user, rest)) => (Some(user), rest),
+        None => (None, rest),
+    };
+    let user = match user.map(|user| user.split_once([':', '/', '?'])) {
+        Some(Some((name, _))) => format!("{name}:{HIDDEN}@"),
+        Some(None) => format!("{}@", user.unwrap_or_default()),
+        None => String::new(),
+    };
+    match rest.split_once('?') {
+        Some((host, _)) => format!("{scheme}://{user}{host}?{HIDDEN}"),
+        None => format!("{scheme}://{user}{rest}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Secret;
+
+    #[test]
+    fn a_password_is_hidden_and_the_rest_of_the_uri_stays() {
+        let secret = Secret::new("amqp://grader:s3cret@broker:5672/exams");
+        assert_eq!(secret.redacted(), "amqp://grader:***@broker:5672/exams");
+        assert_eq!(format!("{secret:?}"), "amqp://grader:***@broker:5672/exams");
+    }
+
+    #[test]
+    fn a_password_with_an_at_sign_or_a_slash_or_a_question_mark_is_hidden_whole() {
+        for password in ["p@ss", "p/ss", "a:b", "p?ss"] {
+            let shown = Secret::new(format!("amqp://u:{password}@h/%2f")).redacted();
+            assert_eq!(shown, "amqp://u:***@h/%2f");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_no_uri_is_hidden_whole_and_a_query_with_it() {
+        assert_eq!(Secret::new("hunter2").redacted(), "***");
+        assert_eq!(
+            Secret::new("amqps://h:5671/v?token=abc").redacted(),
+            "amqps://h:5671/v?***"
+        );
+    }
+}

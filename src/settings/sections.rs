@@ -1,0 +1,240 @@
+//! The sections of the two configurations as typed values. Every number in them comes from a TOML
+//! text; there are no defaults in code.
+
+use super::secret::Secret;
+use crate::job::{Lane, Name};
+use crate::limits::LimitsRequest;
+use crate::retry::RetryPolicy;
+use crate::runtime::{Bind, Runtime};
+use crate::units::Millis;
+use crate::wall::WallSet;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// Everything that a worker and its warden need to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerSettings {
+    /// `[worker]`.
+    pub worker: WorkerSection,
+    /// `[amqp]`.
+    pub amqp: AmqpSection,
+    /// `[admin]`.
+    pub admin: AdminSection,
+    /// `[warden]`.
+    pub warden: WardenSection,
+    /// `[caps]`.
+    pub caps: CapsSection,
+    /// `[retry]`.
+    pub retry: RetryPolicy,
+    /// `[log]`.
+    pub log: LogSection,
+    /// `[runtimes.*]`, sorted by name: the index is the number on the warden's protocol.
+    pub runtimes: Vec<Runtime>,
+    /// `[profiles.*]`: named sets of limits that jobs may ask for.
+    pub profiles: BTreeMap<Name, LimitsRequest>,
+}
+
+/// How a worker shares itself out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WorkerSection {
+    /// How many jobs run at one time.
+    pub slots: Slots,
+    /// The user that the worker becomes after starting the warden.
+    pub user: String,
+    /// The host's name in results and logs; `None`: the machine's own.
+    pub host: Option<String>,
+    /// The walls that must hold before the first job is taken.
+    pub walls: WallSet,
+    /// The pool served.
+    pub pool: Name,
+    /// How the slots are shared between the lanes.
+    pub lanes: LaneShares,
+    /// How long running jobs may take to end after SIGTERM.
+    pub drain_ms: Millis,
+    /// Start even where slots times ceilings exceed the host's memory.
+    pub overcommit_memory: bool,
+}
+
+/// How many jobs run at one time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Slots {
+    /// One for each core.
+    Auto,
+    /// This many, at least one.
+    Count(usize),
+}
+
+impl Slots {
+    /// The number of slots on a host with `cores`; at least one.
+    #[must_use]
+    pub fn count(self, cores: usize) -> usize {
+        match self {
+            Self::Auto => cores.max(1),
+            Self::Count(count) => count.max(1),
+        }
+    }
+}
+
+/// Weights, or after [`LaneShares::split`] numbers of slots, of the two lanes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LaneShares {
+    /// Somebody waits for the answer.
+    pub interactive: usize,
+    /// Nobody waits.
+    pub bulk: usize,
+}
+
+impl LaneShares {
+    /// Shares `slots` out by weight. A lane with a weight gets at least one, also where there is
+    /// only one slot in all: both lanes then wait for the same slot.
+    #[must_use]
+    pub fn split(self, slots: usize) -> Self {
+        let weights = self.interactive.saturating_add(self.bulk).max(1);
+        match (self.interactive, self.bulk) {
+            (_, 0) => Self { interactive: slots, bulk: 0 },
+            (0, _) => Self { interactive: 0, bulk: slots },
+            (weight, _) => {
+                let most = slots.saturating_sub(1).max(1);
+                let interactive = (slots.saturating_mul(weight) / weights).clamp(1, most);
+                Self { interactive, bulk: slots.saturating_sub(interactive).max(1) }
+            }
+        }
+    }
+}
+
+/// How to reach the broker, in both binaries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AmqpSection {
+    /// `amqp://user:password@host:port/vhost`.
+    pub uri: Secret,
+    /// A file that holds the URI and takes precedence over `uri`. Reading it is the binary's work.
+    pub uri_file: Option<String>,
+    /// First part of the name of every exchange and queue.
+    pub prefix: String,
+    /// Heartbeat interval.
+    pub heartbeat_s: u16,
+    /// Deadline of connecting, handshake included.
+    pub connect_timeout_ms: Millis,
+    /// Deadline of the broker's confirm of a message.
+    pub confirm_timeout_ms: Millis,
+    /// Where results are published.
+    pub reply_mode: ReplyMode,
+    /// Jobs that a lane holds beyond its slots.
+    pub prefetch_extra: u16,
+    /// First pause before a reconnect.
+    pub backoff_min_ms: Millis,
+    /// Longest pause before a reconnect.
+    pub backoff_max_ms: Millis,
+    /// Threads of the runtime that serves AMQP and nothing else.
+    pub threads: usize,
+}
+
+/// Where a worker publishes results.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// The default exchange, for plain AMQP clients.
+    Default,
+    /// `<prefix>.results`, to which the client bound its queue: least privilege.
+    Exchange,
+}
+
+/// The admin port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AdminSection {
+    /// Where `/metrics`, `/healthz` and `/readyz` answer; port 0: any.
+    pub listen: SocketAddr,
+}
+
+/// What the privileged process needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WardenSection {
+    /// The program; `None`: `jailfleet-warden` beside the worker's own executable.
+    pub path: Option<String>,
+    /// First of the uids that slots lease.
+    pub uid_base: u32,
+    /// How many uids may be leased on this host.
+    pub uid_count: u32,
+    /// Where lease locks are kept.
+    pub state_dir: String,
+    /// Name of our group below the one that we were started in.
+    pub cgroup_name: String,
+    /// Deadline of proving a slot clean.
+    pub sweep_timeout_ms: Millis,
+    /// What every jail sees of the host, read-only.
+    pub system_binds: Vec<Bind>,
+}
+
+/// Sizes beyond which a message is refused unread, or a result cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CapsSection {
+    /// Encoded bytes of one job.
+    pub message_bytes: usize,
+    /// Encoded bytes of one result.
+    pub result_bytes: usize,
+    /// Nesting of a job's JSON.
+    pub depth: usize,
+    /// Files of one job.
+    pub files: usize,
+    /// Bytes of one path.
+    pub path_bytes: usize,
+    /// Arguments of one job.
+    pub argv: usize,
+    /// Variables of one job.
+    pub env: usize,
+    /// Bytes of all arguments, and of all variables.
+    pub strings_bytes: usize,
+    /// Bytes of `slug` and of `batch`.
+    pub label_bytes: usize,
+    /// Bytes of `globals`, in a job and in a result.
+    pub globals_bytes: usize,
+}
+
+/// How to log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogSection {
+    /// Lines for people or for machines.
+    pub format: LogFormat,
+    /// The least severe level that is logged, or a filter such as `info,jailfleet_queue=debug`.
+    pub level: String,
+}
+
+/// Form of a log line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Everything that a producer needs to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerSettings {
+    /// `[amqp]`, the same as the worker's.
+    pub amqp: AmqpSection,
+    /// `[producer]`.
+    pub producer: ProducerSection,
+    /// `[log]`.
+    pub log: LogSection,
+}
+
+/// How a producer publishes and collects.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProducerSection {
+    /// The pool of jobs that name none.
+    pub pool: Name,
+    /// The lane of jobs that name none.
+    pub lane: Lane,
+    /// Messages published and not yet confirmed, at most.
+    pub window: usize,
+    /// Results held and not yet written, at most.
+    pub prefetch: u16,
+    /// First part of the reply queue's name; `None`: `<amqp.prefix>.reply.`.
+    pub reply_prefix: Option<String>,
+    /// How long to wait without any result before giving up.
+    pub idle_timeout_ms: Millis,
+    /// Encoded bytes of one job: a larger one is refused before it is published.
+    pub message_bytes: usize,
+    /// Encoded bytes of one result: a larger one is not parsed.
+    pub result_bytes: usize,
+}
