@@ -1,0 +1,108 @@
+//! Both doors look like this from inside.
+
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::counters::DoorCounters;
+use crate::intake::Intake;
+use crate::outbox::Outbox;
+
+/// What a worker needs of a queue.
+#[derive(Debug)]
+pub struct Doors {
+    /// Where jobs come in.
+    pub intake: Intake,
+    /// Where results go out.
+    pub outbox: Outbox,
+    /// How the connections are.
+    pub state: watch::Receiver<DoorState>,
+    /// What the doors count.
+    pub counters: Arc<DoorCounters>,
+    /// What runs behind the doors; close it last.
+    pub sessions: Sessions,
+}
+
+/// How one connection is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Link {
+    /// Not up: the first attempt or a later one is under way.
+    #[default]
+    Down,
+    /// Up.
+    Up,
+    /// Up, but the broker takes nothing from it for now (memory or disk alarm).
+    Blocked,
+    /// Closed for good, by us.
+    Closed,
+}
+
+impl Link {
+    /// Its name in logs and answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Down => "down",
+            Self::Up => "up",
+            Self::Blocked => "blocked",
+            Self::Closed => "closed",
+        }
+    }
+}
+
+/// How the connections are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DoorState {
+    /// The one that takes jobs.
+    pub consume: Link,
+    /// The one that publishes results.
+    pub publish: Link,
+    /// What went wrong last, for people.
+    pub trouble: Option<String>,
+}
+
+impl DoorState {
+    /// Whether jobs come in and results go out.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.consume == Link::Up && self.publish == Link::Up
+    }
+}
+
+/// The tasks behind the doors, and the runtime of their own where they have one.
+#[derive(Debug)]
+pub struct Sessions {
+    pub(crate) tasks: TaskTracker,
+    pub(crate) closing: CancellationToken,
+    pub(crate) runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Sessions {
+    /// Publishes what waits in the outbox, closes the connections, and returns whether all of it
+    /// was done before `within` had passed. Deliveries not settled by then go back to the queue.
+    pub async fn close(mut self, within: Duration) -> bool {
+        self.closing.cancel();
+        self.tasks.close();
+        let clean = tokio::time::timeout(within, self.tasks.wait())
+            .await
+            .is_ok();
+        self.end_runtime();
+        clean
+    }
+
+    fn end_runtime(&mut self) {
+        // A runtime must not be dropped on an async thread; in the background its tasks just end.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Sessions {
+    fn drop(&mut self) {
+        self.closing.cancel();
+        self.end_runtime();
+    }
+}

@@ -1,0 +1,123 @@
+//! The intake: where deliveries come out, the interactive ones first.
+
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::Poll;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::counters::DoorCounters;
+use crate::envelope::{Delivery, Source};
+use crate::ticket::Disposition;
+
+/// What an intake asks of the task that owns its channels.
+#[derive(Debug)]
+pub(crate) enum IntakeOrder {
+    /// Cancel the consumers; settlements of what is out go on.
+    Stop(oneshot::Sender<()>),
+}
+
+/// The number of the current session; 0 before the first.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Epoch(Arc<AtomicU64>);
+
+impl Epoch {
+    pub(crate) fn current(&self) -> u64 {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn advance(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::AcqRel) + 1
+    }
+}
+
+/// Where deliveries come out.
+#[derive(Debug)]
+pub struct Intake {
+    lines: Vec<(Source, mpsc::Receiver<Delivery>)>,
+    orders: mpsc::Sender<IntakeOrder>,
+    epoch: Epoch,
+    counters: Arc<DoorCounters>,
+}
+
+impl Intake {
+    pub(crate) fn new(
+        mut lines: Vec<(Source, mpsc::Receiver<Delivery>)>,
+        orders: mpsc::Sender<IntakeOrder>,
+        epoch: Epoch,
+        counters: Arc<DoorCounters>,
+    ) -> Self {
+        lines.sort_by_key(|(source, _)| *source);
+        Self {
+            lines,
+            orders,
+            epoch,
+            counters,
+        }
+    }
+
+    /// The next delivery of any source, interactive ones first. `None` once the door is closed or
+    /// was stopped and nothing is left.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a delivery is taken out only when it is returned.
+    pub async fn next(&mut self) -> Option<Delivery> {
+        self.next_among(&Source::ALL).await
+    }
+
+    /// The next delivery of one of `wanted`. A worker that has only a bulk slot free asks for
+    /// bulk, and leaves an interactive job to whoever has the slot for it.
+    ///
+    /// # Cancel safety
+    /// Cancel safe: a delivery is taken out only when it is returned.
+    pub async fn next_among(&mut self, wanted: &[Source]) -> Option<Delivery> {
+        loop {
+            let delivery = poll_fn(|context| {
+                let mut open = false;
+                for (source, line) in &mut self.lines {
+                    if !wanted.contains(source) {
+                        continue;
+                    }
+                    match line.poll_recv(context) {
+                        Poll::Ready(Some(delivery)) => return Poll::Ready(Some(delivery)),
+                        Poll::Ready(None) => {}
+                        Poll::Pending => open = true,
+                    }
+                }
+                if open {
+                    Poll::Pending
+                } else {
+                    Poll::Ready(None)
+                }
+            })
+            .await?;
+            // What waited here while its session ended is somebody else's by now: running it
+            // would run it twice.
+            if delivery.ticket.epoch() == self.epoch.current() {
+                self.counters.deliveries.add_one();
+                if delivery.envelope.redelivered {
+                    self.counters.redeliveries.add_one();
+                }
+                return Some(delivery);
+            }
+            delivery.ticket.expire();
+        }
+    }
+
+    /// Cancels the consumers and hands back everything that waits here. Deliveries that are out
+    /// can still be settled. Afterwards `next` returns `None`.
+    pub async fn stop(&mut self) {
+        let (done, answer) = oneshot::channel();
+        if self.orders.send(IntakeOrder::Stop(done)).await.is_ok() && answer.await.is_err() {
+            tracing::debug!("the consuming role ended before it confirmed the stop");
+        }
+        for (_, line) in &mut self.lines {
+            line.close();
+        }
+        while let Some(delivery) = self.next().await {
+            if let Err(error) = delivery.ticket.settle(Disposition::Requeue).await {
+                tracing::debug!(%error, "a waiting delivery goes back by itself");
+            }
+        }
+    }
+}
