@@ -69,6 +69,26 @@ impl Name {
     }
 }
 
+word! {
+    /// The name of a limit profile: 1..255 bytes without control characters. Wider than [`Name`],
+    /// because codejail's users name their limits by course runs (`course-v1:edX+DemoX+2026`).
+    ProfileName
+}
+
+impl ProfileName {
+    /// Reads a profile's name.
+    ///
+    /// # Errors
+    /// [`RejectionCode::BadName`] for another length or control characters.
+    pub fn parse(text: &str) -> Result<Self, Rejection> {
+        if (1..=255).contains(&text.len()) && !text.chars().any(char::is_control) {
+            return Ok(Self(text.to_owned()));
+        }
+        let complaint = "names no profile: use 1 to 255 bytes without control characters";
+        Err(Rejection::about(RejectionCode::BadName, text, complaint))
+    }
+}
+
 /// Which of a pool's two queues a job waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {
@@ -203,7 +223,7 @@ pub struct Job {
     /// Limits that it asks for.
     pub limits: LimitsRequest,
     /// The named profile that it asks for.
-    pub limit_profile: Option<Name>,
+    pub limit_profile: Option<ProfileName>,
     /// A name for people.
     pub slug: Option<String>,
     /// The pool.
@@ -214,6 +234,7 @@ pub struct Job {
     pub batch: Option<String>,
     /// Not started after this moment.
     pub deadline: Option<EpochMs>,
-    /// Grading instructions, carried and not yet understood: a job with them is refused.
+    /// Grading instructions, a JSON object as text. Not yet understood: a job with them is refused
+    /// when it is decoded.
     pub grade: Option<String>,
 }

@@ -1,6 +1,6 @@
 //! Limits of a run: what a job asks for, what a worker allows, and what is in force.
 
-use crate::rejection::Rejection;
+use crate::rejection::{Rejection, RejectionCode};
 use crate::units::{ByteCount, Count, FileBytes, Millis};
 use serde::{Deserialize, Serialize};
 
@@ -76,6 +76,86 @@ pub struct LimitsRequest {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Ceiling(pub Limits);
 
+/// A number with a unit that can be asked for.
+trait Measure: Copy + Ord {
+    /// The least value that has a meaning.
+    const LEAST: u64;
+
+    fn measure(value: u64) -> Option<Self>;
+    fn number(self) -> u64;
+}
+
+macro_rules! measures_from_one {
+    ($($name:ident),*) => {
+        $(impl Measure for $name {
+            const LEAST: u64 = 1;
+
+            fn measure(value: u64) -> Option<Self> {
+                Self::new(value)
+            }
+
+            fn number(self) -> u64 {
+                self.get()
+            }
+        })*
+    };
+}
+measures_from_one!(Millis, ByteCount, Count);
+
+impl Measure for FileBytes {
+    const LEAST: u64 = 0;
+
+    fn measure(value: u64) -> Option<Self> {
+        Some(Self::new(value))
+    }
+
+    fn number(self) -> u64 {
+        self.get()
+    }
+}
+
+/// One field's layer: what is asked for where something is, else what lies below. What lies below
+/// comes from the worker's own config and is cut to the ceiling; what a stranger asks for is not.
+fn layer<T: Measure>(
+    field: &str,
+    asked: Option<u64>,
+    below: T,
+    ceiling: T,
+) -> Result<T, Rejection> {
+    let Some(asked) = asked else {
+        return Ok(below.min(ceiling));
+    };
+    let allowed = format!("{} to {}", T::LEAST, ceiling.number());
+    let Some(value) = T::measure(asked) else {
+        let message = format!("limits.{field}: {asked} means nothing; ask for {allowed}");
+        return Err(Rejection::new(RejectionCode::BadLimit, message));
+    };
+    if value > ceiling {
+        let message = format!(
+            "limits.{field}: {asked} is above the ceiling of this runtime; ask for {allowed}"
+        );
+        return Err(Rejection::new(RejectionCode::AboveCeiling, message));
+    }
+    Ok(value)
+}
+
+/// The address space may be unlimited below (the cgroup bounds the memory then), but not where the
+/// ceiling sets one.
+fn layer_address_space(
+    asked: Option<u64>,
+    below: Option<ByteCount>,
+    ceiling: Option<ByteCount>,
+) -> Result<Option<ByteCount>, Rejection> {
+    match (asked, below, ceiling) {
+        (None, None, ceiling) => Ok(ceiling),
+        (None, Some(below), None) => Ok(Some(below)),
+        (Some(_), _, _) | (None, Some(_), Some(_)) => {
+            let most = ceiling.unwrap_or(ByteCount::MAX);
+            layer("address_space_bytes", asked, below.unwrap_or(most), most).map(Some)
+        }
+    }
+}
+
 impl LimitsRequest {
     /// Layers what is named here over `below` (a profile, a runtime's defaults).
     ///
@@ -83,7 +163,104 @@ impl LimitsRequest {
     /// `bad_limit` for a zero where zero has no meaning, `above_ceiling` for a value above
     /// `ceiling`; the message names the field, the value and what is allowed.
     pub fn over(&self, below: &Limits, ceiling: &Ceiling) -> Result<Limits, Rejection> {
-        let _ = ceiling;
-        Ok(*below)
+        let top = &ceiling.0;
+        macro_rules! layered {
+            ($field:ident) => {
+                layer(stringify!($field), self.$field, below.$field, top.$field)?
+            };
+        }
+        Ok(Limits {
+            cpu_ms: layered!(cpu_ms),
+            wall_ms: layered!(wall_ms),
+            memory_bytes: layered!(memory_bytes),
+            address_space_bytes: layer_address_space(
+                self.address_space_bytes,
+                below.address_space_bytes,
+                top.address_space_bytes,
+            )?,
+            file_bytes: layered!(file_bytes),
+            disk_bytes: layered!(disk_bytes),
+            disk_files: layered!(disk_files),
+            processes: layered!(processes),
+            open_files: layered!(open_files),
+            output_bytes: layered!(output_bytes),
+            stack_bytes: layered!(stack_bytes),
+        })
+    }
+
+    /// The limits, where all of them are named (`address_space_bytes` may be left out).
+    ///
+    /// # Errors
+    /// The name of the first field that is missing or zero.
+    pub fn complete(&self) -> Result<Limits, &'static str> {
+        macro_rules! named {
+            ($field:ident) => {
+                self.$field
+                    .and_then(Measure::measure)
+                    .ok_or(stringify!($field))?
+            };
+        }
+        let address_space_bytes = match self.address_space_bytes {
+            Some(bytes) => Some(ByteCount::new(bytes).ok_or("address_space_bytes")?),
+            None => None,
+        };
+        Ok(Limits {
+            cpu_ms: named!(cpu_ms),
+            wall_ms: named!(wall_ms),
+            memory_bytes: named!(memory_bytes),
+            address_space_bytes,
+            file_bytes: named!(file_bytes),
+            disk_bytes: named!(disk_bytes),
+            disk_files: named!(disk_files),
+            processes: named!(processes),
+            open_files: named!(open_files),
+            output_bytes: named!(output_bytes),
+            stack_bytes: named!(stack_bytes),
+        })
     }
 }
+
+impl From<Limits> for LimitsRequest {
+    fn from(limits: Limits) -> Self {
+        Self {
+            cpu_ms: Some(limits.cpu_ms.get()),
+            wall_ms: Some(limits.wall_ms.get()),
+            memory_bytes: Some(limits.memory_bytes.get()),
+            address_space_bytes: limits.address_space_bytes.map(ByteCount::get),
+            file_bytes: Some(limits.file_bytes.get()),
+            disk_bytes: Some(limits.disk_bytes.get()),
+            disk_files: Some(limits.disk_files.get()),
+            processes: Some(limits.processes.get()),
+            open_files: Some(limits.open_files.get()),
+            output_bytes: Some(limits.output_bytes.get()),
+            stack_bytes: Some(limits.stack_bytes.get()),
+        }
+    }
+}
+
+impl Limits {
+    /// Whether no limit is above the ceiling.
+    #[must_use]
+    pub fn within(&self, ceiling: &Ceiling) -> bool {
+        let top = &ceiling.0;
+        let address_space = match (self.address_space_bytes, top.address_space_bytes) {
+            (_, None) => true,
+            (None, Some(_)) => false,
+            (Some(mine), Some(top)) => mine <= top,
+        };
+        address_space
+            && self.cpu_ms <= top.cpu_ms
+            && self.wall_ms <= top.wall_ms
+            && self.memory_bytes <= top.memory_bytes
+            && self.file_bytes <= top.file_bytes
+            && self.disk_bytes <= top.disk_bytes
+            && self.disk_files <= top.disk_files
+            && self.processes <= top.processes
+            && self.open_files <= top.open_files
+            && self.output_bytes <= top.output_bytes
+            && self.stack_bytes <= top.stack_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! A job's result, typed. [`crate::wire`] turns it into a message and back.
 
 use crate::blob::Blob;
-use crate::job::{JobId, Name};
+use crate::job::{JobId, ProfileName};
 use crate::limits::Limits;
 use crate::outcome::{ErrorDetail, Outcome};
 use crate::units::Elapsed;
@@ -50,7 +50,7 @@ pub struct LimitsInForce {
     /// The limits.
     pub limits: Limits,
     /// The profile that they were taken from, where the job named one that exists.
-    pub profile: Option<Name>,
+    pub profile: Option<ProfileName>,
     /// Hex SHA-256 of the worker's effective config.
     pub config_digest: String,
 }

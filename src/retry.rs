@@ -87,14 +87,114 @@ pub fn admit(history: &History, policy: &RetryPolicy) -> Admission {
 }
 
 /// Decides after a fault of ours. `jitter` is a random number in `0.0..1.0`, given by the caller so
-/// that the decision stays pure.
+/// that the decision stays pure: jobs that failed together do not come back together.
 pub fn decide(history: &History, policy: &RetryPolicy, jitter: f64) -> RetryDecision {
-    let _ = jitter;
     if history.faults >= policy.faults {
         return RetryDecision::Answer;
     }
+    let longest = policy
+        .delay_min
+        .saturating_mul(1_u32.checked_shl(history.faults).unwrap_or(u32::MAX))
+        .clamp(policy.delay_min, policy.delay_max.max(policy.delay_min));
+    // NaN fails both comparisons of clamp and would reach mul_f64, which panics on it.
+    let jitter = if jitter.is_finite() {
+        jitter.clamp(0.0, 1.0)
+    } else {
+        0.0
+    };
+    let half = longest / 2;
     RetryDecision::Retry {
-        delay: policy.delay_min,
+        delay: half.saturating_add(half.mul_f64(jitter)),
         faults: history.faults.saturating_add(1),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn policy() -> RetryPolicy {
+        RetryPolicy {
+            faults: 2,
+            suspect_deliveries: 2,
+            suspect_tries: 3,
+            delay_min: Duration::from_secs(1),
+            delay_max: Duration::from_secs(60),
+        }
+    }
+
+    #[test]
+    fn a_fault_is_tried_again_twice_and_then_answered() {
+        let mut faults = 0;
+        let mut tries = 0;
+        while let RetryDecision::Retry { faults: next, .. } = decide(
+            &History {
+                faults,
+                ..History::default()
+            },
+            &policy(),
+            0.5,
+        ) {
+            assert_eq!(next, faults + 1);
+            faults = next;
+            tries += 1;
+        }
+        assert_eq!(tries, 2);
+    }
+
+    #[test]
+    fn a_job_that_keeps_killing_its_worker_runs_apart_and_is_then_given_up() {
+        let shared = |delivery_count| {
+            admit(
+                &History {
+                    delivery_count,
+                    ..History::default()
+                },
+                &policy(),
+            )
+        };
+        assert_eq!(shared(0), Admission::Run);
+        assert_eq!(shared(1), Admission::Run);
+        assert_eq!(shared(2), Admission::Suspect);
+        let apart = |delivery_count| {
+            admit(
+                &History {
+                    delivery_count,
+                    suspect: true,
+                    faults: 0,
+                },
+                &policy(),
+            )
+        };
+        assert_eq!(apart(0), Admission::Run);
+        assert_eq!(apart(2), Admission::Run);
+        assert_eq!(apart(3), Admission::GiveUp);
+    }
+
+    #[test]
+    fn attempts_are_numbered_over_all_queues() {
+        let first = History::default();
+        assert_eq!(first.attempt(&policy()), 1);
+        let apart = History {
+            delivery_count: 1,
+            suspect: true,
+            faults: 1,
+        };
+        assert_eq!(apart.attempt(&policy()), 5);
+    }
+
+    proptest! {
+        #[test]
+        fn a_delay_is_never_longer_than_the_longest(
+            faults in any::<u32>(), allowed in any::<u32>(), jitter in any::<f64>(),
+        ) {
+            let policy = RetryPolicy { faults: allowed, ..policy() };
+            let history = History { faults, ..History::default() };
+            if let RetryDecision::Retry { delay, .. } = decide(&history, &policy, jitter) {
+                prop_assert!(delay <= policy.delay_max);
+                prop_assert!(delay >= policy.delay_min / 2);
+            }
+        }
     }
 }

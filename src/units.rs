@@ -27,6 +27,9 @@ pub struct FileBytes(u64);
 macro_rules! at_least_one {
     ($name:ident) => {
         impl $name {
+            /// The largest that can be said.
+            pub const MAX: Self = Self(NonZeroU64::MAX);
+
             /// Wraps `value`; `None` for zero, which never means "unlimited" here.
             #[must_use]
             pub const fn new(value: u64) -> Option<Self> {

@@ -1,17 +1,25 @@
 //! The only place that decides what ended a run: evidence in, outcome out.
+//!
+//! The order, first match wins:
+//!
+//! 1. The job was cancelled, or the worker is stopping.
+//! 2. A stage of ours failed before the program started: the job's mistake or our trouble, by the
+//!    table in [`blame`]. No limit can be the program's where there was no program.
+//! 3. The first limit that we acted on, by time. A wall limit while the host withheld the CPU is
+//!    our trouble.
+//! 4. An out-of-memory kill in the run's cgroup, also of a child whose parent then exits 0.
+//! 5. The kernel's CPU limit: SIGXCPU (or the SIGKILL that follows it) with the CPU time used up.
+//! 6. A signal.
+//! 7. The exit.
+//!
+//! A jail that vanished without a word is our trouble, unless 1, 3 or 4 have their own evidence.
 
-use crate::evidence::Evidence;
+use crate::evidence::{Acted, End, Evidence, Stage};
 use crate::limits::Limits;
-use crate::outcome::{ErrorDetail, Outcome};
-
-/// Who brought the file that is executed. It decides whose mistake a failing exec is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Program {
-    /// The worker's config names it (an interpreter): that it does not start is our trouble.
-    Configured,
-    /// The job brought it (`main_executable` runtimes): that it does not start is the job's.
-    FromJob,
-}
+use crate::outcome::{ErrorCode, ErrorDetail, Outcome};
+use crate::rejection::RejectionCode;
+use crate::runtime::Program;
+use std::time::Duration;
 
 /// What ended a run, and what of it is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,14 +34,197 @@ pub struct Judged {
     pub error: Option<ErrorDetail>,
 }
 
-/// Decides what ended a run.
+// Signal and error numbers of Linux, the same on every architecture that we run on. Written out
+// because this crate makes no system calls and so depends on no crate that does.
+const SIGKILL: i32 = 9;
+const SIGXCPU: i32 = 24;
+const ENOENT: i32 = 2;
+const E2BIG: i32 = 7;
+const ENOEXEC: i32 = 8;
+const ENOMEM: i32 = 12;
+const EACCES: i32 = 13;
+const EEXIST: i32 = 17;
+const ENOTDIR: i32 = 20;
+const EISDIR: i32 = 21;
+const EINVAL: i32 = 22;
+const EFBIG: i32 = 27;
+const ENOSPC: i32 = 28;
+const ENAMETOOLONG: i32 = 36;
+const ELOOP: i32 = 40;
+const ELIBBAD: i32 = 80;
+const EDQUOT: i32 = 122;
+
+/// Decides what ended a run. `program` is what the run's runtime executes.
 #[must_use]
-pub fn judge(evidence: &Evidence, limits: &Limits, program: Program) -> Judged {
-    let _ = (evidence, limits, program);
+pub fn judge(evidence: &Evidence, limits: &Limits, program: &Program) -> Judged {
+    let (outcome, error) = decide(evidence, limits, program);
+    let (exit_code, signal) = match evidence.end {
+        End::Exited(code) => (Some(code), None),
+        End::Signaled(signal) => (None, Some(signal)),
+        End::StageFailed { .. } | End::Lost => (None, None),
+    };
     Judged {
-        outcome: Outcome::EngineFault,
-        exit_code: None,
-        signal: None,
-        error: None,
+        outcome,
+        exit_code,
+        signal,
+        error,
     }
 }
+
+fn decide(
+    evidence: &Evidence,
+    limits: &Limits,
+    program: &Program,
+) -> (Outcome, Option<ErrorDetail>) {
+    match evidence.acted {
+        Some(Acted::Cancel) => return told(Outcome::Cancelled, ErrorCode::Cancelled, CANCELLED),
+        Some(Acted::Drain) => {
+            return told(
+                Outcome::EngineFault,
+                ErrorCode::WorkerStopping,
+                WORKER_STOPPING,
+            );
+        }
+        Some(Acted::Cpu | Acted::Wall | Acted::Output) | None => {}
+    }
+    if let End::StageFailed { stage, errno } = evidence.end {
+        return stage_failed(stage, errno, program);
+    }
+    match evidence.acted {
+        Some(Acted::Wall) if cpu_was_withheld(evidence) => {
+            return told(Outcome::EngineFault, ErrorCode::CpuWithheld, CPU_WITHHELD);
+        }
+        Some(Acted::Wall) => return (Outcome::WallLimit, None),
+        Some(Acted::Cpu) => return (Outcome::CpuLimit, None),
+        Some(Acted::Output) => return (Outcome::OutputLimit, None),
+        Some(Acted::Cancel | Acted::Drain) | None => {}
+    }
+    if evidence.oom_kills > 0 {
+        return (Outcome::MemoryLimit, None);
+    }
+    match evidence.end {
+        // Where only the kernel keeps the limit, a program that ignores SIGXCPU is ended by the
+        // SIGKILL of the hard limit: the same limit, one second later.
+        End::Signaled(SIGXCPU | SIGKILL) if evidence.cpu >= limits.cpu_ms.duration() => {
+            (Outcome::CpuLimit, None)
+        }
+        End::Signaled(_) => (Outcome::Signaled, None),
+        End::Exited(_) => (Outcome::Exited, None),
+        End::Lost => told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_LOST),
+        End::StageFailed { stage, errno } => stage_failed(stage, errno, program),
+    }
+}
+
+const CANCELLED: &str = "the job was cancelled while it ran";
+const WORKER_STOPPING: &str = "the worker stopped before the run's end";
+const CPU_WITHHELD: &str =
+    "the host withheld the CPU for more than half of the wall time; the run says nothing";
+const JAIL_LOST: &str = "the jail vanished without a word";
+
+fn told(outcome: Outcome, code: ErrorCode, message: &str) -> (Outcome, Option<ErrorDetail>) {
+    (outcome, Some(ErrorDetail::new(code, message)))
+}
+
+/// Whether tasks of the run waited for the CPU, all of them at once, for more than half of the wall
+/// time. Threads of the program that wait for each other's turn do not count as *full* pressure.
+fn cpu_was_withheld(evidence: &Evidence) -> bool {
+    let withheld = evidence.pressure_full.unwrap_or(Duration::ZERO);
+    withheld.saturating_mul(2) > evidence.wall
+}
+
+fn stage_failed(stage: Stage, errno: i32, program: &Program) -> (Outcome, Option<ErrorDetail>) {
+    match blame(stage, errno, program) {
+        Blame::Job(code) => {
+            let message = format!("{}: stage {stage}, error {errno}", advice(code));
+            (
+                Outcome::Rejected,
+                Some(ErrorDetail::new(ErrorCode::Rejected(code), message)),
+            )
+        }
+        Blame::Engine => {
+            let message = format!("the jail's stage {stage} failed with error {errno}");
+            let detail = ErrorDetail::new(ErrorCode::StageFailed, message);
+            (Outcome::EngineFault, Some(detail))
+        }
+    }
+}
+
+/// Whose mistake a failed stage is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The job's own size or shape caused it: it is refused with that code.
+    Job(RejectionCode),
+    /// Trouble of ours: tried again, then answered `engine_fault`.
+    Engine,
+}
+
+/// The table of (stage, errno). Only what a job's size or shape can cause is the job's; everything
+/// else, also what nobody has thought of, is ours.
+#[must_use]
+pub fn blame(stage: Stage, errno: i32, program: &Program) -> Blame {
+    match stage {
+        Stage::Unpack => match errno {
+            ENOSPC | EDQUOT | EFBIG | ENOMEM => Blame::Job(RejectionCode::FilesTooLarge),
+            EEXIST | ENOTDIR | EISDIR => Blame::Job(RejectionCode::DuplicatePath),
+            ENAMETOOLONG | ELOOP => Blame::Job(RejectionCode::BadPath),
+            _ => Blame::Engine,
+        },
+        Stage::Exec => match (errno, program) {
+            (E2BIG, _) => Blame::Job(RejectionCode::BadArgv),
+            (ENOMEM, _) => Blame::Job(RejectionCode::LimitsTooSmall),
+            (ENOEXEC | ENOENT | EACCES | ENOTDIR | EINVAL | ELIBBAD | ELOOP, Program::MainFile) => {
+                Blame::Job(RejectionCode::BadProgram)
+            }
+            _ => Blame::Engine,
+        },
+        Stage::Session
+        | Stage::Descriptors
+        | Stage::Namespaces
+        | Stage::Cgroup
+        | Stage::WorkingDirectory
+        | Stage::Rlimits
+        | Stage::Identity
+        | Stage::Apparmor
+        | Stage::ParentDeath
+        | Stage::NoNewPrivs
+        | Stage::Landlock
+        | Stage::Seccomp
+        | Stage::Fork => Blame::Engine,
+    }
+}
+
+/// What a producer should do about a refusal that only the jail could find.
+fn advice(code: RejectionCode) -> &'static str {
+    let known = ADVICE.iter().find(|(one, _)| *one == code);
+    known.map_or("the job cannot be started", |(_, text)| text)
+}
+
+const ADVICE: &[(RejectionCode, &str)] = &[
+    (
+        RejectionCode::FilesTooLarge,
+        "the files do not fit: send less, or raise limits.disk_bytes or limits.disk_files",
+    ),
+    (
+        RejectionCode::DuplicatePath,
+        "a file's path is already taken by the main file, by tmp or by another file",
+    ),
+    (
+        RejectionCode::BadPath,
+        "a file's path is too long: shorten it",
+    ),
+    (
+        RejectionCode::BadArgv,
+        "argv and env are too large together: send less",
+    ),
+    (
+        RejectionCode::LimitsTooSmall,
+        "the program does not start within limits.address_space_bytes or limits.stack_bytes",
+    ),
+    (
+        RejectionCode::BadProgram,
+        "the code is no program that this host can execute, or names no interpreter here",
+    ),
+];
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,261 @@
+//! The order of judgement, rule by rule, and that it has an answer to everything.
+
+use super::*;
+use crate::units::{ByteCount, Count, FileBytes, Millis};
+use proptest::prelude::*;
+
+fn limits() -> Limits {
+    let bytes = ByteCount::new(1 << 20).expect("not zero");
+    let count = Count::new(10).expect("not zero");
+    let second = Millis::new(1000).expect("not zero");
+    Limits {
+        cpu_ms: second,
+        wall_ms: second,
+        memory_bytes: bytes,
+        address_space_bytes: None,
+        file_bytes: FileBytes::new(0),
+        disk_bytes: bytes,
+        disk_files: count,
+        processes: count,
+        open_files: count,
+        output_bytes: bytes,
+        stack_bytes: bytes,
+    }
+}
+
+fn ended(end: End) -> Evidence {
+    Evidence {
+        end,
+        acted: None,
+        oom_kills: 0,
+        cpu: Duration::from_millis(10),
+        user: Duration::from_millis(7),
+        system: Duration::from_millis(3),
+        wall: Duration::from_millis(1000),
+        peak_memory_bytes: None,
+        processes_peak: None,
+        pressure_full: None,
+    }
+}
+
+fn outcome(evidence: &Evidence) -> Outcome {
+    judge(
+        evidence,
+        &limits(),
+        &Program::Path("/usr/bin/python3".to_owned()),
+    )
+    .outcome
+}
+
+#[test]
+fn an_exit_is_an_exit_whatever_its_code() {
+    for code in [0, 1, 137, 152, 255] {
+        let judged = judge(&ended(End::Exited(code)), &limits(), &Program::MainFile);
+        assert_eq!(
+            (judged.outcome, judged.exit_code),
+            (Outcome::Exited, Some(code))
+        );
+        assert_eq!((judged.signal, judged.error), (None, None));
+    }
+}
+
+#[test]
+fn the_limit_that_we_acted_on_comes_before_the_signal_that_we_sent() {
+    for (acted, expected) in [
+        (Acted::Cpu, Outcome::CpuLimit),
+        (Acted::Wall, Outcome::WallLimit),
+        (Acted::Output, Outcome::OutputLimit),
+        (Acted::Cancel, Outcome::Cancelled),
+        (Acted::Drain, Outcome::EngineFault),
+    ] {
+        let evidence = Evidence {
+            acted: Some(acted),
+            oom_kills: 3,
+            ..ended(End::Signaled(9))
+        };
+        assert_eq!(outcome(&evidence), expected, "{acted:?}");
+    }
+}
+
+#[test]
+fn a_killed_child_is_a_memory_limit_although_its_parent_exits_zero() {
+    assert_eq!(
+        outcome(&Evidence {
+            oom_kills: 1,
+            ..ended(End::Exited(0))
+        }),
+        Outcome::MemoryLimit
+    );
+}
+
+#[test]
+fn sigxcpu_is_a_cpu_limit_only_with_the_cpu_time_used_up() {
+    let cpu = Duration::from_millis(1000);
+    assert_eq!(
+        outcome(&Evidence {
+            cpu,
+            ..ended(End::Signaled(SIGXCPU))
+        }),
+        Outcome::CpuLimit
+    );
+    assert_eq!(
+        outcome(&Evidence {
+            cpu,
+            ..ended(End::Signaled(SIGKILL))
+        }),
+        Outcome::CpuLimit
+    );
+    assert_eq!(outcome(&ended(End::Signaled(SIGXCPU))), Outcome::Signaled);
+    assert_eq!(
+        outcome(&Evidence {
+            cpu,
+            ..ended(End::Signaled(11))
+        }),
+        Outcome::Signaled
+    );
+}
+
+#[test]
+fn a_wall_limit_on_a_starved_host_is_our_trouble() {
+    let wall = Evidence {
+        acted: Some(Acted::Wall),
+        ..ended(End::Signaled(9))
+    };
+    let starved = Evidence {
+        pressure_full: Some(Duration::from_millis(501)),
+        ..wall.clone()
+    };
+    let half = Evidence {
+        pressure_full: Some(Duration::from_millis(500)),
+        ..wall
+    };
+    assert_eq!(outcome(&starved), Outcome::EngineFault);
+    assert_eq!(outcome(&half), Outcome::WallLimit);
+}
+
+#[test]
+fn a_vanished_jail_is_our_trouble() {
+    assert_eq!(outcome(&ended(End::Lost)), Outcome::EngineFault);
+}
+
+#[test]
+fn a_failed_stage_never_looks_like_the_programs_exit() {
+    for stage in Stage::ALL.iter().copied() {
+        for errno in 1..134 {
+            let evidence = Evidence {
+                acted: Some(Acted::Wall),
+                ..ended(End::StageFailed { stage, errno })
+            };
+            for program in [Program::MainFile, Program::Path("/bin/true".to_owned())] {
+                let judged = judge(&evidence, &limits(), &program);
+                assert!(
+                    matches!(judged.outcome, Outcome::Rejected | Outcome::EngineFault),
+                    "{stage} {errno} became {}",
+                    judged.outcome,
+                );
+                assert!(judged.error.is_some() && judged.exit_code.is_none());
+            }
+        }
+    }
+}
+
+#[test]
+fn the_jobs_own_size_and_shape_are_refused_and_the_rest_is_ours() {
+    let python = Program::Path("/usr/bin/python3".to_owned());
+    for (stage, errno, program, expected) in [
+        (
+            Stage::Unpack,
+            ENOSPC,
+            &python,
+            Blame::Job(RejectionCode::FilesTooLarge),
+        ),
+        (
+            Stage::Unpack,
+            EDQUOT,
+            &python,
+            Blame::Job(RejectionCode::FilesTooLarge),
+        ),
+        (
+            Stage::Unpack,
+            EEXIST,
+            &python,
+            Blame::Job(RejectionCode::DuplicatePath),
+        ),
+        (Stage::Unpack, EACCES, &python, Blame::Engine),
+        (
+            Stage::Exec,
+            E2BIG,
+            &python,
+            Blame::Job(RejectionCode::BadArgv),
+        ),
+        (Stage::Exec, ENOENT, &python, Blame::Engine),
+        (
+            Stage::Exec,
+            ENOENT,
+            &Program::MainFile,
+            Blame::Job(RejectionCode::BadProgram),
+        ),
+        (
+            Stage::Exec,
+            ENOEXEC,
+            &Program::MainFile,
+            Blame::Job(RejectionCode::BadProgram),
+        ),
+        (Stage::Identity, ENOMEM, &python, Blame::Engine),
+        (Stage::Fork, ENOMEM, &python, Blame::Engine),
+    ] {
+        assert_eq!(blame(stage, errno, program), expected, "{stage} {errno}");
+    }
+}
+
+fn any_evidence() -> impl Strategy<Value = Evidence> {
+    let stages = proptest::sample::select(Stage::ALL);
+    let end = prop_oneof![
+        any::<i32>().prop_map(End::Exited),
+        any::<i32>().prop_map(End::Signaled),
+        (stages, any::<i32>()).prop_map(|(stage, errno)| End::StageFailed { stage, errno }),
+        Just(End::Lost),
+    ];
+    let acted = proptest::option::of(proptest::sample::select(vec![
+        Acted::Cpu,
+        Acted::Wall,
+        Acted::Output,
+        Acted::Cancel,
+        Acted::Drain,
+    ]));
+    let span = || any::<u64>().prop_map(Duration::from_micros);
+    let pressure = proptest::option::of(any::<Duration>());
+    (end, acted, 0..3_u64, span(), span(), pressure).prop_map(
+        |(end, acted, oom_kills, cpu, wall, pressure_full)| Evidence {
+            acted,
+            oom_kills,
+            cpu,
+            wall,
+            pressure_full,
+            ..ended(end)
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn every_evidence_has_an_outcome_that_a_run_can_have(evidence in any_evidence()) {
+        let judged = judge(&evidence, &limits(), &Program::MainFile);
+        prop_assert!(!matches!(judged.outcome, Outcome::Expired | Outcome::WorkerLost));
+        // Whatever is not the program's own doing is explained.
+        let ours = matches!(
+            judged.outcome,
+            Outcome::EngineFault | Outcome::Rejected | Outcome::Cancelled
+        );
+        prop_assert_eq!(ours, judged.error.is_some());
+        prop_assert!(judged.exit_code.is_none() || judged.signal.is_none());
+    }
+
+    #[test]
+    fn a_clean_exit_needs_clean_evidence(evidence in any_evidence()) {
+        if judge(&evidence, &limits(), &Program::MainFile).outcome == Outcome::Exited {
+            prop_assert!(matches!(evidence.end, End::Exited(_)));
+            prop_assert_eq!((evidence.acted, evidence.oom_kills), (None, 0));
+        }
+    }
+}
