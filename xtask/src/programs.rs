@@ -1,0 +1,163 @@
+//! The one place of xtask that starts programs. What it starts, it ends: by handle, never by name.
+
+use crate::clock::Stopwatch;
+use anyhow::{Context, Result, bail};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use std::ffi::OsStr;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+/// A command to be filled in and handed to one of the functions below.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place of xtask that starts programs"
+)]
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
+    Command::new(program)
+}
+
+/// A process that xtask started and will not leave behind: killed and waited for on drop.
+#[derive(Debug)]
+pub(crate) struct Owned {
+    child: Child,
+    // Survives the pid: a signal can never reach a stranger that got the same number.
+    handle: OwnedFd,
+    name: String,
+}
+
+impl Owned {
+    /// Starts `command`; `name` is what messages call it.
+    pub(crate) fn start(name: &str, command: &mut Command) -> Result<Self> {
+        let child = command.spawn().with_context(|| format!("start {name}"))?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let pid = pid.expect("the kernel numbers processes from 1 and within 22 bits");
+        let handle = pidfd_open(pid, PidfdFlags::empty())
+            .with_context(|| format!("get a handle on {name}"))?;
+        Ok(Self {
+            child,
+            handle,
+            name: name.to_owned(),
+        })
+    }
+
+    /// Its pid, to look it up in /proc.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits until it ends, at most `limit`. `None`: it still runs.
+    pub(crate) fn wait_within(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
+        let watch = Stopwatch::start();
+        loop {
+            let left = watch.left_of(limit);
+            let timeout = Timespec {
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+                tv_nsec: left.subsec_nanos().into(),
+            };
+            let mut watched = [PollFd::new(&self.handle, PollFlags::IN)];
+            match poll(&mut watched, Some(&timeout)) {
+                Ok(0) => return Ok(None),
+                Ok(_) => return self.child.wait().map(Some).context("reap a process"),
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error).context("wait for a process"),
+            }
+        }
+    }
+
+    /// Asks it to end (SIGTERM) and waits. One that does not end within `limit` is an error, and
+    /// is killed when this value is dropped.
+    pub(crate) fn terminate(&mut self, limit: Duration) -> Result<ExitStatus> {
+        self.signal_term()?;
+        match self.wait_within(limit)? {
+            Some(status) => Ok(status),
+            None => bail!("{} did not end within {limit:?} of SIGTERM", self.name),
+        }
+    }
+
+    /// Sends SIGTERM and returns at once.
+    pub(crate) fn signal_term(&self) -> Result<()> {
+        match pidfd_send_signal(&self.handle, Signal::TERM) {
+            // Already gone: it will be reaped by the wait that follows.
+            Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("send SIGTERM to {}", self.name)),
+        }
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        // An error means that it is gone, which is what is wanted.
+        if self.child.kill().is_ok()
+            && let Err(error) = self.child.wait()
+        {
+            eprintln!("xtask: could not reap {}: {error}", self.name);
+        }
+    }
+}
+
+/// Runs `command` with our own standard streams and waits for its end.
+pub(crate) fn run(name: &str, command: &mut Command) -> Result<()> {
+    let status = status(name, command)?;
+    if !status.success() {
+        bail!("{name} ended with {status}");
+    }
+    Ok(())
+}
+
+/// The same, and a failure of the program is the caller's to judge.
+pub(crate) fn status(name: &str, command: &mut Command) -> Result<ExitStatus> {
+    let mut owned = Owned::start(name, command)?;
+    owned
+        .child
+        .wait()
+        .with_context(|| format!("wait for {name}"))
+}
+
+/// Runs `command` and returns what it wrote on standard output; it must succeed.
+pub(crate) fn capture(name: &str, command: &mut Command) -> Result<String> {
+    let output = output(name, command)?;
+    if !output.status.success() {
+        let words = String::from_utf8_lossy(&output.stderr);
+        bail!("{name} ended with {}: {}", output.status, words.trim());
+    }
+    String::from_utf8(output.stdout).with_context(|| format!("read what {name} wrote"))
+}
+
+/// Runs `command` and returns everything about its end.
+pub(crate) fn output(name: &str, command: &mut Command) -> Result<Output> {
+    command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("start {name}"))
+}
+
+/// Whether a program of that name can be found on PATH or in the folders of the administrator.
+pub(crate) fn is_there(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path)
+        .chain(["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(Into::into))
+        .any(|folder| is_executable(&folder.join(program)))
+}
+
+/// Whether `path` is a file that somebody may execute.
+pub(crate) fn is_executable(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path)
+        .is_ok_and(|found| found.is_file() && found.permissions().mode() & 0o111 != 0)
+}
+
+/// The cargo that runs us.
+pub(crate) fn cargo() -> Command {
+    let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Set for us by the outer cargo; inner ones must not believe that they build xtask.
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text == "CARGO_MANIFEST_DIR" {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}

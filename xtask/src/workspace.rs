@@ -1,0 +1,62 @@
+//! Where things are: the repository, its target folder, the built programs.
+
+use anyhow::{Context, Result};
+use std::path::{Path, PathBuf};
+
+/// The folders that every task works in.
+#[derive(Debug, Clone)]
+pub(crate) struct Workspace {
+    root: PathBuf,
+    target: PathBuf,
+}
+
+impl Workspace {
+    /// Finds the repository that this xtask was started in.
+    pub(crate) fn find() -> Result<Self> {
+        // Cargo sets it at run time; asking at compile time would nail a binary to one checkout.
+        let manifest = std::env::var_os("CARGO_MANIFEST_DIR")
+            .map(PathBuf::from)
+            .context("find the repository: start this as `cargo xtask`")?;
+        let root = manifest
+            .parent()
+            .context("find the folder above xtask/")?
+            .to_path_buf();
+        let target = std::env::var_os("CARGO_TARGET_DIR")
+            .map_or_else(|| root.join("target"), |folder| root.join(folder));
+        Ok(Self { root, target })
+    }
+
+    /// The repository's top folder.
+    pub(crate) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The examples.
+    pub(crate) fn examples(&self) -> PathBuf {
+        self.root.join("examples")
+    }
+
+    /// Where the release build of `program` lies.
+    pub(crate) fn release(&self, program: &str) -> PathBuf {
+        self.target.join("release").join(program)
+    }
+
+    /// A folder for one task's files, made if it is not there. Kept after the task, so that people
+    /// can look at what it left.
+    pub(crate) fn folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.target.join("xtask").join(name);
+        std::fs::create_dir_all(&folder)
+            .with_context(|| format!("make the folder {}", folder.display()))?;
+        Ok(folder)
+    }
+
+    /// The same folder, emptied first.
+    pub(crate) fn fresh_folder(&self, name: &str) -> Result<PathBuf> {
+        let folder = self.target.join("xtask").join(name);
+        if folder.exists() {
+            std::fs::remove_dir_all(&folder)
+                .with_context(|| format!("empty the folder {}", folder.display()))?;
+        }
+        self.folder(name)
+    }
+}
