@@ -1,0 +1,8 @@
+//! System calls that the crates we use do not wrap: one call a function, owned descriptors in and
+//! out, `io::Result` back.
+
+pub mod clone;
+pub mod exec;
+pub mod message;
+pub mod map;
+pub mod restrict;

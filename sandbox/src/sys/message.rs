@@ -1,0 +1,45 @@
+//! Datagrams with descriptors: every descriptor that arrives is owned at once, so that none leaks.
+
+use nix::errno::Errno;
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use std::io::{self, IoSliceMut};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+
+/// What one receive took.
+#[derive(Debug)]
+pub struct Message {
+    /// How many bytes were written to the buffer; 0 when the other side is gone.
+    pub length: usize,
+    /// The descriptors that came along, close-on-exec.
+    pub fds: Vec<OwnedFd>,
+    /// Whether bytes or descriptors were cut off: then the sender is not one of ours.
+    pub cut: bool,
+}
+
+/// Takes one datagram without waiting.
+///
+/// # Errors
+/// `WouldBlock` when there is none.
+pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Message> {
+    let mut rights = nix::cmsg_space!([i32; 8]);
+    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
+    let mut slices = [IoSliceMut::new(buffer)];
+    let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut rights), flags);
+    let received = match received {
+        Ok(received) => received,
+        Err(Errno::ECONNRESET) => return Ok(Message { length: 0, fds: Vec::new(), cut: false }),
+        Err(errno) => return Err(errno.into()),
+    };
+    let mut fds = Vec::new();
+    for message in received.cmsgs()? {
+        if let ControlMessageOwned::ScmRights(raw) = message {
+            for fd in raw {
+                // SAFETY: the kernel installed this descriptor for this message alone, and nobody
+                // else has seen its number.
+                fds.push(unsafe { OwnedFd::from_raw_fd(fd) });
+            }
+        }
+    }
+    let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    Ok(Message { length: received.bytes, fds, cut })
+}

@@ -1,0 +1,54 @@
+//! What a process does to itself on the way to the program: descriptors, Landlock, seccomp.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// Marks every descriptor from `first` on close-on-exec.
+///
+/// # Errors
+/// `ENOSYS` before Linux 5.9.
+///
+/// # Source
+/// close_range(2)
+pub fn close_on_exec_from(first: u32) -> io::Result<()> {
+    // SAFETY: with CLOSE_RANGE_CLOEXEC no descriptor is closed, so nobody's ownership is touched.
+    let done = unsafe {
+        libc::syscall(libc::SYS_close_range, first, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
+    };
+    answer(done)
+}
+
+/// Puts a Landlock ruleset in force for this thread.
+///
+/// # Errors
+/// `EPERM` when no_new_privs is not set.
+///
+/// # Source
+/// landlock_restrict_self(2)
+pub fn landlock_restrict_self(ruleset: BorrowedFd<'_>) -> io::Result<()> {
+    // SAFETY: the call takes a descriptor and flags by value and touches no memory of ours.
+    let done = unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+    answer(done)
+}
+
+/// Puts a system call filter in force for this thread.
+///
+/// # Errors
+/// `EINVAL` for a filter that the kernel does not accept or that is too long.
+///
+/// # Source
+/// seccomp(2)
+pub fn seccomp_set_filter(filter: &[libc::sock_filter]) -> io::Result<()> {
+    let length = u16::try_from(filter.len()).map_err(|_long| io::ErrorKind::InvalidInput)?;
+    let program = libc::sock_fprog { len: length, filter: filter.as_ptr().cast_mut() };
+    // SAFETY: the kernel reads `len` instructions at `filter`, which the slice covers, and copies
+    // them before it returns; it never writes there.
+    let done = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program)
+    };
+    answer(done)
+}
+
+fn answer(done: libc::c_long) -> io::Result<()> {
+    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
