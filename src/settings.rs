@@ -7,7 +7,17 @@
 mod sections;
 mod secret;
 mod mistake;
+mod schema;
+mod words;
+mod layers;
+mod reader;
+mod worker;
+mod runtimes;
+mod producer;
+mod print;
+mod reference;
 
+pub use reference::{producer_key_names, reference, worker_key_names};
 pub use mistake::{Mistake, Mistakes};
 pub use secret::Secret;
 pub use sections::{
@@ -42,7 +52,10 @@ pub fn worker_settings(
     env: &[(String, String)],
     flags: &[(String, String)],
 ) -> Result<WorkerSettings, Mistakes> {
-    todo!("{file:?} {env:?} {flags:?}")
+    let pile = layers::pile(&schema::WORKER, WORKER_DEFAULTS, file, env, flags);
+    let mut read = reader::Reader::new(&schema::WORKER, pile);
+    let settings = worker::worker_settings(&mut read);
+    read.finish(settings)
 }
 
 /// Settings of a producer.
@@ -54,29 +67,10 @@ pub fn producer_settings(
     env: &[(String, String)],
     flags: &[(String, String)],
 ) -> Result<ProducerSettings, Mistakes> {
-    todo!("{file:?} {env:?} {flags:?}")
-}
-
-impl WorkerSettings {
-    /// SHA-256, in hex, of the effective configuration without its secrets.
-    #[must_use]
-    pub fn digest(&self) -> String {
-        todo!()
-    }
-
-    /// The effective configuration as TOML, secrets redacted.
-    #[must_use]
-    pub fn to_toml_redacted(&self) -> String {
-        todo!()
-    }
-}
-
-impl ProducerSettings {
-    /// The effective configuration as TOML, secrets redacted.
-    #[must_use]
-    pub fn to_toml_redacted(&self) -> String {
-        todo!()
-    }
+    let pile = layers::pile(&schema::PRODUCER, PRODUCER_DEFAULTS, file, env, flags);
+    let mut read = reader::Reader::new(&schema::PRODUCER, pile);
+    let settings = producer::producer_settings(&mut read);
+    read.finish(settings)
 }
 
 /// The variables that concern the configuration: names that start with `JAILFLEET__`, in any case.

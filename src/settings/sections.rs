@@ -1,6 +1,8 @@
 //! The sections of the two configurations as typed values. Every number in them comes from a TOML
 //! text; there are no defaults in code.
 
+use super::mistake::Mistake;
+use super::schema::Shape;
 use super::secret::Secret;
 use crate::job::{Lane, Name};
 use crate::limits::LimitsRequest;
@@ -32,6 +34,22 @@ pub struct WorkerSettings {
     pub runtimes: Vec<Runtime>,
     /// `[profiles.*]`: named sets of limits that jobs may ask for.
     pub profiles: BTreeMap<Name, LimitsRequest>,
+}
+
+impl WorkerSettings {
+    /// The runtime that `name` names, and its number on the warden's protocol.
+    #[must_use]
+    pub fn runtime(&self, name: &Name) -> Option<(usize, &Runtime)> {
+        self.runtimes.iter().enumerate().find(|(_, runtime)| runtime.name == *name)
+    }
+
+    /// Bytes that `slots` jobs may use at most at one time.
+    #[must_use]
+    pub fn memory_demand(&self, slots: usize) -> u64 {
+        let ceilings = self.runtimes.iter().map(|runtime| runtime.ceiling.0.memory_bytes.get());
+        let largest = ceilings.max().unwrap_or_default();
+        largest.saturating_mul(u64::try_from(slots).unwrap_or(u64::MAX))
+    }
 }
 
 /// How a worker shares itself out.
@@ -129,6 +147,26 @@ pub struct AmqpSection {
     pub threads: usize,
 }
 
+impl AmqpSection {
+    /// Takes the URI from the content of the file that `uri_file` names.
+    ///
+    /// # Errors
+    /// A mistake, when it is no AMQP URI; what the file holds is not shown.
+    pub fn take_uri(&mut self, content: &str) -> Result<(), Mistake> {
+        let uri = content.trim();
+        if Shape::Uri.fits(uri) {
+            self.uri = Secret::new(uri);
+            return Ok(());
+        }
+        Err(Mistake {
+            key: "amqp.uri_file".to_owned(),
+            value: self.uri_file.clone(),
+            expected: "expected a file that holds amqp://user:password@host:port/vhost".to_owned(),
+            source: "the file that it names".to_owned(),
+        })
+    }
+}
+
 /// Where a worker publishes results.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReplyMode {
@@ -175,18 +213,31 @@ pub struct CapsSection {
     pub depth: usize,
     /// Files of one job.
     pub files: usize,
-    /// Bytes of one path.
-    pub path_bytes: usize,
     /// Arguments of one job.
     pub argv: usize,
     /// Variables of one job.
     pub env: usize,
-    /// Bytes of all arguments, and of all variables.
-    pub strings_bytes: usize,
-    /// Bytes of `slug` and of `batch`.
-    pub label_bytes: usize,
-    /// Bytes of `globals`, in a job and in a result.
-    pub globals_bytes: usize,
+    /// Entries of `python_path`.
+    pub python_path: usize,
+    /// Bytes of arguments and variables together.
+    pub argument_bytes: usize,
+}
+
+#[cfg(feature = "wire")]
+impl CapsSection {
+    /// The caps as the decoder of jobs takes them.
+    #[must_use]
+    pub const fn wire(&self) -> crate::wire::WireCaps {
+        crate::wire::WireCaps {
+            body_bytes: self.message_bytes,
+            depth: self.depth,
+            files: self.files,
+            argv: self.argv,
+            env: self.env,
+            python_path: self.python_path,
+            argument_bytes: self.argument_bytes,
+        }
+    }
 }
 
 /// How to log.
@@ -237,4 +288,15 @@ pub struct ProducerSection {
     pub message_bytes: usize,
     /// Encoded bytes of one result: a larger one is not parsed.
     pub result_bytes: usize,
+}
+
+impl ProducerSettings {
+    /// First part of the reply queue's name.
+    #[must_use]
+    pub fn reply_prefix(&self) -> String {
+        match &self.producer.reply_prefix {
+            Some(prefix) => prefix.clone(),
+            None => format!("{}.reply.", self.amqp.prefix),
+        }
+    }
 }
