@@ -25,6 +25,14 @@ impl Stream {
             Self::Stderr => "stderr",
         }
     }
+
+    /// The stream that `text` names.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Stdout, Self::Stderr]
+            .into_iter()
+            .find(|stream| stream.as_str() == text)
+    }
 }
 
 /// What a run used.

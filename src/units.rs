@@ -103,12 +103,35 @@ const QUOTED_CHARS: usize = 64;
 /// A stranger's text as a message may repeat it: quoted, escaped, and at most 64 characters of it.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    let head: String = text.chars().take(QUOTED_CHARS).collect();
-    let more = if head.len() < text.len() { "…" } else { "" };
-    let shown: String = head
-        .chars()
-        .flat_map(char::escape_debug)
-        .take(QUOTED_CHARS)
-        .collect();
-    format!("\"{shown}\"{more}")
+    format!("\"{}\"", clipped(text))
+}
+
+/// The same without the quotes.
+#[must_use]
+pub fn clipped(text: &str) -> String {
+    let mut shown = String::new();
+    let mut room = QUOTED_CHARS;
+    for character in text.chars() {
+        let escaped = character.escape_debug();
+        // An escape is never cut in two.
+        let Some(left) = room.checked_sub(escaped.len()) else {
+            shown.push('…');
+            break;
+        };
+        room = left;
+        shown.extend(escaped);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_strangers_text_is_escaped_and_cut() {
+        assert_eq!(quoted("a\u{1b}[31m\"\n"), r#""a\u{1b}[31m\"\n""#);
+        assert_eq!(clipped(&"x".repeat(64)), "x".repeat(64));
+        assert_eq!(clipped(&"\u{202e}".repeat(1000)).chars().count(), 65);
+    }
 }

@@ -1,8 +1,30 @@
 //! The wire format, version 1: jobs and results as JSON messages.
 
-use crate::job::{Job, JobId, Lane, Name};
+mod given;
+mod blob;
+mod limits;
+mod message;
+mod scan;
+mod refuse;
+mod decode;
+mod vet;
+mod files;
+mod env;
+mod encode;
+mod decimal;
+mod result;
+#[cfg(feature = "schema")]
+mod schema;
+
+pub use decode::decode_job;
+pub use encode::encode_job;
+pub use env::is_steering;
+pub use result::{decode_result, encode_result};
+#[cfg(feature = "schema")]
+pub use schema::schemas;
+
+use crate::job::{JobId, Lane, Name};
 use crate::rejection::Rejection;
-use crate::result::JobResult;
 
 /// AMQP `type` of a job.
 pub const JOB_TYPE: &str = "jailfleet.job.v1";
@@ -98,47 +120,5 @@ pub struct WireError {
     pub message: String,
 }
 
-/// Reads a job.
-///
-/// # Errors
-/// [`Refused`] with the first mistake found, and whatever names the job.
-pub fn decode_job(body: &[u8], hint: &DecodeHint<'_>, caps: &WireCaps) -> Result<Job, Refused> {
-    let _ = (body, hint, caps);
-    Err(Refused {
-        rejection: Rejection::new(crate::rejection::RejectionCode::NotJson, "not yet"),
-        job_id: None,
-        slug: None,
-        batch: None,
-        newer: false,
-    })
-}
-
-/// Writes a job.
-#[must_use]
-pub fn encode_job(job: &Job) -> Vec<u8> {
-    let _ = job;
-    Vec::new()
-}
-
-/// Writes a result of at most `max_bytes`. One that is larger loses its payloads and says
-/// `result_too_large`.
-#[must_use]
-pub fn encode_result(result: &JobResult, max_bytes: usize) -> EncodedResult {
-    let _ = (result, max_bytes);
-    EncodedResult {
-        message_id: String::new(),
-        body: Vec::new(),
-        digest: String::new(),
-    }
-}
-
-/// Reads a result. Unknown fields are passed over: they are a newer worker's.
-///
-/// # Errors
-/// [`WireError`] for a body that is no result of version 1.
-pub fn decode_result(body: &[u8]) -> Result<JobResult, WireError> {
-    let _ = body;
-    Err(WireError {
-        message: String::new(),
-    })
-}
+#[cfg(test)]
+mod tests;
