@@ -1,1 +1,235 @@
-//! Under construction.
+//! One connection: how it is made, with a deadline, on the runtime that serves AMQP and nothing
+//! else.
+
+use async_rs::{Runtime, TokioRuntime};
+use futures_util::StreamExt;
+use futures_util::stream::BoxStream;
+use jailfleet::settings::AmqpSection;
+use lapin::uri::AMQPUri;
+use lapin::{Connection, ConnectionProperties, Event};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+use crate::backoff::Backoff;
+use crate::counters::DoorCounters;
+use crate::doors::{DoorState, Link};
+
+/// The deadline of a call that the broker answers at once when it is well.
+pub(crate) const CALL: Duration = Duration::from_secs(30);
+/// The deadline of a polite goodbye.
+pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Which of a process's connections this is. Each has its own, since the broker blocks those that
+/// publish and must not thereby stop acks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Consume,
+    Publish,
+}
+
+impl Role {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Consume => "consume",
+            Self::Publish => "publish",
+        }
+    }
+}
+
+/// Everything needed to connect.
+#[derive(Clone)]
+pub(crate) struct Dialer {
+    uri: AMQPUri,
+    shown: Arc<str>,
+    runtime: TokioRuntime,
+    within: Duration,
+    backoff: Backoff,
+}
+
+/// A connection that is up, with its only listener of events: two would split them.
+pub(crate) struct Connected {
+    pub(crate) connection: Connection,
+    pub(crate) events: BoxStream<'static, Event>,
+}
+
+/// Why a session did not come up or did not last.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error("{what}: no answer within {within:?}")]
+    Deadline {
+        what: &'static str,
+        within: Duration,
+    },
+    #[error("{what}: {source}")]
+    Amqp {
+        what: &'static str,
+        source: lapin::Error,
+    },
+    #[error(transparent)]
+    Declare(#[from] crate::topology::DeclareError),
+    #[error("keep the connection: {0}")]
+    Lost(lapin::Error),
+    #[error("keep the connection: it ended without a word")]
+    Gone,
+    #[error("consume from {queue}: the broker ended it; was the queue deleted?")]
+    ConsumerEnded { queue: String },
+    #[error("confirm within {0:?}: the connection is closed before anything is published again")]
+    NoConfirm(Duration),
+    #[error("publish with confirms: the channel is not in confirm mode")]
+    NotConfirming,
+}
+
+impl std::fmt::Debug for Dialer {
+    // The parsed URI holds the password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dialer")
+            .field("broker", &self.shown)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Dialer {
+    /// # Errors
+    /// What is wrong with the URI.
+    pub(crate) fn new(
+        amqp: &AmqpSection,
+        runtime: &tokio::runtime::Handle,
+    ) -> Result<Self, String> {
+        let mut uri: AMQPUri = amqp.uri.expose().parse()?;
+        uri.query.heartbeat = Some(amqp.heartbeat_s);
+        let within = amqp.connect_timeout_ms.duration();
+        uri.query.connection_timeout = Some(amqp.connect_timeout_ms.get());
+        Ok(Self {
+            uri,
+            shown: amqp.uri.redacted().into(),
+            runtime: Runtime::tokio_with_handle(runtime.clone()),
+            within,
+            backoff: Backoff::new(
+                amqp.backoff_min_ms.duration(),
+                amqp.backoff_max_ms.duration(),
+            ),
+        })
+    }
+
+    /// The vhost: the tenant.
+    pub(crate) fn vhost(&self) -> Arc<str> {
+        self.uri.vhost.as_str().into()
+    }
+
+    pub(crate) fn backoff(&self) -> Backoff {
+        self.backoff.clone()
+    }
+
+    pub(crate) async fn connect(&self, role: Role) -> Result<Connected, SessionError> {
+        let name = format!("jailfleet {} {}", role.as_str(), std::process::id());
+        // No automatic recovery: after some errors it leaves consumers that wait for ever.
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let dialing = Connection::connect_uri_with_runtime(
+            self.uri.clone(),
+            properties,
+            self.runtime.clone(),
+        );
+        let connection = call_within("connect", self.within, dialing).await?;
+        let events = connection.events_listener().boxed();
+        tracing::info!(role = role.as_str(), broker = %self.shown, "connected to the broker");
+        Ok(Connected { connection, events })
+    }
+}
+
+/// Waits for `call`, with the usual deadline.
+pub(crate) async fn call<T>(
+    what: &'static str,
+    call: impl Future<Output = Result<T, lapin::Error>>,
+) -> Result<T, SessionError> {
+    call_within(what, CALL, call).await
+}
+
+async fn call_within<T>(
+    what: &'static str,
+    within: Duration,
+    call: impl Future<Output = Result<T, lapin::Error>>,
+) -> Result<T, SessionError> {
+    match timeout(within, call).await {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(source)) => Err(SessionError::Amqp { what, source }),
+        Err(_) => Err(SessionError::Deadline { what, within }),
+    }
+}
+
+/// Says goodbye; a broker that does not answer is left alone.
+pub(crate) async fn close(connection: &Connection) {
+    match timeout(GOODBYE, connection.close(200, "done".into())).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the connection ended by itself"),
+        Err(_) => tracing::debug!("the broker did not answer the goodbye"),
+    }
+}
+
+/// What a role tells the world about its connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Board {
+    pub(crate) role: Role,
+    pub(crate) state: watch::Sender<DoorState>,
+    pub(crate) counters: Arc<DoorCounters>,
+}
+
+impl Board {
+    pub(crate) fn link(&self, link: Link) {
+        self.state.send_if_modified(|state| {
+            let place = match self.role {
+                Role::Consume => &mut state.consume,
+                Role::Publish => &mut state.publish,
+            };
+            std::mem::replace(place, link) != link
+        });
+    }
+
+    pub(crate) fn up(&self) {
+        match self.role {
+            Role::Consume => self.counters.consume_sessions.add_one(),
+            Role::Publish => self.counters.publish_sessions.add_one(),
+        }
+        self.link(Link::Up);
+    }
+
+    pub(crate) fn down(&self, error: &SessionError, pause: Duration) {
+        self.counters.session_failures.add_one();
+        tracing::warn!(
+            role = self.role.as_str(),
+            %error,
+            pause_ms = pause.as_millis(),
+            "no session with the broker; it is tried again"
+        );
+        self.link(Link::Down);
+        self.state
+            .send_modify(|state| state.trouble = Some(error.to_string()));
+    }
+
+    /// Takes one event in. An error or the end of the events ends the session.
+    pub(crate) fn event(&self, event: Option<Event>) -> Result<(), SessionError> {
+        match event {
+            None => Err(SessionError::Gone),
+            Some(Event::Error(error)) => Err(SessionError::Lost(error)),
+            Some(Event::ConnectionBlocked(reason)) => {
+                self.counters.blocked.add_one();
+                tracing::warn!(
+                    role = self.role.as_str(),
+                    reason,
+                    "the broker takes nothing now"
+                );
+                self.link(Link::Blocked);
+                Ok(())
+            }
+            Some(Event::ConnectionUnblocked) => {
+                tracing::info!(role = self.role.as_str(), "the broker takes messages again");
+                self.link(Link::Up);
+                Ok(())
+            }
+            // Neither these nor the events of a newer lapin need anything of us.
+            Some(Event::Connected | Event::SendFlow(_)) => Ok(()),
+            Some(_) => Ok(()),
+        }
+    }
+}

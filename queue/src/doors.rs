@@ -83,13 +83,17 @@ impl Sessions {
     /// Publishes what waits in the outbox, closes the connections, and returns whether all of it
     /// was done before `within` had passed. Deliveries not settled by then go back to the queue.
     pub async fn close(mut self, within: Duration) -> bool {
-        self.closing.cancel();
-        self.tasks.close();
-        let clean = tokio::time::timeout(within, self.tasks.wait())
-            .await
-            .is_ok();
+        let clean = self.end_tasks(within).await;
         self.end_runtime();
         clean
+    }
+
+    pub(crate) async fn end_tasks(&mut self, within: Duration) -> bool {
+        self.closing.cancel();
+        self.tasks.close();
+        tokio::time::timeout(within, self.tasks.wait())
+            .await
+            .is_ok()
     }
 
     fn end_runtime(&mut self) {

@@ -1,24 +1,65 @@
 //! The door inside one process: the same interface and the same behaviour, and no broker.
+//!
+//! It is bounded, hands a requeued job out again with its count raised, keeps dead letters, and
+//! keeps a result whose requester is gone. What it does not do is outlive the process.
+
+mod store;
 
 use jailfleet::job::Name;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::amqp::ConsumePlan;
-use crate::doors::Doors;
-use crate::envelope::{JobMessage, ResultMessage};
+use crate::counters::DoorCounters;
+use crate::doors::{DoorState, Doors, Link, Sessions};
+use crate::envelope::{Envelope, JobMessage, ResultMessage, Source};
+use crate::intake::{Epoch, Intake};
+use crate::outbox::{DeadLetter, Outbox, Reply};
+use store::Store;
 
-/// The producer's end.
-#[derive(Debug)]
-pub struct EmbeddedProducer {}
+/// The most bytes that wait in an outbox.
+const OUTBOX_BYTES: usize = 64 << 20;
+/// The most results that wait for the producer, and the most that are kept for people.
+const RESULTS: usize = 1024;
+/// The tenant of an embedded door.
+const TENANT: &str = "embedded";
+
+/// The name of the only reply queue of an embedded door.
+pub const EMBEDDED_REPLY: &str = "embedded";
 
 /// The other side is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("submit a job: the worker's side of the embedded door is closed")]
 pub struct DoorGone;
 
+/// The producer's end.
+#[derive(Debug)]
+pub struct EmbeddedProducer {
+    sender: EmbeddedSender,
+    results: mpsc::Receiver<ResultMessage>,
+    kept: Arc<Kept>,
+}
+
 /// Hands jobs in; cheap to clone.
 #[derive(Debug, Clone)]
-pub struct EmbeddedSender {}
+pub struct EmbeddedSender {
+    jobs: mpsc::Sender<Waiting>,
+    room: Arc<Semaphore>,
+}
+
+/// A job inside the door, from its coming in to its settlement.
+#[derive(Debug)]
+struct Waiting {
+    body: bytes::Bytes,
+    envelope: Envelope,
+    pool: Name,
+    source: Source,
+    lane: jailfleet::job::Lane,
+    /// Its share of the capacity, given back when it is settled for good.
+    room: OwnedSemaphorePermit,
+}
 
 impl EmbeddedSender {
     /// Hands a job in; waits while the door's capacity is used up.
@@ -26,7 +67,29 @@ impl EmbeddedSender {
     /// # Errors
     /// When the worker's side is closed.
     pub async fn submit(&self, job: JobMessage) -> Result<(), DoorGone> {
-        todo!("{job:?}")
+        let Ok(room) = Arc::clone(&self.room).acquire_owned().await else {
+            return Err(DoorGone);
+        };
+        let envelope = Envelope {
+            message_id: Some(job.message_id),
+            correlation_id: job.correlation_id,
+            reply_to: job.reply_to,
+            kind: Some(jailfleet::wire::JOB_TYPE.to_owned()),
+            published_ms: job.published_ms,
+            traceparent: job.traceparent,
+            redelivered: false,
+            delivery_count: 0,
+            faults: 0,
+        };
+        let waiting = Waiting {
+            body: job.body,
+            envelope,
+            pool: job.pool,
+            source: Source::of(job.lane),
+            lane: job.lane,
+            room,
+        };
+        self.jobs.send(waiting).await.map_err(|_| DoorGone)
     }
 }
 
@@ -36,13 +99,13 @@ impl EmbeddedProducer {
     /// # Errors
     /// When the worker's side is closed.
     pub async fn submit(&self, job: JobMessage) -> Result<(), DoorGone> {
-        todo!("{job:?}")
+        self.sender.submit(job).await
     }
 
     /// A sending half for other tasks.
     #[must_use]
     pub fn sender(&self) -> EmbeddedSender {
-        todo!()
+        self.sender.clone()
     }
 
     /// The next result, in the order of their publishing. `None` once the worker's side is closed
@@ -51,25 +114,130 @@ impl EmbeddedProducer {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn next_result(&mut self) -> Option<ResultMessage> {
-        todo!()
+        self.results.recv().await
     }
 
     /// What the door keeps for people: dead letters and lost results. Outlives the producer.
     #[must_use]
     pub fn kept(&self) -> Arc<Kept> {
-        todo!()
+        Arc::clone(&self.kept)
     }
 }
 
-/// What the door keeps for people.
+/// What the door keeps for people, the newest [`RESULTS`] of each.
 #[derive(Debug, Default)]
-pub struct Kept {}
+pub struct Kept {
+    dead: Mutex<std::collections::VecDeque<DeadLetter>>,
+    lost: Mutex<std::collections::VecDeque<Reply>>,
+}
 
-/// The name of the only reply queue of an embedded door.
-pub const EMBEDDED_REPLY: &str = "embedded";
+impl Kept {
+    /// The dead letters, the oldest first.
+    #[must_use]
+    pub fn dead(&self) -> Vec<DeadLetter> {
+        let dead = self.dead.lock().unwrap_or_else(PoisonError::into_inner);
+        dead.iter().cloned().collect()
+    }
 
-/// Makes a door with room for `capacity` waiting jobs. Must be called within a tokio runtime.
+    /// The results that nobody was there for, the oldest first.
+    #[must_use]
+    pub fn lost(&self) -> Vec<Reply> {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.iter().cloned().collect()
+    }
+
+    fn keep<T>(place: &Mutex<std::collections::VecDeque<T>>, one: T) {
+        let mut place = place.lock().unwrap_or_else(PoisonError::into_inner);
+        if place.len() >= RESULTS {
+            place.pop_front();
+        }
+        place.push_back(one);
+    }
+
+    fn keep_dead(&self, letter: DeadLetter) {
+        Self::keep(&self.dead, letter);
+    }
+
+    fn keep_lost(&self, reply: Reply) {
+        Self::keep(&self.lost, reply);
+    }
+}
+
+/// Makes a door with room for `capacity` jobs that wait or run. Must be called within a tokio
+/// runtime. A lane hands out as many jobs as it has slots, and one more that waits.
 #[must_use]
 pub fn pair(capacity: usize, plan: &ConsumePlan) -> (Doors, EmbeddedProducer) {
-    todo!("{capacity} {plan:?} {:?}", None::<Name>)
+    let counters = Arc::new(DoorCounters::default());
+    let room = Arc::new(Semaphore::new(capacity.clamp(1, Semaphore::MAX_PERMITS)));
+    let (jobs, coming) = mpsc::channel(capacity.clamp(1, RESULTS));
+    let (results_in, results) = mpsc::channel(RESULTS);
+    let (orders, outgoing) = mpsc::channel(RESULTS);
+    let (stop, stops) = mpsc::channel(1);
+    let kept = Arc::new(Kept::default());
+    let epoch = Epoch::default();
+    epoch.advance();
+
+    let reading = [
+        (Source::Interactive, plan.slots.interactive),
+        (Source::Bulk, plan.slots.bulk),
+        (Source::Suspect, 1),
+    ];
+    let mut lines = Vec::new();
+    let mut ends = Vec::new();
+    for (source, slots) in reading {
+        let prefetch = slots.saturating_add(1).min(capacity.max(1));
+        let (out, end) = mpsc::channel(prefetch);
+        lines.push(store::Line {
+            source,
+            prefetch,
+            out,
+        });
+        ends.push((source, end));
+    }
+    let closing = CancellationToken::new();
+    let state = watch::Sender::new(DoorState {
+        consume: Link::Up,
+        publish: Link::Up,
+        trouble: None,
+    });
+    let seen = state.subscribe();
+    let store = Store::new(
+        TENANT,
+        lines,
+        results_in,
+        Arc::clone(&kept),
+        Arc::clone(&counters),
+    );
+    let tasks = TaskTracker::new();
+    tasks.spawn(store.run(store::Inputs {
+        coming,
+        outgoing,
+        stops,
+        closing: closing.clone(),
+        room: Arc::clone(&room),
+        state,
+    }));
+    let doors = Doors {
+        intake: Intake::new(ends, stop, epoch, Arc::clone(&counters)),
+        outbox: Outbox::new(orders, OUTBOX_BYTES),
+        state: seen,
+        counters,
+        sessions: Sessions {
+            tasks,
+            closing,
+            runtime: None,
+        },
+    };
+    let sender = EmbeddedSender { jobs, room };
+    (
+        doors,
+        EmbeddedProducer {
+            sender,
+            results,
+            kept,
+        },
+    )
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,8 +93,8 @@ impl Ticket {
             disposition,
             done: Some(done),
         });
-        // The owner drops the sender only when it ends, and then the broker takes back everything.
-        answer.await.unwrap_or(Err(SettleError::DoorClosed))
+        // The owner drops the sender only when its session breaks while it tells the broker.
+        answer.await.unwrap_or(Err(SettleError::SessionOver))
     }
 
     /// The session that this delivery is a lease of.

@@ -1,16 +1,24 @@
 //! A producer's door: jobs out, results in.
 
 use jailfleet::job::Name;
+use jailfleet::reply;
 use jailfleet::settings::AmqpSection;
+use lapin::options::QueueDeleteOptions;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::timeout;
 
-use crate::amqp::OpenError;
+use super::consume::Line;
+use super::{Backroom, OpenError, properties};
+use crate::clock;
+use crate::connection::{Connected, Dialer, Role, SessionError, call, close};
 use crate::counters::DoorCounters;
-use crate::doors::DoorState;
+use crate::doors::{DoorState, Link, Sessions};
 use crate::envelope::{JobMessage, ResultDelivery};
-use crate::outbox::OutboxError;
+use crate::intake::Epoch;
+use crate::outbox::{Outbox, OutboxError, Parcel};
+use crate::topology::{Names, Topology};
 
 /// What a producer reads and writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +31,18 @@ pub struct ProducePlan {
     pub prefetch: u16,
 }
 
-/// A producer's connection: supervised, like a worker's.
+/// A producer's two connections, supervised like a worker's.
 #[derive(Debug)]
-pub struct ProducerDoor {}
+pub struct ProducerDoor {
+    reply_queue: String,
+    sender: JobSender,
+    results: mpsc::Receiver<ResultDelivery>,
+    epoch: Epoch,
+    state: watch::Receiver<DoorState>,
+    counters: Arc<DoorCounters>,
+    dialer: Dialer,
+    sessions: Sessions,
+}
 
 /// What became of the reply queue when a producer closed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,16 +55,28 @@ pub enum ReplyQueue {
 
 /// The sending half: cheap to clone, so that many publishes can be under way.
 #[derive(Debug, Clone)]
-pub struct JobSender {}
+pub struct JobSender {
+    outbox: Outbox,
+    prefix: Arc<str>,
+}
 
 impl JobSender {
-    /// Publishes a job and returns once the broker confirmed that it is in its queue. Keep many of
-    /// these futures going: they share batches.
+    /// Publishes a job and returns once the broker confirmed that it is in a queue. Keep many of
+    /// these futures going: they share batches. While the broker is away, this waits.
     ///
     /// # Errors
-    /// [`OutboxError::Full`] when the queue is full, and else as `Outbox::publish`.
+    /// [`OutboxError::Full`] when the queue is full, [`OutboxError::Refused`] for a reply queue
+    /// that no worker would answer to, and else as [`Outbox::publish`].
     pub async fn publish(&self, job: JobMessage) -> Result<(), OutboxError> {
-        todo!("{job:?}")
+        // The broker looks at this property itself, and may close the channel over it.
+        if let Some(name) = &job.reply_to
+            && let Err(rejection) = reply::vet(name, &self.prefix)
+        {
+            return Err(OutboxError::Refused {
+                reason: rejection.message,
+            });
+        }
+        self.outbox.send(Parcel::Job(job)).await.map(drop)
     }
 }
 
@@ -57,7 +86,38 @@ impl ProducerDoor {
     /// # Errors
     /// When the URI cannot be read or the threads cannot be started; never for an absent broker.
     pub fn open(amqp: &AmqpSection, plan: &ProducePlan) -> Result<Self, OpenError> {
-        todo!("{amqp:?} {plan:?}")
+        let room = Backroom::new(amqp)?;
+        let names = Names::new(&amqp.prefix);
+        let reply_queue = names.reply(&plan.reply);
+        let jobs = Topology::new(&names, &plan.pools);
+        let (out, results) = mpsc::channel(usize::from(plan.prefetch.max(1)) * 2);
+        let line = Line {
+            queue: reply_queue.clone(),
+            prefetch: plan.prefetch.max(1),
+            out,
+            open: Box::new(|received, ticket| ResultDelivery {
+                message: properties::result(received),
+                ticket,
+            }),
+        };
+        let epoch = Epoch::default();
+        let replies = jobs.clone().with_reply_queue(&names, &reply_queue);
+        // Nobody stops this intake apart from closing the whole door.
+        drop(room.consume(vec![line], replies, &epoch));
+        let outbox = room.publish(amqp, jobs);
+        Ok(Self {
+            reply_queue,
+            sender: JobSender {
+                outbox,
+                prefix: amqp.prefix.as_str().into(),
+            },
+            results,
+            epoch,
+            state: room.state.subscribe(),
+            counters: Arc::clone(&room.counters),
+            dialer: room.dialer.clone(),
+            sessions: room.into_sessions(),
+        })
     }
 
     /// Waits until the reply queue exists and both connections are up.
@@ -65,19 +125,26 @@ impl ProducerDoor {
     /// # Errors
     /// The last trouble, when `within` passes first.
     pub async fn ready(&self, within: Duration) -> Result<(), String> {
-        todo!("{within:?}")
+        let mut state = self.state.clone();
+        match timeout(within, state.wait_for(DoorState::is_ready)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) | Err(_) => {
+                let trouble = self.state.borrow().trouble.clone();
+                Err(trouble.unwrap_or_else(|| format!("reach the broker within {within:?}")))
+            }
+        }
     }
 
     /// The name of the reply queue, for `JobMessage::reply_to`.
     #[must_use]
     pub fn reply_queue(&self) -> &str {
-        todo!()
+        &self.reply_queue
     }
 
     /// The sending half.
     #[must_use]
     pub fn sender(&self) -> JobSender {
-        todo!()
+        self.sender.clone()
     }
 
     /// The next result; settle its ticket once it is stored. `None` once the door is closed.
@@ -85,24 +152,79 @@ impl ProducerDoor {
     /// # Cancel safety
     /// Cancel safe.
     pub async fn next_result(&mut self) -> Option<ResultDelivery> {
-        todo!()
+        loop {
+            let delivery = self.results.recv().await?;
+            if delivery.ticket.epoch() == self.epoch.current() {
+                self.counters.deliveries.add_one();
+                return Some(delivery);
+            }
+            delivery.ticket.expire();
+        }
     }
 
     /// How the connections are.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<DoorState> {
-        todo!()
+        self.state.clone()
     }
 
     /// What the door counts.
     #[must_use]
     pub fn counters(&self) -> Arc<DoorCounters> {
-        todo!()
+        Arc::clone(&self.counters)
     }
 
     /// Closes within about `within`: publishes what waits, and deletes the reply queue if it is
-    /// empty.
+    /// empty. Results not settled yet stay in it.
     pub async fn close(self, within: Duration) -> ReplyQueue {
-        todo!("{within:?}")
+        let Self {
+            reply_queue,
+            sender,
+            mut results,
+            mut sessions,
+            dialer,
+            state,
+            ..
+        } = self;
+        drop(sender);
+        let reachable = state.borrow().consume != Link::Down;
+        results.close();
+        while let Ok(delivery) = results.try_recv() {
+            // The session ends now, and the broker takes them back.
+            delivery.ticket.expire();
+        }
+        let started = clock::now();
+        sessions.end_tasks(within).await;
+        let left = within.saturating_sub(clock::now() - started);
+        let gone = if reachable {
+            timeout(left, delete(&dialer, &reply_queue)).await
+        } else {
+            return ReplyQueue::Kept;
+        };
+        match gone {
+            Ok(Ok(())) => ReplyQueue::Deleted,
+            Ok(Err(error)) => {
+                tracing::info!(reply_queue, %error, "the reply queue stays");
+                ReplyQueue::Kept
+            }
+            Err(_) => ReplyQueue::Kept,
+        }
     }
+}
+
+async fn delete(dialer: &Dialer, queue: &str) -> Result<(), SessionError> {
+    let Connected { connection, events } = dialer.connect(Role::Consume).await?;
+    let channel = call("open a channel", connection.create_channel()).await?;
+    let options = QueueDeleteOptions {
+        if_empty: true,
+        ..QueueDeleteOptions::default()
+    };
+    let deleted = call(
+        "delete the reply queue",
+        channel.queue_delete(queue.into(), options),
+    )
+    .await;
+    drop(events);
+    close(&connection).await;
+    deleted.map(drop)
 }

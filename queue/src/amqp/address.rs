@@ -1,0 +1,114 @@
+//! Where each parcel goes and under which properties. Pure.
+
+use jailfleet::settings::ReplyMode;
+use lapin::BasicProperties;
+
+use super::properties;
+use crate::envelope::{Origin, Source};
+use crate::outbox::Parcel;
+use crate::topology::{Names, lane_key, retry_key, suspect_key};
+
+/// How messages leave.
+#[derive(Debug, Clone)]
+pub(crate) struct Post {
+    pub(crate) names: Names,
+    pub(crate) prefix: String,
+    pub(crate) reply_mode: ReplyMode,
+}
+
+/// A message as it goes to the broker, without its body.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Addressed {
+    pub(crate) exchange: String,
+    pub(crate) key: String,
+    pub(crate) properties: BasicProperties,
+}
+
+impl Addressed {
+    /// What tells this message from the others of its batch when the broker returns it.
+    pub(crate) fn mark(&self) -> Mark {
+        let id = self.properties.message_id().as_ref();
+        Mark {
+            exchange: self.exchange.clone(),
+            key: self.key.clone(),
+            id: id.map(ToString::to_string).unwrap_or_default(),
+        }
+    }
+
+    pub(crate) fn destination(&self) -> String {
+        format!("{}/{}", self.exchange, self.key)
+    }
+}
+
+/// Exchange, key and id. Two messages with the same mark never share a batch.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) struct Mark {
+    pub(crate) exchange: String,
+    pub(crate) key: String,
+    pub(crate) id: String,
+}
+
+impl Post {
+    /// Addresses a parcel. `again`: it may have been published before.
+    pub(crate) fn address(&self, parcel: &Parcel, again: bool) -> Addressed {
+        match parcel {
+            Parcel::Result(reply) => Addressed {
+                exchange: match self.reply_mode {
+                    ReplyMode::Default => String::new(),
+                    ReplyMode::Exchange => self.names.results(),
+                },
+                key: reply.reply_to.as_str().to_owned(),
+                properties: properties::of_result(reply, again, None),
+            },
+            Parcel::Dead(letter) => Addressed {
+                exchange: self.names.dead(),
+                key: format!("bad.{}", lane_key(&letter.origin.pool, letter.origin.lane)),
+                properties: properties::of_dead(letter, &self.queue(&letter.origin), &self.prefix),
+            },
+            Parcel::Retry { job, delay_ms } => Addressed {
+                exchange: self.names.internal(),
+                key: retry_key(&job.origin.pool, job.origin.lane),
+                // Digits only: anything else closes the channel.
+                properties: properties::of_move(job, &self.prefix)
+                    .with_expiration(delay_ms.to_string().into()),
+            },
+            Parcel::Newer(job) => Addressed {
+                exchange: self.names.internal(),
+                key: "newer".to_owned(),
+                properties: properties::of_move(job, &self.prefix),
+            },
+            Parcel::Suspect(job) => Addressed {
+                exchange: self.names.internal(),
+                key: suspect_key(&job.origin.pool),
+                properties: properties::of_move(job, &self.prefix),
+            },
+            Parcel::Job(job) => Addressed {
+                exchange: self.names.jobs(),
+                key: lane_key(&job.pool, job.lane),
+                properties: properties::of_job(job),
+            },
+        }
+    }
+
+    /// Addresses a result that has no home to the lost queue. It keeps the key it had, as the
+    /// broker's own alternate exchange would keep it. `None` for anything but a result.
+    pub(crate) fn lost(&self, parcel: &Parcel, reason: &str) -> Option<Addressed> {
+        let Parcel::Result(reply) = parcel else {
+            return None;
+        };
+        Some(Addressed {
+            exchange: self.names.results_lost(),
+            key: reply.reply_to.as_str().to_owned(),
+            properties: properties::of_result(reply, false, Some(reason)),
+        })
+    }
+
+    fn queue(&self, origin: &Origin) -> String {
+        let source = if origin.suspect {
+            Source::Suspect
+        } else {
+            Source::of(origin.lane)
+        };
+        self.names.source(&origin.pool, source)
+    }
+}

@@ -1,0 +1,354 @@
+//! The consuming role: one connection, a channel a queue, and the task that owns them.
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream, SelectAll};
+use lapin::Channel;
+use lapin::message::Delivery as Received;
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+    BasicRejectOptions,
+};
+use lapin::types::FieldTable;
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::ledger::{Frame, Ledger};
+use crate::clock;
+use crate::connection::{Board, Connected, Dialer, Role, SessionError, call, close};
+use crate::doors::Link;
+use crate::intake::{Epoch, IntakeOrder};
+use crate::ticket::{Disposition, Lease, SettleError, Settlement, Ticket};
+use crate::topology::{Topology, declare};
+
+/// How many settlements are taken in before the acks for them go out.
+const SETTLEMENTS: usize = 256;
+
+/// A queue that is read, and what becomes of its messages.
+pub(super) struct Line<T> {
+    pub(super) queue: String,
+    /// The only bound on what the broker pushes to us.
+    pub(super) prefetch: u16,
+    pub(super) out: mpsc::Sender<T>,
+    pub(super) open: Box<dyn Fn(Received, Ticket) -> T + Send + Sync>,
+}
+
+/// The owner of everything that is consumed.
+pub(super) struct ConsumeRole<T> {
+    pub(super) dialer: Dialer,
+    pub(super) topology: Topology,
+    pub(super) lines: Vec<Line<T>>,
+    pub(super) places: mpsc::Sender<Settlement>,
+    pub(super) desk: Desk,
+    pub(super) epoch: Epoch,
+    pub(super) board: Board,
+}
+
+/// What others ask of the role; heard also while there is no session.
+pub(super) struct Desk {
+    pub(super) settlements: mpsc::Receiver<Settlement>,
+    pub(super) orders: mpsc::Receiver<IntakeOrder>,
+    pub(super) closing: CancellationToken,
+    pub(super) stopped: bool,
+    pub(super) board: Board,
+}
+
+impl Desk {
+    /// Answers everybody until the door closes: without a session nothing can be settled.
+    async fn refuse(&mut self) {
+        loop {
+            tokio::select! {
+                () = self.closing.cancelled() => return,
+                Some(settlement) = self.settlements.recv() => self.stale(settlement),
+                Some(IntakeOrder::Stop(done)) = self.orders.recv() => {
+                    self.stopped = true;
+                    answer(done, ());
+                }
+            }
+        }
+    }
+
+    fn stale(&self, settlement: Settlement) {
+        self.board.counters.stale_settlements.add_one();
+        if let Some(done) = settlement.done {
+            answer(done, Err(SettleError::SessionOver));
+        }
+    }
+}
+
+/// Answers somebody who may have stopped waiting: then there is nobody to tell.
+pub(crate) fn answer<T>(done: tokio::sync::oneshot::Sender<T>, word: T) {
+    if done.send(word).is_err() {
+        tracing::trace!("nobody waits for this answer any more");
+    }
+}
+
+impl<T: Send + 'static> ConsumeRole<T> {
+    /// Runs sessions, one after the other, until the door closes.
+    pub(super) async fn run(mut self) {
+        let mut backoff = self.dialer.backoff();
+        while !self.desk.closing.is_cancelled() {
+            let started = clock::now();
+            let ended = self.session().await;
+            // Whatever waits in the intake belongs to nobody now: the broker has taken it back.
+            self.epoch.advance();
+            let Err(error) = ended else { break };
+            let pause = backoff.after(clock::now() - started, clock::dice());
+            self.board.down(&error, pause);
+            // A stopped intake needs no new session: nothing more will be consumed.
+            let stopped = self.desk.stopped;
+            tokio::select! {
+                () = tokio::time::sleep(pause), if !stopped => {}
+                () = self.desk.refuse() => {}
+            }
+        }
+        self.board.link(Link::Closed);
+        self.desk.settlements.close();
+        while let Ok(settlement) = self.desk.settlements.try_recv() {
+            self.desk.stale(settlement);
+        }
+    }
+
+    /// One session; `Ok` when the door closes.
+    async fn session(&mut self) -> Result<(), SessionError> {
+        let epoch = self.epoch.advance();
+        let (connected, channels, mut arrivals) = tokio::select! {
+            ready = set_up(&self.dialer, &self.topology, &self.lines, &self.board) => ready?,
+            () = self.desk.refuse() => return Ok(()),
+        };
+        let Connected {
+            connection,
+            mut events,
+        } = connected;
+        self.board.up();
+        let mut session = Session {
+            epoch,
+            channels,
+            stopping: self.desk.stopped,
+        };
+        if session.stopping {
+            session.cancel(&self.lines).await?;
+        }
+        let mut batch = Vec::with_capacity(SETTLEMENTS);
+        let mut waiting: Option<(usize, Received)> = None;
+        loop {
+            tokio::select! {
+                biased;
+                () = self.desk.closing.cancelled() => {
+                    while let Ok(settlement) = self.desk.settlements.try_recv() {
+                        batch.push(settlement);
+                    }
+                    session.settle(&mut batch, &self.desk).await?;
+                    close(&connection).await;
+                    return Ok(());
+                }
+                event = events.next() => self.board.event(event)?,
+                Some(IntakeOrder::Stop(done)) = self.desk.orders.recv() => {
+                    self.desk.stopped = true;
+                    session.stopping = true;
+                    session.cancel(&self.lines).await?;
+                    answer(done, ());
+                }
+                _ = self.desk.settlements.recv_many(&mut batch, SETTLEMENTS) => {
+                    session.settle(&mut batch, &self.desk).await?;
+                }
+                room = room(&self.lines, &self.places, waiting.as_ref()), if waiting.is_some() => {
+                    let Some((line, received)) = waiting.take() else { continue };
+                    match room {
+                        Some((slot, place)) => {
+                            let lease = session.hand_out(line, received.delivery_tag);
+                            let counters = Arc::clone(&self.board.counters);
+                            let ticket = Ticket::new(lease, place, counters);
+                            if let Some(line) = self.lines.get(line) {
+                                slot.send((line.open)(received, ticket));
+                            }
+                        }
+                        None => session.give_back(line, received.delivery_tag).await?,
+                    }
+                }
+                Some((line, arrival)) = arrivals.next(), if waiting.is_none() => {
+                    match arrival {
+                        Some(Ok(received)) if session.stopping => {
+                            session.give_back(line, received.delivery_tag).await?;
+                        }
+                        Some(Ok(received)) => waiting = Some((line, received)),
+                        Some(Err(source)) => {
+                            return Err(SessionError::Amqp { what: "consume", source });
+                        }
+                        None if session.stopping => {}
+                        // Not an error for lapin, and no more deliveries ever: a worker that went
+                        // on would look alive and take no work.
+                        None => {
+                            let queue = self.lines.get(line).map(|line| line.queue.clone());
+                            let queue = queue.unwrap_or_default();
+                            return Err(SessionError::ConsumerEnded { queue });
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A delivery, or the end of its consumer, with the index of its line.
+type Arrival = (usize, Option<Result<Received, lapin::Error>>);
+type Arrivals = SelectAll<BoxStream<'static, Arrival>>;
+
+/// Waits until a delivery can be handed out: room in its line, and a place for its settlement.
+/// `None` when nobody reads the line any more.
+async fn room<'a, T>(
+    lines: &'a [Line<T>],
+    places: &mpsc::Sender<Settlement>,
+    waiting: Option<&(usize, Received)>,
+) -> Option<(mpsc::Permit<'a, T>, mpsc::OwnedPermit<Settlement>)> {
+    let (line, _) = waiting?;
+    let slot = lines.get(*line)?.out.reserve().await.ok()?;
+    let place = places.clone().reserve_owned().await.ok()?;
+    Some((slot, place))
+}
+
+async fn set_up<T>(
+    dialer: &Dialer,
+    topology: &Topology,
+    lines: &[Line<T>],
+    board: &Board,
+) -> Result<(Connected, Vec<(Channel, Ledger)>, Arrivals), SessionError> {
+    let connected = dialer.connect(Role::Consume).await?;
+    declare(&connected.connection, topology, &board.counters).await?;
+    let mut channels = Vec::with_capacity(lines.len());
+    let mut arrivals = SelectAll::new();
+    for (place, line) in lines.iter().enumerate() {
+        let channel = call("open a channel", connected.connection.create_channel()).await?;
+        // The prefetch counts for consumers that come after it.
+        let qos = channel.basic_qos(line.prefetch, BasicQosOptions::default());
+        call("set the prefetch", qos).await?;
+        let consuming = channel.basic_consume(
+            line.queue.as_str().into(),
+            TAG.into(),
+            BasicConsumeOptions::default(),
+            FieldTable::default(),
+        );
+        let consumer = call("consume", consuming).await?;
+        let last = stream::once(std::future::ready((place, None)));
+        let all = consumer
+            .map(move |received| (place, Some(received)))
+            .chain(last);
+        arrivals.push(all.boxed());
+        channels.push((channel, Ledger::default()));
+    }
+    Ok((connected, channels, arrivals))
+}
+
+/// Each consumer is the only one on its channel, so that all may have the same tag.
+const TAG: &str = "jailfleet";
+
+/// What belongs to one session and ends with it.
+struct Session {
+    epoch: u64,
+    channels: Vec<(Channel, Ledger)>,
+    stopping: bool,
+}
+
+impl Session {
+    fn hand_out(&mut self, channel: usize, tag: u64) -> Lease {
+        if let Some((_, ledger)) = self.channels.get_mut(channel) {
+            ledger.handed_out(tag);
+        }
+        Lease {
+            epoch: self.epoch,
+            channel,
+            tag,
+        }
+    }
+
+    /// Gives back what was never handed out.
+    async fn give_back(&mut self, channel: usize, tag: u64) -> Result<(), SessionError> {
+        let Some((channel, _)) = self.channels.get(channel) else {
+            return Ok(());
+        };
+        send(channel, Frame::Requeue(tag)).await
+    }
+
+    async fn cancel<T>(&mut self, lines: &[Line<T>]) -> Result<(), SessionError> {
+        for ((channel, _), line) in self.channels.iter().zip(lines) {
+            let cancel = channel.basic_cancel(TAG.into(), BasicCancelOptions::default());
+            call("cancel the consumer", cancel).await?;
+            tracing::debug!(queue = line.queue, "stopped consuming");
+        }
+        Ok(())
+    }
+
+    /// Tells the broker what was settled, in as few frames as say it, and then whoever waits.
+    async fn settle(
+        &mut self,
+        batch: &mut Vec<Settlement>,
+        desk: &Desk,
+    ) -> Result<(), SessionError> {
+        let mut told = Vec::with_capacity(batch.len());
+        for settlement in batch.drain(..) {
+            if settlement.lease.epoch != self.epoch {
+                // Its tag means nothing here, or somebody else's message.
+                desk.stale(settlement);
+                continue;
+            }
+            self.take_in(&settlement, desk).await?;
+            told.extend(settlement.done);
+        }
+        for (channel, ledger) in &mut self.channels {
+            for frame in ledger.flush() {
+                send(channel, frame).await?;
+            }
+        }
+        for done in told {
+            answer(done, Ok(()));
+        }
+        Ok(())
+    }
+
+    async fn take_in(&mut self, settlement: &Settlement, desk: &Desk) -> Result<(), SessionError> {
+        let counters = &desk.board.counters;
+        match settlement.disposition {
+            Disposition::Ack => counters.acked.add_one(),
+            Disposition::Requeue => counters.requeued.add_one(),
+            Disposition::DeadLetter => counters.dead_lettered.add_one(),
+        }
+        let Lease { channel, tag, .. } = settlement.lease;
+        let Some((channel, ledger)) = self.channels.get_mut(channel) else {
+            return Ok(());
+        };
+        match ledger.settle(tag, settlement.disposition) {
+            Some(frame) => send(channel, frame).await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn send(channel: &Channel, frame: Frame) -> Result<(), SessionError> {
+    match frame {
+        Frame::AckThrough(tag) => {
+            call(
+                "ack",
+                channel.basic_ack(tag, BasicAckOptions { multiple: true }),
+            )
+            .await
+        }
+        Frame::Ack(tag) => {
+            call(
+                "ack",
+                channel.basic_ack(tag, BasicAckOptions { multiple: false }),
+            )
+            .await
+        }
+        Frame::Requeue(tag) => {
+            let options = BasicNackOptions {
+                multiple: false,
+                requeue: true,
+            };
+            call("requeue", channel.basic_nack(tag, options)).await
+        }
+        Frame::DeadLetter(tag) => {
+            let options = BasicRejectOptions { requeue: false };
+            call("dead-letter", channel.basic_reject(tag, options)).await
+        }
+    }
+}

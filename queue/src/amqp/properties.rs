@@ -1,0 +1,236 @@
+//! Properties and headers, both ways, by allow-list: whatever else a message carries ends here.
+//!
+//! A message that we pass on gets its properties built anew. A copied `user_id` or a `reply_to`
+//! out of the broker's own name space would close the channel, and all its neighbours with it.
+
+use jailfleet::job::Lane;
+use jailfleet::reply;
+use jailfleet::wire::{CONTENT_TYPE, HEADER_DIGEST, HEADER_PUBLISHED_MS, JOB_TYPE, RESULT_TYPE};
+use lapin::BasicProperties;
+use lapin::message::Delivery as Received;
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+
+use crate::envelope::{Envelope, JobMessage, ResultMessage};
+use crate::outbox::{DeadLetter, Move, Reply};
+
+pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
+/// How many attempts ended in a fault of ours.
+pub(crate) const HEADER_FAULTS: &str = "jailfleet-faults";
+/// The lane that a suspect was moved out of.
+pub(crate) const HEADER_LANE: &str = "jailfleet-lane";
+/// Why a message is in the dead queue.
+pub(crate) const HEADER_REASON: &str = "jailfleet-reason";
+/// The queue that a dead letter came from.
+pub(crate) const HEADER_QUEUE: &str = "jailfleet-queue";
+/// The reply queue that was asked for.
+pub(crate) const HEADER_REPLY_TO: &str = "jailfleet-reply-to";
+/// Why a result is in the lost queue.
+pub(crate) const HEADER_LOST_REASON: &str = "jailfleet-lost-reason";
+/// Set when the same message may have been published before.
+pub(crate) const HEADER_REPUBLISH: &str = "jailfleet-republish";
+
+const DELIVERY_COUNT: &str = "x-delivery-count";
+const PERSISTENT: u8 = 2;
+
+/// Headers under construction.
+#[derive(Default)]
+struct Headers(FieldTable);
+
+impl Headers {
+    fn text(&mut self, key: &'static str, value: Option<&str>) {
+        if let Some(value) = value {
+            self.0
+                .insert(key.into(), AMQPValue::LongString(value.into()));
+        }
+    }
+
+    fn number(&mut self, key: &'static str, value: Option<u64>) {
+        if let Some(value) = value.and_then(|value| i64::try_from(value).ok()) {
+            self.0.insert(key.into(), AMQPValue::LongLongInt(value));
+        }
+    }
+}
+
+/// A property's text; one that the wire has no room for is left out.
+fn short(text: Option<&str>) -> Option<ShortString> {
+    ShortString::try_new(text?).ok()
+}
+
+struct Fields<'a> {
+    message_id: Option<&'a str>,
+    correlation_id: Option<&'a str>,
+    reply_to: Option<&'a str>,
+    kind: Option<&'a str>,
+    headers: Headers,
+}
+
+fn build(fields: Fields<'_>) -> BasicProperties {
+    let mut properties = BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_content_type(CONTENT_TYPE.into())
+        .with_headers(fields.headers.0);
+    if let Some(id) = short(fields.message_id) {
+        properties = properties.with_message_id(id);
+    }
+    if let Some(id) = short(fields.correlation_id) {
+        properties = properties.with_correlation_id(id);
+    }
+    if let Some(queue) = short(fields.reply_to) {
+        properties = properties.with_reply_to(queue);
+    }
+    if let Some(kind) = short(fields.kind) {
+        properties = properties.with_type(kind);
+    }
+    properties
+}
+
+/// The properties of a job that a producer publishes.
+pub(super) fn of_job(job: &JobMessage) -> BasicProperties {
+    let mut headers = Headers::default();
+    headers.number(HEADER_PUBLISHED_MS, job.published_ms);
+    headers.text(HEADER_TRACEPARENT, job.traceparent.as_deref());
+    let properties = build(Fields {
+        message_id: Some(&job.message_id),
+        correlation_id: job.correlation_id.as_deref(),
+        reply_to: job.reply_to.as_deref(),
+        kind: Some(JOB_TYPE),
+        headers,
+    });
+    match job.published_ms {
+        Some(ms) => properties.with_timestamp(ms / 1000),
+        None => properties,
+    }
+}
+
+/// The properties of a result. `lost`: why it goes to the lost queue instead of its own.
+pub(super) fn of_result(reply: &Reply, again: bool, lost: Option<&str>) -> BasicProperties {
+    let mut headers = Headers::default();
+    headers.text(HEADER_DIGEST, Some(&reply.result.digest));
+    headers.text(HEADER_TRACEPARENT, reply.traceparent.as_deref());
+    headers.text(HEADER_LOST_REASON, lost);
+    headers.text(HEADER_REPLY_TO, lost.map(|_| reply.reply_to.as_str()));
+    if again {
+        headers
+            .0
+            .insert(HEADER_REPUBLISH.into(), AMQPValue::Boolean(true));
+    }
+    build(Fields {
+        message_id: Some(&reply.result.message_id),
+        correlation_id: reply.correlation_id.as_deref(),
+        reply_to: None,
+        kind: Some(RESULT_TYPE),
+        headers,
+    })
+}
+
+/// The properties of a job that moves to another queue of ours.
+pub(super) fn of_move(job: &Move, prefix: &str) -> BasicProperties {
+    let mut headers = Headers::default();
+    headers.number(HEADER_PUBLISHED_MS, job.envelope.published_ms);
+    headers.text(HEADER_TRACEPARENT, job.envelope.traceparent.as_deref());
+    headers.number(HEADER_FAULTS, Some(u64::from(job.envelope.faults)));
+    headers.text(HEADER_LANE, Some(job.origin.lane.as_str()));
+    of_passed_on(&job.envelope, headers, prefix)
+}
+
+/// The properties of a dead letter.
+pub(super) fn of_dead(letter: &DeadLetter, queue: &str, prefix: &str) -> BasicProperties {
+    let mut headers = Headers::default();
+    headers.text(HEADER_REASON, Some(&letter.reason));
+    headers.text(HEADER_QUEUE, Some(queue));
+    headers.number(HEADER_PUBLISHED_MS, letter.envelope.published_ms);
+    headers.text(HEADER_TRACEPARENT, letter.envelope.traceparent.as_deref());
+    of_passed_on(&letter.envelope, headers, prefix)
+}
+
+fn of_passed_on(envelope: &Envelope, mut headers: Headers, prefix: &str) -> BasicProperties {
+    // The broker looks at this property: "amq.rabbitmq.reply-to" from somebody who is no such
+    // consumer closes the channel. As a header it is only a text.
+    let asked = envelope.reply_to.as_deref();
+    let vetted = asked.filter(|name| reply::vet(name, prefix).is_ok());
+    if vetted.is_none() {
+        headers.text(HEADER_REPLY_TO, asked);
+    }
+    build(Fields {
+        message_id: envelope.message_id.as_deref(),
+        correlation_id: envelope.correlation_id.as_deref(),
+        reply_to: vetted,
+        kind: envelope.kind.as_deref(),
+        headers,
+    })
+}
+
+/// What we read of a job's properties. `trusted`: it came through the internal exchange.
+pub(super) fn envelope(received: &Received, trusted: bool) -> Envelope {
+    let properties = &received.properties;
+    let headers = properties.headers().as_ref();
+    let number = |key: &str| headers.and_then(|table| as_number(table.inner().get(key)?));
+    Envelope {
+        message_id: properties.message_id().as_ref().map(ToString::to_string),
+        correlation_id: properties
+            .correlation_id()
+            .as_ref()
+            .map(ToString::to_string),
+        reply_to: properties.reply_to().as_ref().map(ToString::to_string),
+        kind: properties.kind().as_ref().map(ToString::to_string),
+        published_ms: number(HEADER_PUBLISHED_MS),
+        traceparent: header_text(headers, HEADER_TRACEPARENT, 256),
+        redelivered: received.redelivered,
+        delivery_count: if received.redelivered {
+            number(DELIVERY_COUNT).unwrap_or(0)
+        } else {
+            0
+        },
+        faults: if trusted {
+            u32::try_from(number(HEADER_FAULTS).unwrap_or(0)).unwrap_or(u32::MAX)
+        } else {
+            0
+        },
+    }
+}
+
+/// The lane that a suspect was moved out of.
+pub(super) fn lane_header(received: &Received) -> Option<Lane> {
+    let headers = received.properties.headers().as_ref();
+    Lane::parse(&header_text(headers, HEADER_LANE, 32)?).ok()
+}
+
+/// What a producer reads of a result.
+pub(super) fn result(received: Received) -> ResultMessage {
+    let properties = &received.properties;
+    ResultMessage {
+        message_id: properties.message_id().as_ref().map(ToString::to_string),
+        correlation_id: properties
+            .correlation_id()
+            .as_ref()
+            .map(ToString::to_string),
+        kind: properties.kind().as_ref().map(ToString::to_string),
+        digest: header_text(properties.headers().as_ref(), HEADER_DIGEST, 128),
+        redelivered: received.redelivered,
+        body: received.data.into(),
+    }
+}
+
+fn header_text(headers: Option<&FieldTable>, key: &str, most: usize) -> Option<String> {
+    let value = match headers?.inner().get(key)? {
+        AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok()?,
+        AMQPValue::ShortString(text) => text.to_string(),
+        _ => return None,
+    };
+    (value.len() <= most).then_some(value)
+}
+
+/// Brokers and clients disagree on the width of an integer; its value is what counts.
+fn as_number(value: &AMQPValue) -> Option<u64> {
+    match value {
+        AMQPValue::ShortShortInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::ShortShortUInt(number) => Some(u64::from(*number)),
+        AMQPValue::ShortInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::ShortUInt(number) => Some(u64::from(*number)),
+        AMQPValue::LongInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::LongUInt(number) => Some(u64::from(*number)),
+        AMQPValue::LongLongInt(number) => u64::try_from(*number).ok(),
+        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok()?.parse().ok(),
+        _ => None,
+    }
+}

@@ -1,0 +1,438 @@
+//! The publishing role: one connection, one channel in confirm mode, and the task that owns it.
+//!
+//! Messages leave in batches with a barrier: publish up to [`BATCH`], wait for every confirm, and
+//! take the returned messages as a set, matched by what they are. lapin hands a returned message
+//! to whichever confirm completes next, so a single confirm says nothing about its own message;
+//! all confirms of a batch together say everything.
+
+use futures_util::StreamExt;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::protocol::{AMQPErrorKind, AMQPHardError};
+use lapin::{Channel, Confirmation, PublisherConfirm};
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::address::{Addressed, Mark, Post};
+use super::consume::answer;
+use crate::clock;
+use crate::connection::{Board, Connected, Dialer, Role, SessionError, call, close};
+use crate::doors::Link;
+use crate::outbox::{Order, OutboxError, Parcel, Published};
+use crate::topology::{Topology, declare};
+
+/// The most messages between two barriers.
+const BATCH: usize = 64;
+/// The most bytes between two barriers, unless a single message is larger.
+const BATCH_BYTES: usize = 4 << 20;
+/// How often a message may close the channel, alone, before it is given up.
+const TRIES: u32 = 3;
+
+/// The owner of everything that is published.
+pub(super) struct PublishRole {
+    pub(super) dialer: Dialer,
+    pub(super) topology: Topology,
+    pub(super) post: Post,
+    pub(super) confirm_within: Duration,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) backlog: VecDeque<Item>,
+    /// How many messages at the backlog's front are on the wire without a verdict.
+    pub(super) under_way: usize,
+    pub(super) closing: CancellationToken,
+    pub(super) board: Board,
+}
+
+/// An order that is not done yet.
+#[derive(Debug)]
+pub(super) struct Item {
+    order: Order,
+    /// On the wire at least once, in a session that ended before its confirm.
+    again: bool,
+    /// How often the broker closed the channel while it was under way.
+    suspicion: u32,
+}
+
+impl PublishRole {
+    /// Runs sessions, one after the other, until the door closes and nothing waits any more.
+    pub(super) async fn run(mut self) {
+        let mut backoff = self.dialer.backoff();
+        loop {
+            let started = clock::now();
+            let Err(error) = self.session().await else {
+                break;
+            };
+            let pause = backoff.after(clock::now() - started, clock::dice());
+            self.board.down(&error, pause);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.closing.cancelled() => {}
+            }
+            if self.closing.is_cancelled() && self.nothing_waits() {
+                break;
+            }
+            if self.closing.is_cancelled() {
+                // Closing hurries the attempts, up to the closer's own deadline.
+                tokio::time::sleep(pause.min(Duration::from_millis(200))).await;
+            }
+        }
+        self.board.link(Link::Closed);
+    }
+
+    fn nothing_waits(&mut self) -> bool {
+        self.take_waiting();
+        self.backlog.is_empty()
+    }
+
+    /// One session; `Ok` when the door closes and everything was published.
+    async fn session(&mut self) -> Result<(), SessionError> {
+        let Connected {
+            connection,
+            mut events,
+        } = tokio::select! {
+            connected = self.dialer.connect(Role::Publish) => connected?,
+            () = self.closing.cancelled(), if self.backlog.is_empty() && self.orders.is_empty() => {
+                return Ok(());
+            }
+        };
+        declare(&connection, &self.topology, &self.board.counters).await?;
+        let channel = call("open a channel", connection.create_channel()).await?;
+        let select = channel.confirm_select(ConfirmSelectOptions::default());
+        call("ask for confirms", select).await?;
+        self.board.up();
+        let board = self.board.clone();
+        let watch = async {
+            loop {
+                if let Err(error) = board.event(events.next().await) {
+                    return error;
+                }
+            }
+        };
+        let ended = tokio::select! {
+            ended = self.publish_all(&channel) => ended,
+            error = watch => Err(error),
+        };
+        // Whatever was not confirmed may still be in the broker's hands. It must let go of this
+        // connection before the same message is published over another.
+        close(&connection).await;
+        if let Err(error) = &ended {
+            self.suspect(error);
+        }
+        ended
+    }
+
+    async fn publish_all(&mut self, channel: &Channel) -> Result<(), SessionError> {
+        loop {
+            if self.backlog.is_empty() {
+                tokio::select! {
+                    biased;
+                    order = self.orders.recv() => match order {
+                        Some(order) => self.backlog.push_back(Item::new(order)),
+                        None => return Ok(()),
+                    },
+                    () = self.closing.cancelled() => {
+                        self.orders.close();
+                        if self.nothing_waits() {
+                            return Ok(());
+                        }
+                    }
+                }
+            }
+            self.take_waiting();
+            let round = self.next_round();
+            self.publish_round(channel, round).await?;
+        }
+    }
+
+    fn take_waiting(&mut self) {
+        while self.backlog.len() < BATCH {
+            let Ok(order) = self.orders.try_recv() else {
+                return;
+            };
+            self.backlog.push_back(Item::new(order));
+        }
+    }
+
+    /// Takes the next batch out of the backlog, in order.
+    fn next_round(&mut self) -> Round {
+        let mut round = Round::default();
+        let mut bytes = 0_usize;
+        while let Some(item) = self.backlog.front() {
+            let alone = item.suspicion > 0;
+            let addressed = self.post.address(&item.order.parcel, item.again);
+            let mark = addressed.mark();
+            bytes = bytes.saturating_add(item.order.parcel.weight());
+            let full = round.items.len() >= BATCH || bytes > BATCH_BYTES || alone;
+            if !round.items.is_empty() && (full || round.marks.contains(&mark)) {
+                break;
+            }
+            let Some(item) = self.backlog.pop_front() else {
+                break;
+            };
+            round.marks.insert(mark);
+            round.items.push((item, addressed));
+            if alone {
+                break;
+            }
+        }
+        round
+    }
+
+    /// Publishes a batch and answers its senders. When the session breaks, the batch is back in
+    /// the backlog, in front.
+    async fn publish_round(&mut self, channel: &Channel, round: Round) -> Result<(), SessionError> {
+        let Round { items, .. } = round;
+        // Until it is judged, the round lives in the backlog's stead: a cancelled future must not
+        // lose it, so it is put back first and taken out when it is done.
+        let count = items.len();
+        let mut addressed = Vec::with_capacity(count);
+        for (item, address) in items.into_iter().rev() {
+            self.backlog.push_front(item);
+            addressed.push(address);
+        }
+        addressed.reverse();
+        let bodies: Vec<_> = self.backlog.iter().take(count).map(Item::body).collect();
+        let again = self
+            .backlog
+            .iter()
+            .take(count)
+            .filter(|item| item.again)
+            .count();
+        self.board
+            .counters
+            .republished
+            .add(u64::try_from(again).unwrap_or(u64::MAX));
+        self.under_way = count;
+        let fates = barrier(channel, &addressed, &bodies, self.confirm_within).await?;
+        let lost = self.rescue(channel, &addressed, &fates).await?;
+        for ((fate, address), lost) in fates.into_iter().zip(addressed).zip(lost) {
+            let Some(item) = self.backlog.pop_front() else {
+                break;
+            };
+            answer(item.order.done, self.verdict(fate, &address, lost));
+        }
+        self.under_way = 0;
+        Ok(())
+    }
+
+    /// Puts the results of the batch that found no home into the lost queue; one answer for each
+    /// message of the batch.
+    async fn rescue(
+        &mut self,
+        channel: &Channel,
+        addressed: &[Addressed],
+        fates: &[Fate],
+    ) -> Result<Vec<Option<Fate>>, SessionError> {
+        let mut places = Vec::new();
+        let mut homeless = Vec::new();
+        let mut bodies = Vec::new();
+        for (place, (item, fate)) in self.backlog.iter().zip(fates).enumerate() {
+            let reason = match fate {
+                Fate::Routed => continue,
+                Fate::Returned => "no_route",
+                Fate::Refused => "queue_full",
+            };
+            if let Some(address) = self.post.lost(&item.order.parcel, reason) {
+                places.push(place);
+                homeless.push(address);
+                bodies.push(item.body());
+            }
+        }
+        let mut answers = vec![None; addressed.len()];
+        if homeless.is_empty() {
+            return Ok(answers);
+        }
+        let kept = barrier(channel, &homeless, &bodies, self.confirm_within).await?;
+        for (place, fate) in places.into_iter().zip(kept) {
+            if let Some(answer) = answers.get_mut(place) {
+                *answer = Some(fate);
+            }
+        }
+        Ok(answers)
+    }
+
+    fn verdict(
+        &self,
+        fate: Fate,
+        address: &Addressed,
+        lost: Option<Fate>,
+    ) -> Result<Published, OutboxError> {
+        let counters = &self.board.counters;
+        let destination = address.destination();
+        match (fate, lost) {
+            (Fate::Routed, _) => {
+                counters.published.add_one();
+                Ok(Published::Delivered)
+            }
+            (Fate::Returned | Fate::Refused, Some(Fate::Routed)) => {
+                counters.results_lost.add_one();
+                tracing::warn!(
+                    destination,
+                    "a result has no reply queue; it is kept as lost"
+                );
+                Ok(Published::Lost)
+            }
+            (Fate::Refused, None) => {
+                counters.nacked.add_one();
+                Err(OutboxError::Full { destination })
+            }
+            (Fate::Returned, None) | (_, Some(Fate::Returned | Fate::Refused)) => {
+                tracing::error!(destination, "no queue takes this message; see the topology");
+                Err(OutboxError::Homeless { destination })
+            }
+        }
+    }
+
+    /// After a broken session: if the broker closed it over one of the messages that were under
+    /// way, each goes alone from now on, so that the guilty one stops nobody else; and one that
+    /// does it again, alone, is given up.
+    fn suspect(&mut self, error: &SessionError) {
+        let count = std::mem::take(&mut self.under_way);
+        if matches!(error, SessionError::NoConfirm(_)) {
+            self.board.counters.confirm_timeouts.add_one();
+        }
+        let over_a_message = closed_over_a_message(error);
+        for item in self.backlog.iter_mut().take(count) {
+            item.again = true;
+            item.suspicion += u32::from(over_a_message);
+        }
+        let guilty = self
+            .backlog
+            .front()
+            .is_some_and(|item| item.suspicion > TRIES);
+        if count == 1
+            && guilty
+            && let Some(item) = self.backlog.pop_front()
+        {
+            self.board.counters.refused.add_one();
+            let reason = error.to_string();
+            tracing::error!(
+                reason,
+                "the broker closes the channel over a message; it is given up"
+            );
+            answer(item.order.done, Err(OutboxError::Refused { reason }));
+        }
+    }
+}
+
+impl Item {
+    fn new(order: Order) -> Self {
+        Self {
+            order,
+            again: false,
+            suspicion: 0,
+        }
+    }
+
+    fn body(&self) -> &[u8] {
+        match &self.order.parcel {
+            Parcel::Result(reply) => &reply.result.body,
+            Parcel::Dead(letter) => &letter.body_head,
+            Parcel::Retry { job, .. } | Parcel::Newer(job) | Parcel::Suspect(job) => &job.body,
+            Parcel::Job(job) => &job.body,
+        }
+    }
+}
+
+/// A batch under construction.
+#[derive(Default)]
+struct Round {
+    items: Vec<(Item, Addressed)>,
+    marks: HashSet<Mark>,
+}
+
+/// What the broker did with one message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is in a queue.
+    Routed,
+    /// No queue was there for it.
+    Returned,
+    /// A queue was there and took it not: full.
+    Refused,
+}
+
+/// Publishes all and waits for all confirms; the fates are in the order of the messages.
+async fn barrier(
+    channel: &Channel,
+    addressed: &[Addressed],
+    bodies: &[&[u8]],
+    within: Duration,
+) -> Result<Vec<Fate>, SessionError> {
+    match timeout(within, publish_and_confirm(channel, addressed, bodies)).await {
+        Ok(fates) => fates,
+        Err(_) => Err(SessionError::NoConfirm(within)),
+    }
+}
+
+async fn publish_and_confirm(
+    channel: &Channel,
+    addressed: &[Addressed],
+    bodies: &[&[u8]],
+) -> Result<Vec<Fate>, SessionError> {
+    let amqp = |source| SessionError::Amqp {
+        what: "publish",
+        source,
+    };
+    let options = BasicPublishOptions {
+        mandatory: true,
+        ..BasicPublishOptions::default()
+    };
+    let mut confirms: Vec<PublisherConfirm> = Vec::with_capacity(addressed.len());
+    for (address, body) in addressed.iter().zip(bodies) {
+        let (exchange, key) = (
+            address.exchange.as_str().into(),
+            address.key.as_str().into(),
+        );
+        let properties = address.properties.clone();
+        let publishing = channel.basic_publish(exchange, key, options, body, properties);
+        confirms.push(publishing.await.map_err(amqp)?);
+    }
+    let mut returned: HashSet<Mark> = HashSet::new();
+    let mut fates = Vec::with_capacity(confirms.len());
+    for confirm in confirms {
+        let confirmation = confirm.await.map_err(amqp)?;
+        fates.push(match &confirmation {
+            Confirmation::Ack(_) => Fate::Routed,
+            Confirmation::Nack(_) => Fate::Refused,
+            // Counting this as a success would lose every message, silently.
+            Confirmation::NotRequested => return Err(SessionError::NotConfirming),
+        });
+        if let Some(message) = confirmation.take_message() {
+            let id = message.delivery.properties.message_id().as_ref();
+            returned.insert(Mark {
+                exchange: message.delivery.exchange.to_string(),
+                key: message.delivery.routing_key.to_string(),
+                id: id.map(ToString::to_string).unwrap_or_default(),
+            });
+        }
+    }
+    for (fate, address) in fates.iter_mut().zip(addressed) {
+        if returned.contains(&address.mark()) {
+            *fate = Fate::Returned;
+        }
+    }
+    Ok(fates)
+}
+
+/// Whether the broker closed the channel or connection because of what was sent over it.
+fn closed_over_a_message(error: &SessionError) -> bool {
+    let source = match error {
+        SessionError::Amqp { source, .. } | SessionError::Lost(source) => source,
+        SessionError::Deadline { .. }
+        | SessionError::Declare(_)
+        | SessionError::Gone
+        | SessionError::ConsumerEnded { .. }
+        | SessionError::NoConfirm(_)
+        | SessionError::NotConfirming => return false,
+    };
+    match source.kind() {
+        lapin::ErrorKind::ProtocolError(refusal) => !matches!(
+            refusal.kind(),
+            // An operator or a shutdown closed it.
+            AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED)
+        ),
+        _ => false,
+    }
+}

@@ -1,0 +1,115 @@
+//! The table is complete in itself: nothing routes to a place that is not in it.
+
+use super::*;
+
+fn table() -> Topology {
+    let names = Names::new("jailfleet");
+    let pool = Name::parse("default").expect("a name");
+    Topology::new(&names, &[pool]).with_reply_queue(&names, "jailfleet.reply.x")
+}
+
+fn argument<'a>(queue: &'a Queue, name: &str) -> Option<&'a Argument> {
+    queue
+        .arguments
+        .iter()
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value)
+}
+
+#[test]
+fn every_binding_joins_a_queue_and_an_exchange_of_the_table() {
+    let table = table();
+    for binding in &table.bindings {
+        assert!(
+            table.queues.iter().any(|queue| queue.name == binding.queue),
+            "{binding:?}"
+        );
+        assert!(
+            table.exchanges.iter().any(|it| it.name == binding.exchange),
+            "{binding:?}"
+        );
+    }
+}
+
+#[test]
+fn every_dead_letter_has_a_queue_to_go_to() {
+    let table = table();
+    for queue in &table.queues {
+        let Some(Argument::Text(exchange)) = argument(queue, "x-dead-letter-exchange") else {
+            continue;
+        };
+        let kind = table
+            .exchanges
+            .iter()
+            .find(|it| it.name == *exchange)
+            .expect("exists")
+            .kind;
+        let key = match argument(queue, "x-dead-letter-routing-key") {
+            Some(Argument::Text(key)) => key.as_str(),
+            _ => "",
+        };
+        let takes = |binding: &Binding| {
+            binding.exchange == *exchange
+                && match kind {
+                    ExchangeType::Fanout => true,
+                    ExchangeType::Direct => binding.key == key,
+                    ExchangeType::Topic => {
+                        binding.key == key
+                            || binding
+                                .key
+                                .strip_suffix('#')
+                                .is_some_and(|it| key.starts_with(it))
+                    }
+                }
+        };
+        assert!(
+            table.bindings.iter().any(takes),
+            "{} dead-letters into the void",
+            queue.name
+        );
+    }
+}
+
+#[test]
+fn a_queue_that_dead_letters_at_least_once_has_all_that_this_needs() {
+    for queue in table().queues {
+        if argument(&queue, "x-dead-letter-strategy").is_some() {
+            assert_eq!(
+                argument(&queue, "x-overflow"),
+                Some(&text("reject-publish"))
+            );
+            assert_eq!(argument(&queue, "x-queue-type"), Some(&text("quorum")));
+            assert!(argument(&queue, "x-dead-letter-exchange").is_some());
+        }
+    }
+}
+
+#[test]
+fn no_reply_queue_expires_with_results_in_it() {
+    let table = table();
+    let reply = table
+        .queues
+        .iter()
+        .find(|it| it.name.contains(".reply."))
+        .expect("there");
+    assert_eq!(argument(reply, "x-expires"), None);
+    assert_eq!(
+        argument(reply, "x-dead-letter-exchange"),
+        Some(&text("jailfleet.results.lost"))
+    );
+}
+
+#[test]
+fn an_alternate_exchange_is_made_before_its_user() {
+    let exchanges = table().exchanges;
+    for (place, exchange) in exchanges.iter().enumerate() {
+        let Some(alternate) = &exchange.alternate else {
+            continue;
+        };
+        let made = exchanges
+            .iter()
+            .position(|it| it.name == *alternate)
+            .expect("in the table");
+        assert!(made < place);
+    }
+}
