@@ -1,2 +1,2 @@
 cat data/room.txt
-./greet "a b"
+bash tools/greet.sh "a b"

@@ -23,10 +23,3 @@ impl Stopwatch {
         whole.saturating_sub(self.elapsed())
     }
 }
-
-/// The time of day in milliseconds since the Unix epoch.
-pub(crate) fn epoch_ms() -> u64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX))
-}

@@ -3,12 +3,16 @@
 use crate::answer::{self, Answers};
 use crate::clock::Stopwatch;
 use crate::example::{self, Example};
+use crate::fleet::Fleet;
 use crate::needs::{self, Install, Need};
 use crate::table::Table;
 use crate::workspace::Workspace;
-use crate::{build, embedded};
-use anyhow::{Result, bail};
+use crate::{build, embedded, venv};
+use anyhow::{Result, bail, ensure};
 use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
 
 /// How many examples ended as they must.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,34 +25,111 @@ pub(crate) struct Tally {
     pub(crate) skipped: usize,
 }
 
-/// Runs all examples through the embedded door.
-pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
-    needs::provide(&Need::EMBEDDED, install)?;
+/// Examples ready to be run: in a folder of their own, with the configuration that they need.
+struct Prepared {
+    folder: PathBuf,
+    examples: Vec<Example>,
+    jobs: PathBuf,
+    config: PathBuf,
+}
+
+fn prepare(workspace: &Workspace, folder: &str) -> Result<Prepared> {
     build::release(workspace)?;
-    let folder = workspace.fresh_folder("demo")?;
+    let folder = workspace.fresh_folder(folder)?;
+    let config = venv::configuration(workspace, &folder)?;
     let examples = example::read_all(&workspace.examples(), &folder)?;
     let jobs = folder.join("jobs.jsonl");
     example::write_jobs(&jobs, examples.iter().map(|example| &example.job))?;
+    Ok(Prepared {
+        folder,
+        examples,
+        jobs,
+        config,
+    })
+}
 
-    println!(
-        "Running {} examples through the embedded door ...",
-        examples.len()
-    );
+impl Prepared {
+    fn configure(&self, mut worker: Command) -> Command {
+        worker.arg("--config").arg(&self.config);
+        worker
+    }
+
+    fn run_embedded(&self, workspace: &Workspace) -> Result<Answers> {
+        println!(
+            "Running {} examples through the embedded door ...",
+            self.examples.len()
+        );
+        let worker = self.configure(embedded::worker(workspace));
+        embedded::run(worker, &self.jobs, &self.folder.join("embedded.jsonl"))
+    }
+}
+
+/// Runs all examples through the embedded door.
+pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
+    needs::provide(&Need::EMBEDDED, install)?;
+    let prepared = prepare(workspace, "demo")?;
     let watch = Stopwatch::start();
-    let worker = embedded::worker(workspace);
-    let answers = embedded::run(worker, &jobs, &folder.join("results.jsonl"))?;
+    let answers = prepared.run_embedded(workspace)?;
     let seconds = watch.elapsed().as_secs_f64();
-
-    let tally = judge(&examples, &answers)?;
+    let tally = judge(&prepared.examples, &answers)?;
     print_walls(workspace, &answers)?;
     println!(
-        "\n{} examples as expected, {} not, {} skipped, in {seconds:.1} s (files: {})",
-        tally.right,
-        tally.wrong,
-        tally.skipped,
-        folder.display()
+        "\n{tally}, in {seconds:.1} s (files: {})",
+        prepared.folder.display()
     );
     conclude(tally)
+}
+
+/// Runs all examples through both doors; the results must be the same but for what belongs to the
+/// single run.
+pub(crate) fn over_amqp(workspace: &Workspace, install: Install) -> Result<()> {
+    needs::provide(&Need::ALL, install)?;
+    let prepared = prepare(workspace, "demo-amqp")?;
+    let embedded = prepared.run_embedded(workspace)?;
+    println!("Sending them through RabbitMQ to two workers ...");
+    let mut fleet = Fleet::start(workspace, &prepared.folder, 2, |worker| {
+        prepared.configure(worker)
+    })?;
+    let queued = fleet.bulk(&prepared.jobs, &prepared.folder.join("amqp.jsonl"))?;
+    fleet.stop()?;
+
+    let tally = judge(&prepared.examples, &queued)?;
+    println!("\n{tally}");
+    let mut different = 0;
+    for example in &prepared.examples {
+        let (Some(one), Some(other)) = (embedded.get(&example.id), queued.get(&example.id)) else {
+            different += 1;
+            println!("  {}: one of the two doors gave no result", example.id);
+            continue;
+        };
+        let differences = answer::differences(one, other, &example.may_differ);
+        different += usize::from(!differences.is_empty());
+        for line in differences {
+            println!("  {}: {line}", example.id);
+        }
+    }
+    println!(
+        "{} of {} results are the same through both doors, but for usage, timing, worker, walls \
+         and the random name of the run's folder",
+        prepared.examples.len() - different,
+        prepared.examples.len()
+    );
+    ensure!(different == 0, "get the same results through both doors");
+    conclude(tally)
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            right,
+            wrong,
+            skipped,
+        } = self;
+        write!(
+            f,
+            "{right} examples as expected, {wrong} not, {skipped} skipped"
+        )
+    }
 }
 
 /// An error unless every example that was judged ended as it must.

@@ -6,21 +6,48 @@
 mod clock;
 mod workspace;
 mod programs;
+mod proc_tree;
 mod table;
+mod steps;
 mod needs;
+mod doctor;
 mod build;
+mod schema;
 mod example;
 mod answer;
+mod venv;
 mod embedded;
+mod broker;
+mod fleet;
 mod demo;
+mod humaneval;
+mod many;
+mod footprint;
+mod leftovers;
+mod bench;
+mod fuzz;
+mod tiers;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use std::process::ExitCode;
+use steps::Steps;
+use tiers::Extent;
 
 /// Every automation of this repository.
 #[derive(Debug, Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "\
+Examples:
+  cargo xtask demo            the examples, without a broker; under a minute after the build
+  cargo xtask demo --amqp     the same through RabbitMQ
+  cargo xtask check           before a commit: about two minutes
+  cargo xtask test            what the README promises: about fifteen minutes
+
+Exit codes: 0 all went well, 1 something did not (the last lines say what), 2 wrong command line."
+)]
 struct Cli {
     #[command(subcommand)]
     task: Task,
@@ -39,6 +66,52 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
+    /// Tests on the real kernel and a real broker, then every demo.
+    Test {
+        /// Everything, footprint and bench included.
+        #[arg(long)]
+        all: bool,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Format, lints, documents, dependency rules, schemas and pure tests.
+    Check,
+    /// What continuous integration runs: check, then test.
+    Ci {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Ten thousand small jobs, two workers, one of which is told to stop in the middle.
+    Many {
+        /// How many jobs.
+        #[arg(long, default_value_t = 10_000)]
+        jobs: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Memory and idle CPU of worker and warden before 100,000 queued jobs.
+    Footprint {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Jobs a second and latencies, beside a bare loop that starts the same programs.
+    Bench {
+        /// So many times the usual number of jobs.
+        #[arg(long, default_value_t = 1)]
+        scale: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Run every fuzz target for a while.
+    Fuzz {
+        /// Seconds for each target.
+        #[arg(long, default_value_t = 60)]
+        seconds: u64,
+    },
+    /// Write the JSON Schemas of the messages to docs/schema.
+    Schema,
+    /// Say what this machine lacks for developing.
+    Doctor,
 }
 
 /// What may be done to the machine.
@@ -77,10 +150,39 @@ fn perform(task: Task) -> Result<()> {
             humaneval,
             machine,
         } => {
-            if !amqp && !humaneval {
-                demo::run(&workspace, machine.install())?;
+            let install = machine.install();
+            match (amqp, humaneval) {
+                (false, false) => demo::run(&workspace, install),
+                (true, false) => demo::over_amqp(&workspace, install),
+                (false, true) => humaneval::demo(&workspace, install),
+                (true, true) => {
+                    demo::over_amqp(&workspace, install)?;
+                    humaneval::demo(&workspace, install)
+                }
             }
-            Ok(())
         }
+        Task::Test { all, machine } => {
+            let extent = if all { Extent::All } else { Extent::Usual };
+            let mut steps = Steps::default();
+            tiers::test(&workspace, machine.install(), extent, &mut steps)?;
+            steps.conclude()
+        }
+        Task::Check => {
+            let mut steps = Steps::default();
+            tiers::check(&workspace, &mut steps);
+            steps.conclude()
+        }
+        Task::Ci { machine } => {
+            let mut steps = Steps::default();
+            tiers::check(&workspace, &mut steps);
+            tiers::test(&workspace, machine.install(), Extent::Usual, &mut steps)?;
+            steps.conclude()
+        }
+        Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
+        Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
+        Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
+        Task::Fuzz { seconds } => fuzz::run_all(&workspace, seconds),
+        Task::Schema => schema::write(&workspace),
+        Task::Doctor => doctor::run(),
     }
 }

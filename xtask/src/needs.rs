@@ -45,7 +45,7 @@ impl Need {
     pub(crate) const EMBEDDED: [Self; 4] = [Self::Python, Self::Node, Self::Compiler, Self::Pkill];
 
     /// The Debian packages that bring it.
-    fn packages(self) -> &'static [&'static str] {
+    pub(crate) fn packages(self) -> &'static [&'static str] {
         match self {
             Self::Python => &["python3"],
             Self::Node => &["nodejs"],

@@ -5,6 +5,7 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -132,6 +133,29 @@ pub(crate) fn output(name: &str, command: &mut Command) -> Result<Output> {
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("start {name}"))
+}
+
+/// Runs `command`, hands each line that it writes on standard error to `on_line`, and prints it.
+pub(crate) fn run_heard(
+    name: &str,
+    command: &mut Command,
+    mut on_line: impl FnMut(&str),
+) -> Result<ExitStatus> {
+    let mut owned = Owned::start(name, command.stderr(Stdio::piped()))?;
+    let stderr = owned
+        .child
+        .stderr
+        .take()
+        .expect("it was asked for in the line above");
+    for line in BufReader::new(stderr).lines() {
+        let line = line.with_context(|| format!("read what {name} says"))?;
+        eprintln!("{line}");
+        on_line(&line);
+    }
+    owned
+        .child
+        .wait()
+        .with_context(|| format!("wait for {name}"))
 }
 
 /// Whether a program of that name can be found on PATH or in the folders of the administrator.

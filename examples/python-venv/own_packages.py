@@ -1,0 +1,3 @@
+import example_weather
+
+print(example_weather.forecast())

@@ -1,0 +1,172 @@
+//! A RabbitMQ node of our own, workers that take from it, and the producer that sends to it.
+
+use crate::answer::{self, Answers};
+use crate::broker::Broker;
+use crate::embedded;
+use crate::programs::{Owned, command};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, bail, ensure};
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+/// How long a worker may take to drain: longer than the longest job that we send.
+const DRAIN: Duration = Duration::from_secs(40);
+
+/// A broker and its workers; all end when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Fleet {
+    // The order matters: workers go before the broker that they talk to.
+    workers: Vec<Owned>,
+    broker: Broker,
+    folder: PathBuf,
+    producer: PathBuf,
+}
+
+impl Fleet {
+    /// Starts a broker and `count` workers, whose logs go to `folder`; `complete` adds to a worker's
+    /// command line.
+    pub(crate) fn start(
+        workspace: &Workspace,
+        folder: &Path,
+        count: usize,
+        complete: impl Fn(Command) -> Command,
+    ) -> Result<Self> {
+        let broker = Broker::start(folder)?;
+        let producer = workspace.release("jailfleet-producer");
+        let mut fleet = Self {
+            workers: Vec::new(),
+            broker,
+            folder: folder.to_path_buf(),
+            producer,
+        };
+        for number in 1..=count {
+            let log = fleet.log(number);
+            let file =
+                File::create(&log).with_context(|| format!("make the log {}", log.display()))?;
+            let mut worker = complete(embedded::worker(workspace));
+            fleet.point_at_broker(&mut worker);
+            let name = format!("worker {number}");
+            fleet.workers.push(Owned::start(
+                &name,
+                worker.stdout(file.try_clone()?).stderr(file),
+            )?);
+        }
+        Ok(fleet)
+    }
+
+    /// Tells a program where our broker is.
+    pub(crate) fn point_at_broker(&self, program: &mut Command) {
+        program.env("JAILFLEET__AMQP__URI", self.broker.uri());
+    }
+
+    /// Sends the jobs of a file and returns their results.
+    pub(crate) fn bulk(&mut self, jobs: &Path, results: &Path) -> Result<Answers> {
+        let mut producer = self.start_bulk(jobs, results)?;
+        self.finish_bulk(&mut producer, results)
+    }
+
+    /// Starts to send the jobs of a file.
+    pub(crate) fn start_bulk(&self, jobs: &Path, results: &Path) -> Result<Owned> {
+        let mut bulk = command(&self.producer);
+        bulk.arg("bulk").arg(jobs).arg("--results").arg(results);
+        self.point_at_broker(&mut bulk);
+        Owned::start("jailfleet-producer bulk", &mut bulk)
+    }
+
+    /// Waits for the end of [`Self::start_bulk`], and gives up as soon as all workers are gone.
+    pub(crate) fn finish_bulk(&mut self, bulk: &mut Owned, results: &Path) -> Result<Answers> {
+        loop {
+            if let Some(status) = bulk.wait_within(Duration::from_secs(1))? {
+                // Its exit code also says that jobs failed, which ours shall; the answers decide.
+                return answer::read_all(results)
+                    .with_context(|| format!("use a bulk that ended with {status}"));
+            }
+            self.somebody_works()?;
+        }
+    }
+
+    /// Lets time pass in which the workers have nothing to do, and must all stay.
+    pub(crate) fn let_pass(&mut self, span: Duration) -> Result<()> {
+        match self
+            .workers
+            .first_mut()
+            .context("find a worker")?
+            .wait_within(span)?
+        {
+            None => Ok(()),
+            Some(status) => bail!(
+                "keep the worker: it ended with {status}\n{}",
+                self.last_words(1)
+            ),
+        }
+    }
+
+    fn somebody_works(&mut self) -> Result<()> {
+        let mut ended = 0;
+        for worker in &mut self.workers {
+            ended += usize::from(worker.wait_within(Duration::ZERO)?.is_some());
+        }
+        if ended < self.workers.len() {
+            return Ok(());
+        }
+        bail!(
+            "keep a worker running; the last words of the first one:\n{}",
+            self.last_words(1)
+        )
+    }
+
+    /// Asks worker `number` (from 1) to drain and checks that it did so cleanly.
+    pub(crate) fn drain_worker(&mut self, number: usize) -> Result<()> {
+        let index = number.checked_sub(1).context("count workers from 1")?;
+        let worker = self
+            .workers
+            .get_mut(index)
+            .context("find the worker to drain")?;
+        let status = worker.terminate(DRAIN)?;
+        let words = self.last_words(number);
+        ensure!(
+            status.success(),
+            "drain worker {number}: it ended with {status}\n{words}"
+        );
+        Ok(())
+    }
+
+    /// Stops the workers, each of which must drain cleanly, and then the broker, in which no queue
+    /// of a producer may be left.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        for worker in &self.workers {
+            worker.signal_term()?;
+        }
+        for number in 1..=self.workers.len() {
+            self.drain_worker(number)?;
+        }
+        let queues = self.broker.queues()?;
+        let left: Vec<&String> = queues
+            .iter()
+            .filter(|queue| queue.starts_with("jailfleet.reply."))
+            .collect();
+        ensure!(left.is_empty(), "leave no reply queue behind: {left:?}");
+        self.broker.stop()
+    }
+
+    /// The pids of the workers.
+    pub(crate) fn pids(&self) -> Vec<u32> {
+        self.workers.iter().map(Owned::pid).collect()
+    }
+
+    fn log(&self, number: usize) -> PathBuf {
+        self.folder.join(format!("worker-{number}.log"))
+    }
+
+    fn last_words(&self, number: usize) -> String {
+        let text = std::fs::read_to_string(self.log(number)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(20).collect();
+        lines
+            .into_iter()
+            .rev()
+            .map(|line| format!("    {line}\n"))
+            .collect()
+    }
+}

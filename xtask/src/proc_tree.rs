@@ -1,0 +1,116 @@
+//! What /proc says of a process and of everything below it.
+
+use anyhow::{Context, Result};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// One look at a process and its descendants.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct TreeUse {
+    /// CPU time of them and of all that they have reaped.
+    pub(crate) cpu: Duration,
+    /// Resident memory of the root and of its children, in bytes: worker and warden.
+    pub(crate) resident_bytes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    parent: u32,
+    own_ticks: u64,
+    reaped_ticks: u64,
+    resident_pages: u64,
+}
+
+/// Looks at `root` and everything below it.
+pub(crate) fn look(root: u32) -> Result<TreeUse> {
+    let entries = all()?;
+    let depth_of = |mut pid: u32| {
+        // Bounded: a process may be re-parented between two reads.
+        for depth in 0..64_u32 {
+            if pid == root {
+                return Some(depth);
+            }
+            pid = entries.get(&pid)?.parent;
+        }
+        None
+    };
+    let mut used = TreeUse::default();
+    for (&pid, entry) in &entries {
+        if let Some(depth) = depth_of(pid) {
+            used.cpu += ticks(entry.own_ticks + entry.reaped_ticks);
+            if depth <= 1 {
+                used.resident_bytes += entry.resident_pages * rustix::param::page_size() as u64;
+            }
+        }
+    }
+    Ok(used)
+}
+
+/// CPU time of all descendants of xtask that have ended and were waited for.
+pub(crate) fn reaped_by_us() -> Result<Duration> {
+    let text = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;
+    Ok(ticks(
+        parse(&text)
+            .context("understand /proc/self/stat")?
+            .reaped_ticks,
+    ))
+}
+
+fn ticks(count: u64) -> Duration {
+    Duration::from_millis(count.saturating_mul(1000) / rustix::param::clock_ticks_per_second())
+}
+
+fn all() -> Result<BTreeMap<u32, Entry>> {
+    let mut entries = BTreeMap::new();
+    for entry in std::fs::read_dir("/proc").context("read /proc")? {
+        let entry = entry?;
+        let Some(pid) = entry
+            .file_name()
+            .to_str()
+            .and_then(|name| name.parse().ok())
+        else {
+            continue;
+        };
+        // A process that ends meanwhile is no error.
+        if let Ok(text) = std::fs::read_to_string(entry.path().join("stat"))
+            && let Some(found) = parse(&text)
+        {
+            entries.insert(pid, found);
+        }
+    }
+    Ok(entries)
+}
+
+/// # Source
+/// proc_pid_stat(5); the name in the second field may hold spaces and parentheses.
+fn parse(stat: &str) -> Option<Entry> {
+    let (_, rest) = stat.rsplit_once(") ")?;
+    let fields: Vec<&str> = rest.split(' ').collect();
+    // Counted from the field after the name, which the manual page numbers 3.
+    let number = |field: usize| {
+        fields
+            .get(field.checked_sub(3)?)?
+            .trim()
+            .parse::<u64>()
+            .ok()
+    };
+    Some(Entry {
+        parent: u32::try_from(number(4)?).ok()?,
+        own_ticks: number(14)? + number(15)?,
+        reaped_ticks: number(16)? + number(17)?,
+        resident_pages: number(24)?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::parse;
+
+    #[test]
+    fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
+        let line = "12 (a) b (c) S 7 1 1 0 -1 4 0 0 0 0 10 20 30 40 20 0 1 0 5 1000 99 1\n";
+        let entry = parse(line).expect("the line is well-formed");
+        assert_eq!((entry.parent, entry.own_ticks), (7, 30));
+        assert_eq!((entry.reaped_ticks, entry.resident_pages), (70, 99));
+    }
+}

@@ -1,0 +1,162 @@
+//! The tiers: what is checked in two minutes, in a quarter of an hour, and before a release.
+
+use crate::leftovers::{SlotUids, Traces};
+use crate::needs::{self, Install, Need};
+use crate::programs::{cargo, is_there, run, run_heard};
+use crate::steps::Steps;
+use crate::workspace::Workspace;
+use crate::{bench, build, demo, footprint, humaneval, many, schema};
+use anyhow::{Context, Result, bail};
+
+/// How much `test` runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Extent {
+    /// What the README promises of `cargo xtask test`.
+    Usual,
+    /// Everything.
+    All,
+}
+
+/// Format, lints, documents, dependency rules and pure tests.
+pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
+    let cargo = |arguments: &[&str]| {
+        let mut cargo = cargo();
+        cargo.current_dir(workspace.root()).args(arguments);
+        cargo
+    };
+    steps.perform("format", || {
+        run("cargo fmt", &mut cargo(&["fmt", "--all", "--check"]))
+    });
+    steps.perform("lints", || {
+        let clippy = [
+            "clippy",
+            "--workspace",
+            "--all-targets",
+            "--quiet",
+            "--",
+            "-D",
+            "warnings",
+        ];
+        run("cargo clippy", &mut cargo(&clippy))
+    });
+    // The sandbox is built without what the whole workspace happens to switch on.
+    steps.perform("lints of the words without the wire", || {
+        let clippy = [
+            "clippy",
+            "--package=jailfleet",
+            "--no-default-features",
+            "--quiet",
+        ];
+        run(
+            "cargo clippy",
+            cargo(&clippy).args(["--", "-D", "warnings"]),
+        )
+    });
+    steps.perform("documents", || {
+        let doc = [
+            "doc",
+            "--workspace",
+            "--no-deps",
+            "--document-private-items",
+            "--quiet",
+        ];
+        run("cargo doc", cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
+    });
+    steps.perform("schemas", || schema::check(workspace));
+    steps.perform("rules of the repository and pure tests", || {
+        let arguments = ["--package=jailfleet", "--package=xtask"];
+        tests(workspace, &arguments).map(|_| ())
+    });
+    if is_there("cargo-deny") && workspace.root().join("deny.toml").exists() {
+        steps.perform("licences and sources", || {
+            run(
+                "cargo deny",
+                &mut cargo(&["deny", "check", "bans", "licenses", "sources"]),
+            )
+        });
+    }
+}
+
+/// The real kernel, a real broker, end to end.
+pub(crate) fn test(
+    workspace: &Workspace,
+    install: Install,
+    extent: Extent,
+    steps: &mut Steps,
+) -> Result<()> {
+    needs::provide(&Need::ALL, install)?;
+    let uids = slot_uids(workspace)?;
+    let before = Traces::now(uids)?;
+    // Tests start the built programs, as a user would.
+    steps.perform("build", || build::release(workspace));
+    let mut summary = None;
+    steps.perform("tests of all crates", || {
+        summary = tests(workspace, &["--workspace"])?;
+        Ok(())
+    });
+    steps.perform("demo", || demo::run(workspace, install));
+    steps.perform("demo --amqp", || demo::over_amqp(workspace, install));
+    steps.perform("demo --humaneval", || humaneval::demo(workspace, install));
+    steps.perform("a worker stops in the middle", || {
+        many::run(workspace, install, 10_000)
+    });
+    if extent == Extent::All {
+        steps.perform("footprint", || footprint::run(workspace, install));
+        steps.perform("bench", || bench::bench(workspace, install, 1));
+    }
+    steps.perform("nothing is left", || {
+        Traces::now(uids)?.nothing_since(&before)
+    });
+    if let Some(line) = summary {
+        steps.remember(line);
+    }
+    Ok(())
+}
+
+/// Runs tests with nextest, or with cargo where it is not there; returns the runner's summary.
+fn tests(workspace: &Workspace, arguments: &[&str]) -> Result<Option<String>> {
+    let mut cargo = cargo();
+    cargo.current_dir(workspace.root());
+    if is_there("cargo-nextest") {
+        cargo.args(["nextest", "run", "--no-fail-fast", "--color=always"]);
+    } else {
+        println!("cargo-nextest is not here (cargo install cargo-nextest --locked): cargo test");
+        // One at a time: without nextest the tests that own the machine do not know of each other.
+        cargo
+            .args(["test", "--quiet", "--no-fail-fast"])
+            .env("RUST_TEST_THREADS", "1");
+    }
+    let mut summary = None;
+    let status = run_heard("the test runner", cargo.args(arguments), |line| {
+        if line.contains("tests run:") {
+            summary = Some(line.to_owned());
+        }
+    })?;
+    if !status.success() {
+        bail!(
+            "see all tests pass ({status}){}",
+            summary.map_or(String::new(), |line| format!(": {line}"))
+        );
+    }
+    Ok(summary)
+}
+
+/// The range that the embedded configuration leases slot uids from.
+fn slot_uids(workspace: &Workspace) -> Result<SlotUids> {
+    let path = workspace.root().join("config/worker.toml");
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let config: toml::Table = toml::from_str(&text).context("read the embedded configuration")?;
+    let number = |key: &str| {
+        config
+            .get("warden")
+            .and_then(|warden| warden.get(key))
+            .and_then(toml::Value::as_integer)
+            .and_then(|number| u32::try_from(number).ok())
+            .with_context(|| format!("find warden.{key} in {}", path.display()))
+    };
+    Ok(SlotUids {
+        first: number("uid_base")?,
+        count: number("uid_count")?,
+    })
+}
