@@ -44,13 +44,22 @@ pub(super) fn pile(
     env: &[(String, String)],
     flags: &[(String, String)],
 ) -> Pile {
-    let mut sorter = Sorter { schema, origins: BTreeMap::new(), mistakes: Vec::new() };
-    let defaults = sorter.file(SourceText { name: "the embedded default", text: defaults });
+    let mut sorter = Sorter {
+        schema,
+        origins: BTreeMap::new(),
+        mistakes: Vec::new(),
+    };
+    let defaults = sorter.file(SourceText {
+        name: "the embedded default",
+        text: defaults,
+    });
     let file = file.map(|file| sorter.file(file)).unwrap_or_default();
     let env = sorter.environment(env);
     let flags = sorter.flags(flags);
 
-    let mut builder = Config::builder().add_source(Sorted(defaults)).add_source(Sorted(file));
+    let mut builder = Config::builder()
+        .add_source(Sorted(defaults))
+        .add_source(Sorted(file));
     builder = builder.add_source(
         // The prefix without its separator; both are matched without regard to case.
         Environment::with_prefix("JAILFLEET")
@@ -60,9 +69,15 @@ pub(super) fn pile(
     );
     let built = flags
         .into_iter()
-        .try_fold(builder, |builder, (key, value)| builder.set_override(key, value))
+        .try_fold(builder, |builder, (key, value)| {
+            builder.set_override(key, value)
+        })
         .and_then(|builder| builder.build());
-    let Sorter { origins, mut mistakes, .. } = sorter;
+    let Sorter {
+        origins,
+        mut mistakes,
+        ..
+    } = sorter;
     let root = match built {
         Ok(config) => config.cache,
         Err(error) => {
@@ -70,7 +85,11 @@ pub(super) fn pile(
             Value::new(None, ValueKind::Nil)
         }
     };
-    Pile { root, origins, mistakes }
+    Pile {
+        root,
+        origins,
+        mistakes,
+    }
 }
 
 /// A table that has been looked through.
@@ -133,7 +152,10 @@ impl Sorter<'_> {
                 None
             }
             (Spot::Key(_), kind) => {
-                let origin = Origin { name: source.to_owned(), spelling: Spelling::Typed };
+                let origin = Origin {
+                    name: source.to_owned(),
+                    spelling: Spelling::Typed,
+                };
                 self.origins.insert(path.join("."), origin);
                 Some(Value::new(None, kind))
             }
@@ -154,30 +176,54 @@ impl Sorter<'_> {
     /// The value is not shown: what stands under an unknown key may well be a misspelt secret.
     fn mistake(&mut self, path: &[String], expected: String, source: &str) {
         let (key, source) = (path.join("."), source.to_owned());
-        self.mistakes.push(Mistake { key, value: None, expected, source });
+        self.mistakes.push(Mistake {
+            key,
+            value: None,
+            expected,
+            source,
+        });
     }
 
     /// The variables that set a key, named in capitals and once each.
     fn environment(&mut self, env: &[(String, String)]) -> Map<String, String> {
         let mut kept: HashMap<String, String> = HashMap::new();
         for (variable, value) in env {
-            let Some(dotted) = dotted(variable) else { continue };
+            let Some(dotted) = dotted(variable) else {
+                continue;
+            };
             let source = format!("variable {variable}");
             if value.contains(char::REPLACEMENT_CHARACTER) {
                 let expected = "expected UTF-8".to_owned();
-                self.mistakes.push(Mistake { key: dotted, value: None, expected, source });
+                self.mistakes.push(Mistake {
+                    key: dotted,
+                    value: None,
+                    expected,
+                    source,
+                });
                 continue;
             }
             let in_file_only = ["runtimes.", "profiles."];
             if in_file_only.iter().any(|start| dotted.starts_with(start)) {
                 let expected = "has no variable: set it in the file given with --config";
                 let expected = expected.to_owned();
-                self.mistakes.push(Mistake { key: dotted, value: None, expected, source });
+                self.mistakes.push(Mistake {
+                    key: dotted,
+                    value: None,
+                    expected,
+                    source,
+                });
             } else if self.scalar(&dotted, &source)
-                && kept.insert(variable.to_uppercase(), value.clone()).is_some()
+                && kept
+                    .insert(variable.to_uppercase(), value.clone())
+                    .is_some()
             {
                 let expected = "is set twice, in two spellings of its name".to_owned();
-                self.mistakes.push(Mistake { key: dotted, value: None, expected, source });
+                self.mistakes.push(Mistake {
+                    key: dotted,
+                    value: None,
+                    expected,
+                    source,
+                });
             }
         }
         kept
@@ -196,7 +242,10 @@ impl Sorter<'_> {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
         let expected = match self.schema.look(&path) {
             Spot::Key(spec) if spec.kind.is_scalar() => {
-                let origin = Origin { name: source.to_owned(), spelling: Spelling::Text };
+                let origin = Origin {
+                    name: source.to_owned(),
+                    spelling: Spelling::Text,
+                };
                 self.origins.insert(key.to_owned(), origin);
                 return true;
             }
@@ -216,19 +265,26 @@ impl Sorter<'_> {
 /// `worker.slots` for `JAILFLEET__WORKER__SLOTS`; nothing for a variable that is not ours.
 fn dotted(variable: &str) -> Option<String> {
     let rest = variable.get(ENV_PREFIX.len()..)?;
-    let ours = variable.get(..ENV_PREFIX.len())?.eq_ignore_ascii_case(ENV_PREFIX);
+    let ours = variable
+        .get(..ENV_PREFIX.len())?
+        .eq_ignore_ascii_case(ENV_PREFIX);
     ours.then(|| rest.to_lowercase().replace("__", "."))
 }
 
 /// A source that could not be read at all. The parser quotes the line, which may hold a password,
 /// so its drawing is left out.
 fn unreadable(source: &str, error: &ConfigError) -> Mistake {
-    let text = match error {
-        ConfigError::FileParse { cause, .. } => cause.to_string(),
-        other => other.to_string(),
+    let text = if let ConfigError::FileParse { cause, .. } = error {
+        cause.to_string()
+    } else {
+        error.to_string()
     };
-    let drawn = |line: &&str| !line.trim_start_matches([' ', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9']).starts_with('|');
-    let lines: Vec<&str> = text.lines().filter(drawn).filter(|line| !line.is_empty()).collect();
+    let drawn = |line: &str| {
+        let after_number = line.trim_start_matches(|char: char| char == ' ' || char.is_numeric());
+        after_number.starts_with('|')
+    };
+    let lines = text.lines().filter(|line| !line.is_empty() && !drawn(line));
+    let lines: Vec<&str> = lines.collect();
     Mistake {
         key: String::new(),
         value: None,

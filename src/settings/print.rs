@@ -73,7 +73,10 @@ impl ProducerSettings {
         page.text("lane", producer.lane.as_str());
         page.whole("window", producer.window);
         page.whole("prefetch", producer.prefetch);
-        page.text("reply_prefix", producer.reply_prefix.as_deref().unwrap_or_default());
+        page.text(
+            "reply_prefix",
+            producer.reply_prefix.as_deref().unwrap_or_default(),
+        );
         page.whole("idle_timeout_ms", producer.idle_timeout_ms.get());
         page.whole("message_bytes", producer.message_bytes);
         page.whole("result_bytes", producer.result_bytes);
@@ -253,10 +256,17 @@ impl Page {
     fn binds(&mut self, name: &str, binds: &[Bind]) {
         let tables = binds.iter().map(|bind| {
             let (source, target) = (quoted(&bind.source), quoted(&bind.target));
-            format!("    {{ source = {source}, target = {target}, optional = {} }},\n", bind.optional)
+            format!(
+                "    {{ source = {source}, target = {target}, optional = {} }},\n",
+                bind.optional
+            )
         });
         let tables: String = tables.collect();
-        let value = if tables.is_empty() { "[]".to_owned() } else { format!("[\n{tables}]") };
+        let value = if tables.is_empty() {
+            "[]".to_owned()
+        } else {
+            format!("[\n{tables}]")
+        };
         self.line(name, &value);
     }
 }

@@ -9,7 +9,11 @@ pub(super) fn producer_settings(read: &mut Reader) -> Option<ProducerSettings> {
     let amqp = worker::amqp(read);
     let producer = producer(read);
     let log = worker::log(read);
-    Some(ProducerSettings { amqp: amqp?, producer: producer?, log: log? })
+    Some(ProducerSettings {
+        amqp: amqp?,
+        producer: producer?,
+        log: log?,
+    })
 }
 
 fn producer(read: &mut Reader) -> Option<ProducerSection> {

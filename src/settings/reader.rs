@@ -3,7 +3,7 @@
 
 use super::layers::{Origin, Pile, Spelling};
 use super::mistake::{Mistake, Mistakes};
-use super::schema::{Kind, KeySpec, Schema, Secrecy, Shape};
+use super::schema::{KeySpec, Kind, Schema, Secrecy, Shape};
 use super::secret::Secret;
 use crate::job::Name;
 use crate::runtime::Bind;
@@ -42,9 +42,11 @@ impl Reader {
 
     /// The value at a dotted key.
     fn at(&self, key: &str) -> Option<&Value> {
-        key.split('.').try_fold(&self.pile.root, |value, name| match &value.kind {
-            ValueKind::Table(table) => table.get(name),
-            _ => None,
+        key.split('.').try_fold(&self.pile.root, |value, name| {
+            let ValueKind::Table(table) = &value.kind else {
+                return None;
+            };
+            table.get(name)
         })
     }
 
@@ -71,7 +73,10 @@ impl Reader {
     /// Notes that the value at `key` is not what it should be.
     pub(super) fn complain(&mut self, key: &str, expected: impl Into<String>) {
         let shown = self.shown(key);
-        let secret = self.schema.spec(key).is_some_and(|spec| spec.secrecy == Secrecy::Secret);
+        let secret = self
+            .schema
+            .spec(key)
+            .is_some_and(|spec| spec.secrecy == Secrecy::Secret);
         let value = match shown {
             Some(text) if secret => Some(Secret::new(text.trim_matches('"')).redacted()),
             shown => shown,
@@ -80,7 +85,12 @@ impl Reader {
             Some(origin) => origin.name.clone(),
             None => "the configuration".to_owned(),
         };
-        let mistake = Mistake { key: key.to_owned(), value, expected: expected.into(), source };
+        let mistake = Mistake {
+            key: key.to_owned(),
+            value,
+            expected: expected.into(),
+            source,
+        };
         self.pile.mistakes.push(mistake);
     }
 
@@ -110,17 +120,21 @@ impl Reader {
 
     /// A whole number within its range.
     pub(super) fn whole(&mut self, key: &str) -> Option<u64> {
-        self.take(key, |spec, value, spelling| match spec.kind {
-            Kind::Whole(range) => {
-                number(value, spelling).filter(|number| (range.min..=range.max).contains(number))
-            }
-            _ => None,
+        self.take(key, |spec, value, spelling| {
+            let Kind::Whole(range) = spec.kind else {
+                return None;
+            };
+            number(value, spelling).filter(|number| range.holds(*number))
         })
     }
 
     /// A whole number within its range, where it is set.
     pub(super) fn whole_if_set(&mut self, key: &str) -> Option<Option<u64>> {
-        if self.has(key) { self.whole(key).map(Some) } else { Some(None) }
+        if self.has(key) {
+            self.whole(key).map(Some)
+        } else {
+            Some(None)
+        }
     }
 
     /// A whole number that fits the type; the schema's range sees to that.
@@ -150,7 +164,7 @@ impl Reader {
                 Some(WholeOrWord::Word)
             }
             (Kind::WholeOr(_, range), value) => number(value, spelling)
-                .filter(|number| (range.min..=range.max).contains(number))
+                .filter(|number| range.holds(*number))
                 .map(WholeOrWord::Whole),
             _ => None,
         })
@@ -206,16 +220,20 @@ impl Reader {
 
     /// A list of texts.
     pub(super) fn texts(&mut self, key: &str) -> Option<Vec<String>> {
-        self.take(key, |_, value, _| match value {
-            ValueKind::Array(items) => items.iter().map(plain_text).collect(),
-            _ => None,
+        self.take(key, |_, value, _| {
+            let ValueKind::Array(items) = value else {
+                return None;
+            };
+            items.iter().map(plain_text).collect()
         })
     }
 
     /// A table of variables, sorted by name.
     pub(super) fn variables(&mut self, key: &str) -> Option<Vec<(String, String)>> {
         self.take(key, |_, value, _| {
-            let ValueKind::Table(table) = value else { return None };
+            let ValueKind::Table(table) = value else {
+                return None;
+            };
             let mut pairs = table
                 .iter()
                 .map(|(name, value)| Some((variable_name(name)?, plain_text(value)?)))
@@ -227,11 +245,17 @@ impl Reader {
 
     /// A list of read-only binds.
     pub(super) fn binds(&mut self, key: &str) -> Option<Vec<Bind>> {
-        let binds = self.take(key, |_, value, _| match value {
-            ValueKind::Array(items) => items.iter().map(bind).collect::<Option<Vec<Bind>>>(),
-            _ => None,
+        let binds = self.take(key, |_, value, _| {
+            let ValueKind::Array(items) = value else {
+                return None;
+            };
+            items.iter().map(bind).collect::<Option<Vec<Bind>>>()
         })?;
-        let covers = |bind: &Bind| KEPT.iter().find(|kept| is_within(&bind.target, kept)).copied();
+        let covers = |bind: &Bind| {
+            KEPT.iter()
+                .find(|kept| is_within(&bind.target, kept))
+                .copied()
+        };
         let mut right = true;
         for bind in &binds {
             if bind.source == "/" {
@@ -254,14 +278,16 @@ impl Reader {
 const KEPT: &[&str] = &["/tmp", "/proc", "/dev", "/sys"];
 
 fn is_within(path: &str, folder: &str) -> bool {
-    path.strip_prefix(folder).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    path.strip_prefix(folder)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 fn number(value: &ValueKind, spelling: Spelling) -> Option<u64> {
-    match value {
-        ValueKind::I64(number) => u64::try_from(*number).ok(),
-        ValueKind::U64(number) => Some(*number),
-        ValueKind::String(text) if spelling == Spelling::Text => {
+    match (value, spelling) {
+        (ValueKind::I64(number), _) => u64::try_from(*number).ok(),
+        (ValueKind::U64(number), _) => Some(*number),
+        (ValueKind::String(text), Spelling::Text) => {
+            // `parse` alone would take a plus sign.
             let digits = text.bytes().all(|byte| byte.is_ascii_digit());
             if digits { text.parse().ok() } else { None }
         }
@@ -270,21 +296,29 @@ fn number(value: &ValueKind, spelling: Spelling) -> Option<u64> {
 }
 
 fn plain_text(value: &Value) -> Option<String> {
-    match &value.kind {
-        ValueKind::String(text) if !text.contains('\0') => Some(text.clone()),
-        _ => None,
-    }
+    let ValueKind::String(text) = &value.kind else {
+        return None;
+    };
+    (!text.contains('\0')).then(|| text.clone())
 }
 
 fn variable_name(name: &str) -> Option<String> {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
-    let starts_well = name.bytes().next().is_some_and(|byte| !byte.is_ascii_digit());
+    let starts_well = name
+        .bytes()
+        .next()
+        .is_some_and(|byte| !byte.is_ascii_digit());
     (starts_well && name.bytes().all(allowed)).then(|| name.to_owned())
 }
 
 fn bind(value: &Value) -> Option<Bind> {
-    let ValueKind::Table(table) = &value.kind else { return None };
-    if table.keys().any(|name| !["source", "target", "optional"].contains(&name.as_str())) {
+    let ValueKind::Table(table) = &value.kind else {
+        return None;
+    };
+    if table
+        .keys()
+        .any(|name| !["source", "target", "optional"].contains(&name.as_str()))
+    {
         return None;
     }
     let path = |name: &str| match table.get(name).map(|value| &value.kind) {
@@ -292,13 +326,21 @@ fn bind(value: &Value) -> Option<Bind> {
         _ => None,
     };
     let source = path("source")?;
-    let target = if table.contains_key("target") { path("target")? } else { source.clone() };
+    let target = if table.contains_key("target") {
+        path("target")?
+    } else {
+        source.clone()
+    };
     let optional = match table.get("optional").map(|value| &value.kind) {
         None => false,
         Some(ValueKind::Boolean(optional)) => *optional,
         Some(_) => return None,
     };
-    Some(Bind { source, target, optional })
+    Some(Bind {
+        source,
+        target,
+        optional,
+    })
 }
 
 /// A value in a line for people, cut where it is long.
@@ -308,7 +350,13 @@ fn show(value: &ValueKind) -> String {
         ValueKind::Table(_) => "{ … }".to_owned(),
         ValueKind::Array(items) if items.is_empty() => "[]".to_owned(),
         ValueKind::Array(_) => "[ … ]".to_owned(),
-        other => other.to_string(),
+        ValueKind::Nil
+        | ValueKind::Boolean(_)
+        | ValueKind::I64(_)
+        | ValueKind::I128(_)
+        | ValueKind::U64(_)
+        | ValueKind::U128(_)
+        | ValueKind::Float(_) => value.to_string(),
     };
     match text.char_indices().nth(80) {
         Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),

@@ -11,13 +11,20 @@ use std::fmt::Write as _;
 pub fn reference() -> String {
     let mut page = String::new();
     let worker = Reader::new(&WORKER, pile(&WORKER, WORKER_DEFAULTS, None, &[], &[]));
-    let producer = Reader::new(&PRODUCER, pile(&PRODUCER, PRODUCER_DEFAULTS, None, &[], &[]));
+    let producer = Reader::new(
+        &PRODUCER,
+        pile(&PRODUCER, PRODUCER_DEFAULTS, None, &[], &[]),
+    );
     page.push_str("\n### The worker and its warden\n");
     for group in WORKER.groups {
         section(&mut page, group, &worker);
     }
     page.push_str("\n### The producer\n\n`[amqp]` and `[log]` have the keys above.\n");
-    for group in PRODUCER.groups.iter().filter(|group| group.path == ["producer"]) {
+    for group in PRODUCER
+        .groups
+        .iter()
+        .filter(|group| group.path == ["producer"])
+    {
         section(&mut page, group, &producer);
     }
     page.push('\n');
@@ -36,8 +43,12 @@ fn section(page: &mut String, group: &Group, defaults: &Reader) {
         let default = defaults.shown(&format!("{path}.{}", spec.name));
         let default = default.map(|text| format!("`{text}`")).unwrap_or_default();
         let expected = spec.kind.expected();
-        writeln!(page, "| `{}` | {default} | {expected} | {} |", spec.name, spec.meaning)
-            .expect(INTO_MEMORY);
+        writeln!(
+            page,
+            "| `{}` | {default} | {expected} | {} |",
+            spec.name, spec.meaning
+        )
+        .expect(INTO_MEMORY);
     }
 }
 
@@ -74,7 +85,11 @@ pub fn producer_key_names() -> Vec<String> {
 fn key_names(schema: &Schema) -> Vec<String> {
     let of_group = |group: &Group| {
         let path = group.path.join(".");
-        group.keys.iter().map(move |spec| format!("{path}.{}", spec.name)).collect::<Vec<_>>()
+        group
+            .keys
+            .iter()
+            .map(move |spec| format!("{path}.{}", spec.name))
+            .collect::<Vec<_>>()
     };
     schema.groups.iter().flat_map(of_group).collect()
 }

@@ -14,12 +14,21 @@ const DEFAULTS: &str = "runtime_defaults";
 /// does not hide those in the next.
 pub(super) fn runtimes(read: &mut Reader) -> Option<Vec<Runtime>> {
     let names = read.names("runtimes");
-    let all: Vec<Option<Option<Runtime>>> =
-        names.iter().map(|name| Section::new(name).runtime(read)).collect();
-    let offered: Vec<Runtime> =
-        all.into_iter().collect::<Option<Vec<_>>>()?.into_iter().flatten().collect();
+    let all: Vec<Option<Option<Runtime>>> = names
+        .iter()
+        .map(|name| Section::new(name).runtime(read))
+        .collect();
+    let offered: Vec<Runtime> = all
+        .into_iter()
+        .collect::<Option<Vec<_>>>()?
+        .into_iter()
+        .flatten()
+        .collect();
     if offered.is_empty() {
-        read.complain("runtimes", "every runtime says offered = \"never\": offer at least one");
+        read.complain(
+            "runtimes",
+            "every runtime says offered = \"never\": offer at least one",
+        );
         return None;
     }
     Some(offered)
@@ -49,7 +58,9 @@ fn fits_a_runtime(read: &mut Reader, section: &str) -> bool {
     let mut right = true;
     for spec in LIMIT_KEYS {
         let key = format!("{section}.{}", spec.name);
-        let Some(asked) = read.whole_if_set(&key).flatten() else { continue };
+        let Some(asked) = read.whole_if_set(&key).flatten() else {
+            continue;
+        };
         let runtimes = read.names("runtimes");
         let ceilings: Vec<Option<u64>> = runtimes
             .iter()
@@ -58,10 +69,13 @@ fn fits_a_runtime(read: &mut Reader, section: &str) -> bool {
                 read.whole_if_set(&ceiling).flatten()
             })
             .collect();
-        let fits = ceilings.iter().any(|ceiling| ceiling.is_none_or(|ceiling| asked <= ceiling));
+        let fits = ceilings
+            .iter()
+            .any(|ceiling| ceiling.is_none_or(|ceiling| asked <= ceiling));
         if !fits {
             let highest = ceilings.into_iter().flatten().max().unwrap_or_default();
-            let expected = format!("above the ceiling of every runtime: expected at most {highest}");
+            let expected =
+                format!("above the ceiling of every runtime: expected at most {highest}");
             read.complain(&key, expected);
             right = false;
         }
@@ -84,7 +98,11 @@ impl<'a> Section<'a> {
         let own = format!("runtimes.{}.{rest}", self.name);
         let below = format!("{DEFAULTS}.{rest}");
         // Where neither is set, the mistake should name the runtime.
-        if read.has(&own) || !read.has(&below) { own } else { below }
+        if read.has(&own) || !read.has(&below) {
+            own
+        } else {
+            below
+        }
     }
 
     /// The runtime; `Some(None)` for one that is not offered.
@@ -93,10 +111,12 @@ impl<'a> Section<'a> {
             "never" => Some(None),
             word => Presence::parse(word).map(Some),
         });
-        let program = read.text(&self.key(read, "program")).map(|text| match text.as_str() {
-            MAIN_FILE => Program::MainFile,
-            _ => Program::Path(text),
-        });
+        let program = read
+            .text(&self.key(read, "program"))
+            .map(|text| match text.as_str() {
+                MAIN_FILE => Program::MainFile,
+                _ => Program::Path(text),
+            });
         let args = read.texts(&self.key(read, "args"));
         let main_file = read.text(&self.key(read, "main_file"));
         let env = self.env(read);
@@ -112,7 +132,10 @@ impl<'a> Section<'a> {
         self.check_limits(read);
         if program == Some(Program::MainFile) && execute_scratch == Some(false) {
             let key = self.key(read, "execute_scratch");
-            read.complain(&key, "expected true: the program is the job's own main_file");
+            read.complain(
+                &key,
+                "expected true: the program is the job's own main_file",
+            );
         }
         let runtime = Runtime {
             name: Name::parse(self.name).ok()?,
@@ -138,7 +161,10 @@ impl<'a> Section<'a> {
     fn env(&self, read: &mut Reader) -> Option<Vec<(String, String)>> {
         let mut merged = BTreeMap::new();
         let mut right = true;
-        for key in [format!("{DEFAULTS}.env"), format!("runtimes.{}.env", self.name)] {
+        for key in [
+            format!("{DEFAULTS}.env"),
+            format!("runtimes.{}.env", self.name),
+        ] {
             if read.has(&key) {
                 let variables = read.variables(&key);
                 right &= variables.is_some();

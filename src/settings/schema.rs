@@ -1,6 +1,8 @@
-//! The keys of both configurations: one table for the reader, its messages and the reference.
-//!
-//! Defaults are not here but in the TOML texts; what is here is what a value may be, and why.
+//! What a value of the configuration may be, and what stands where in the tree of keys.
+
+mod keys;
+
+pub(super) use keys::{LIMIT_KEYS, PRODUCER, WORKER};
 
 /// What a value may be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,180 +90,10 @@ pub(super) struct Schema {
     pub(super) foreign: &'static [&'static str],
 }
 
-const fn key(name: &'static str, kind: Kind, meaning: &'static str) -> KeySpec {
-    KeySpec { name, kind, secrecy: Secrecy::Open, meaning }
-}
-
-const fn group(path: &'static [&'static str], keys: &'static [KeySpec]) -> Group {
-    Group { path, keys }
-}
-
-const fn whole(unit: &'static str, min: u64, max: u64) -> Kind {
-    Kind::Whole(Range { unit, min, max })
-}
-
-const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
-const GIB: u64 = 1024 * MIB;
-const TIB: u64 = 1024 * GIB;
-const DAY_MS: u64 = 24 * 60 * 60 * 1000;
-const MS: &str = "milliseconds";
-const BYTES: &str = "bytes";
-
 /// What `worker.slots` may say instead of a number.
 pub(super) const AUTO: &str = "auto";
 /// What a runtime's `program` may say instead of a path.
 pub(super) const MAIN_FILE: &str = "main_file";
-
-/// The worker's schema.
-pub(super) const WORKER: Schema = Schema {
-    groups: &[
-        group(&["worker"], WORKER_KEYS),
-        group(&["worker", "lanes"], LANE_KEYS),
-        group(&["amqp"], AMQP_KEYS),
-        group(&["admin"], ADMIN_KEYS),
-        group(&["warden"], WARDEN_KEYS),
-        group(&["caps"], CAPS_KEYS),
-        group(&["retry"], RETRY_KEYS),
-        group(&["log"], LOG_KEYS),
-        group(&["runtime_defaults"], RUNTIME_KEYS),
-        group(&["runtime_defaults", "limits"], LIMIT_KEYS),
-        group(&["runtime_defaults", "ceiling"], LIMIT_KEYS),
-        group(&["runtimes", "*"], RUNTIME_KEYS),
-        group(&["runtimes", "*", "limits"], LIMIT_KEYS),
-        group(&["runtimes", "*", "ceiling"], LIMIT_KEYS),
-        group(&["profiles", "*"], LIMIT_KEYS),
-    ],
-    foreign: &["producer"],
-};
-
-/// The producer's schema.
-pub(super) const PRODUCER: Schema = Schema {
-    groups: &[
-        group(&["amqp"], AMQP_KEYS),
-        group(&["producer"], PRODUCER_KEYS),
-        group(&["log"], LOG_KEYS),
-    ],
-    foreign: &[
-        "worker", "admin", "warden", "caps", "retry", "runtime_defaults", "runtimes", "profiles",
-    ],
-};
-
-const WORKER_KEYS: &[KeySpec] = &[
-    key("slots", Kind::WholeOr(AUTO, Range { unit: "slots", min: 1, max: 1024 }),
-        "Jobs at one time; `auto`: one for each core."),
-    key("user", Kind::Text(Shape::Label), "The user that the worker becomes once the warden runs."),
-    key("host", Kind::Optional(Shape::Label), "The host's name in results and logs; `\"\"`: the machine's own."),
-    key("walls", Kind::Word(&["full", "container", "laptop"]), "The walls that must hold before the first job is taken."),
-    key("pool", Kind::Text(Shape::Name), "The pool served."),
-    key("drain_ms", whole(MS, 1, DAY_MS), "How long running jobs have to end after SIGTERM."),
-    key("overcommit_memory", Kind::Switch, "Start although slots times memory ceilings exceed the host's memory."),
-];
-
-const LANE_KEYS: &[KeySpec] = &[
-    key("interactive", whole("shares", 0, 1000), "Weight of the lane for which somebody waits; 0: not served."),
-    key("bulk", whole("shares", 0, 1000), "Weight of the lane for which nobody waits; 0: not served."),
-];
-
-const AMQP_KEYS: &[KeySpec] = &[
-    KeySpec {
-        name: "uri",
-        kind: Kind::Text(Shape::Uri),
-        secrecy: Secrecy::Secret,
-        meaning: "The broker and the vhost: `amqp://user:password@host:port/vhost`, or `amqps://`.",
-    },
-    key("uri_file", Kind::Optional(Shape::Path), "A file that holds the URI; takes precedence over `amqp.uri`."),
-    key("prefix", Kind::Text(Shape::Label), "First part of the name of every exchange and queue."),
-    key("heartbeat_s", whole("seconds", 1, 600), "Heartbeat interval."),
-    key("connect_timeout_ms", whole(MS, 100, 600_000), "Deadline of connecting, handshake included."),
-    key("confirm_timeout_ms", whole(MS, 100, 600_000), "Deadline of the broker's confirm of a message."),
-    key("reply_mode", Kind::Word(&["default", "exchange"]), "Where results are published: the default exchange, or `<prefix>.results`."),
-    key("prefetch_extra", whole("jobs", 0, 1000), "Jobs that a lane holds beyond its slots."),
-    key("backoff_min_ms", whole(MS, 1, 600_000), "First pause before a reconnect."),
-    key("backoff_max_ms", whole(MS, 1, 600_000), "Longest pause before a reconnect."),
-    key("threads", whole("threads", 1, 64), "Threads that serve AMQP and nothing else."),
-];
-
-const ADMIN_KEYS: &[KeySpec] = &[
-    key("listen", Kind::Text(Shape::Address), "Where `/metrics`, `/healthz` and `/readyz` answer; port 0 takes any."),
-];
-
-const WARDEN_KEYS: &[KeySpec] = &[
-    key("path", Kind::Optional(Shape::Path), "The privileged program; `\"\"`: beside the worker's own."),
-    // The kernel keeps 2^32 - 1 for "no change", and Debian 65534 and 65535 for nobody and the like.
-    key("uid_base", whole("uid", 1000, 4_294_000_000), "First uid (and gid) that slots lease."),
-    key("uid_count", whole("uids", 1, 65_536), "How many uids may be leased on this host."),
-    key("state_dir", Kind::Text(Shape::Path), "Where the locks of leased uids are kept."),
-    key("cgroup_name", Kind::Text(Shape::Label), "Name of our group below the cgroup that we were started in."),
-    key("sweep_timeout_ms", whole(MS, 100, 60_000), "Deadline of proving a slot clean."),
-    key("system_binds", Kind::Binds, "What every jail sees of the host, read-only."),
-];
-
-const CAPS_KEYS: &[KeySpec] = &[
-    key("message_bytes", whole(BYTES, KIB, 128 * MIB), "Encoded bytes of a job."),
-    key("result_bytes", whole(BYTES, 64 * KIB, 128 * MIB), "Encoded bytes of a result."),
-    key("depth", whole("levels", 4, 128), "Nesting of a job's JSON."),
-    key("files", whole("files", 0, 100_000), "Files of a job."),
-    key("argv", whole("arguments", 0, 100_000), "Arguments of a job."),
-    key("env", whole("variables", 0, 10_000), "Variables of a job."),
-    key("python_path", whole("entries", 0, 1000), "Entries of `python_path`."),
-    key("argument_bytes", whole(BYTES, 0, MIB), "Bytes of arguments and variables together."),
-];
-
-const RETRY_KEYS: &[KeySpec] = &[
-    key("faults", whole("tries", 0, 10), "Tries again after a fault of ours, before the requester is told."),
-    key("suspect_deliveries", whole("deliveries", 1, 15), "Deliveries without an end after which a job runs apart."),
-    // The suspects' queue has a delivery limit of two: what goes beyond it the broker drops.
-    key("suspect_tries", whole("deliveries", 1, 2), "Deliveries that a suspect gets before it is given up."),
-    key("delay_min_ms", whole(MS, 1, DAY_MS), "Shortest wait before a retry."),
-    key("delay_max_ms", whole(MS, 1, DAY_MS), "Longest wait before a retry."),
-];
-
-const LOG_KEYS: &[KeySpec] = &[
-    key("format", Kind::Word(&["text", "json"]), "Lines for people, or one JSON object a line."),
-    key("level", Kind::Text(Shape::Line), "The least severe level, or a filter such as `info,jailfleet_queue=debug`."),
-];
-
-const PRODUCER_KEYS: &[KeySpec] = &[
-    key("pool", Kind::Text(Shape::Name), "The pool of jobs that name none."),
-    key("lane", Kind::Word(&["interactive", "bulk"]), "The lane of jobs that name none."),
-    key("window", whole("messages", 1, 10_000), "Messages published and not yet confirmed, at most."),
-    key("prefetch", whole("results", 1, 2000), "Results delivered and not yet written, at most."),
-    key("reply_prefix", Kind::Optional(Shape::QueuePrefix), "First part of the reply queue's name; `\"\"`: `<amqp.prefix>.reply.`"),
-    key("idle_timeout_ms", whole(MS, 1000, 7 * DAY_MS), "Give up after this long without any result."),
-    key("message_bytes", whole(BYTES, KIB, 128 * MIB), "Encoded bytes of a job."),
-    key("result_bytes", whole(BYTES, 64 * KIB, 128 * MIB), "Encoded bytes of a result."),
-];
-
-const RUNTIME_KEYS: &[KeySpec] = &[
-    key("offered", Kind::Word(&["always", "if_present", "never"]), "Whether the runtime is offered where its program is missing, and whether at all."),
-    key("program", Kind::Text(Shape::Program), "What is executed: an absolute path inside the jail, or `main_file` (the job's own)."),
-    key("args", Kind::Texts, "Arguments between the program and the main file."),
-    key("main_file", Kind::Text(Shape::FileName), "The file that a job's `code` becomes."),
-    key("env", Kind::Variables, "Variables of every run."),
-    key("binds", Kind::Binds, "Read-only binds on top of `warden.system_binds`."),
-    key("cwd", Kind::Word(&["read_only", "writable"]), "Whether the program may write beside its files."),
-    key("passwd", Kind::Switch, "Whether the program can read an `/etc/passwd` of one line."),
-    key("globals", Kind::Switch, "Whether jobs may carry `globals` (python)."),
-    key("unknown_profile", Kind::Word(&["reject", "default"]), "What becomes of a job that names an unknown profile."),
-    key("apparmor", Kind::Optional(Shape::Label), "The AppArmor profile of the runtime's jails."),
-    key("execute_scratch", Kind::Switch, "Whether files in the jail's own folders may be executed."),
-];
-
-/// The limits, by the names that jobs use.
-pub(super) const LIMIT_KEYS: &[KeySpec] = &[
-    key("cpu_ms", whole(MS, 1, DAY_MS), "CPU time of all processes together."),
-    key("wall_ms", whole(MS, 1, DAY_MS), "Wall time."),
-    key("memory_bytes", whole(BYTES, MIB, TIB), "Memory of all processes and scratch files together."),
-    key("address_space_bytes", whole(BYTES, MIB, 16 * TIB), "Address space of each process; left out: bounded by the cgroup alone."),
-    key("file_bytes", whole(BYTES, 0, TIB), "The largest file that may grow; 0: none."),
-    key("disk_bytes", whole(BYTES, 4 * KIB, TIB), "All scratch files together."),
-    key("disk_files", whole("files", 1, 10_000_000), "Files and folders in the scratch."),
-    key("processes", whole("tasks", 1, 32_768), "Processes and threads at one time."),
-    key("open_files", whole("descriptors", 4, 1_048_576), "Open descriptors of each process."),
-    key("output_bytes", whole(BYTES, 1, 64 * MIB), "stdout and stderr together."),
-    key("stack_bytes", whole(BYTES, 64 * KIB, 16 * GIB), "Stack of the main thread."),
-];
 
 impl Kind {
     /// What is right, for people: fits after "expected".
@@ -298,8 +130,16 @@ impl Kind {
 }
 
 impl Range {
+    /// Whether `number` lies within.
+    pub(super) fn holds(self, number: u64) -> bool {
+        (self.min..=self.max).contains(&number)
+    }
+
     fn expected(self) -> String {
-        format!("a whole number of {} from {} to {}", self.unit, self.min, self.max)
+        format!(
+            "a whole number of {} from {} to {}",
+            self.unit, self.min, self.max
+        )
     }
 }
 
@@ -329,9 +169,7 @@ impl Shape {
             Self::QueuePrefix => is_label(text, 200) && !text.starts_with("amq."),
             Self::Address => text.parse::<std::net::SocketAddr>().is_ok(),
             Self::Uri => is_uri(text),
-            Self::Line => {
-                (1..=1000).contains(&text.len()) && !text.chars().any(char::is_control)
-            }
+            Self::Line => (1..=1000).contains(&text.len()) && !text.chars().any(char::is_control),
         }
     }
 }
@@ -350,9 +188,13 @@ fn is_label(text: &str, longest: usize) -> bool {
 }
 
 fn is_uri(text: &str) -> bool {
-    let rest = text.strip_prefix("amqp://").or_else(|| text.strip_prefix("amqps://"));
+    let rest = text
+        .strip_prefix("amqp://")
+        .or_else(|| text.strip_prefix("amqps://"));
     rest.is_some_and(|rest| !rest.is_empty() && rest.len() <= 2000)
-        && !text.chars().any(|char| char.is_whitespace() || char.is_control())
+        && !text
+            .chars()
+            .any(|char| char.is_whitespace() || char.is_control())
 }
 
 /// What stands at a place of the tree.
@@ -376,16 +218,23 @@ impl Schema {
         let Some((last, parent)) = path.split_last() else {
             return Spot::Section;
         };
-        if path.first().is_some_and(|section| self.foreign.contains(&section.as_str())) {
+        if path
+            .first()
+            .is_some_and(|section| self.foreign.contains(&section.as_str()))
+        {
             return Spot::Foreign;
         }
         let of_parent = self.groups.iter().filter(|group| group.names(parent));
-        if let Some(spec) =
-            of_parent.flat_map(|group| group.keys).find(|spec| spec.name == last.as_str())
+        if let Some(spec) = of_parent
+            .flat_map(|group| group.keys)
+            .find(|spec| spec.name == last.as_str())
         {
             return Spot::Key(spec);
         }
-        let mut beneath = self.groups.iter().filter_map(|group| group.path.get(..path.len()));
+        let mut beneath = self
+            .groups
+            .iter()
+            .filter_map(|group| group.path.get(..path.len()));
         match beneath.find(|start| matches_path(start, path)) {
             None => Spot::Unknown,
             Some(start) => {
@@ -433,7 +282,10 @@ impl Schema {
                 })
                 .collect();
             let section = words.join(".");
-            let keys = group.keys.iter().map(|spec| format!("{section}.{}", spec.name));
+            let keys = group
+                .keys
+                .iter()
+                .map(|spec| format!("{section}.{}", spec.name));
             let keys: Vec<String> = keys.chain([section.clone()]).collect();
             keys
         })
@@ -447,7 +299,10 @@ impl Group {
 }
 
 fn matches_path(words: &[&str], path: &[String]) -> bool {
-    words.iter().zip(path).all(|(word, name)| *word == "*" || *word == name.as_str())
+    words
+        .iter()
+        .zip(path)
+        .all(|(word, name)| *word == "*" || *word == name.as_str())
 }
 
 /// Levenshtein's distance.

@@ -40,13 +40,19 @@ impl WorkerSettings {
     /// The runtime that `name` names, and its number on the warden's protocol.
     #[must_use]
     pub fn runtime(&self, name: &Name) -> Option<(usize, &Runtime)> {
-        self.runtimes.iter().enumerate().find(|(_, runtime)| runtime.name == *name)
+        self.runtimes
+            .iter()
+            .enumerate()
+            .find(|(_, runtime)| runtime.name == *name)
     }
 
     /// Bytes that `slots` jobs may use at most at one time.
     #[must_use]
     pub fn memory_demand(&self, slots: usize) -> u64 {
-        let ceilings = self.runtimes.iter().map(|runtime| runtime.ceiling.0.memory_bytes.get());
+        let ceilings = self
+            .runtimes
+            .iter()
+            .map(|runtime| runtime.ceiling.0.memory_bytes.get());
         let largest = ceilings.max().unwrap_or_default();
         largest.saturating_mul(u64::try_from(slots).unwrap_or(u64::MAX))
     }
@@ -109,12 +115,21 @@ impl LaneShares {
     pub fn split(self, slots: usize) -> Self {
         let weights = self.interactive.saturating_add(self.bulk).max(1);
         match (self.interactive, self.bulk) {
-            (_, 0) => Self { interactive: slots, bulk: 0 },
-            (0, _) => Self { interactive: 0, bulk: slots },
+            (_, 0) => Self {
+                interactive: slots,
+                bulk: 0,
+            },
+            (0, _) => Self {
+                interactive: 0,
+                bulk: slots,
+            },
             (weight, _) => {
                 let most = slots.saturating_sub(1).max(1);
                 let interactive = (slots.saturating_mul(weight) / weights).clamp(1, most);
-                Self { interactive, bulk: slots.saturating_sub(interactive).max(1) }
+                Self {
+                    interactive,
+                    bulk: slots.saturating_sub(interactive).max(1),
+                }
             }
         }
     }

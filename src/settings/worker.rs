@@ -62,9 +62,15 @@ fn worker(read: &mut Reader) -> Option<WorkerSection> {
 fn lanes(read: &mut Reader) -> Option<LaneShares> {
     let interactive = read.narrow("worker.lanes.interactive");
     let bulk = read.narrow("worker.lanes.bulk");
-    let lanes = LaneShares { interactive: interactive?, bulk: bulk? };
+    let lanes = LaneShares {
+        interactive: interactive?,
+        bulk: bulk?,
+    };
     if lanes.interactive == 0 && lanes.bulk == 0 {
-        read.complain("worker.lanes.bulk", "at least one lane must have a share above 0");
+        read.complain(
+            "worker.lanes.bulk",
+            "at least one lane must have a share above 0",
+        );
         return None;
     }
     Some(lanes)
@@ -82,11 +88,20 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
     let backoff_min_ms = read.millis("amqp.backoff_min_ms");
     let backoff_max_ms = read.millis("amqp.backoff_max_ms");
     let threads = read.narrow("amqp.threads");
-    if let Some(prefix) = prefix.as_deref().filter(|prefix| prefix.starts_with("amq.")) {
-        read.complain("amqp.prefix", format!("{prefix} is the broker's own: choose another"));
+    if let Some(prefix) = prefix
+        .as_deref()
+        .filter(|prefix| prefix.starts_with("amq."))
+    {
+        read.complain(
+            "amqp.prefix",
+            format!("{prefix} is the broker's own: choose another"),
+        );
     }
     if backoff_min_ms > backoff_max_ms {
-        read.complain("amqp.backoff_min_ms", "expected at most amqp.backoff_max_ms");
+        read.complain(
+            "amqp.backoff_min_ms",
+            "expected at most amqp.backoff_max_ms",
+        );
     }
     Some(AmqpSection {
         uri: uri?,
@@ -119,14 +134,26 @@ fn warden(read: &mut Reader) -> Option<WardenSection> {
     let cgroup_name = read.text("warden.cgroup_name");
     let sweep_timeout_ms = read.millis("warden.sweep_timeout_ms");
     let system_binds = read.binds("warden.system_binds");
-    if cgroup_name.as_deref().is_some_and(|name| name.starts_with('.')) {
-        read.complain("warden.cgroup_name", "expected a name that does not begin with a dot");
+    if cgroup_name
+        .as_deref()
+        .is_some_and(|name| name.starts_with('.'))
+    {
+        read.complain(
+            "warden.cgroup_name",
+            "expected a name that does not begin with a dot",
+        );
     }
     if let (Some(base), Some(count)) = (uid_base, uid_count) {
         // nobody (65534) and "no user" (65535) are in no range that is leased.
         let nobody = [65_534, 65_535];
-        if nobody.iter().any(|uid| (base..base.saturating_add(count)).contains(uid)) {
-            read.complain("warden.uid_base", "the range must leave out 65534 and 65535");
+        if nobody
+            .iter()
+            .any(|uid| (base..base.saturating_add(count)).contains(uid))
+        {
+            read.complain(
+                "warden.uid_base",
+                "the range must leave out 65534 and 65535",
+            );
         }
     }
     Some(WardenSection {
@@ -182,7 +209,10 @@ fn retry(read: &mut Reader) -> Option<RetryPolicy> {
 pub(super) fn log(read: &mut Reader) -> Option<LogSection> {
     let format = read.word("log.format", LogFormat::parse);
     let level = read.text("log.level");
-    Some(LogSection { format: format?, level: level? })
+    Some(LogSection {
+        format: format?,
+        level: level?,
+    })
 }
 
 /// What a run may print must fit into a result, or the worker would grant output that it can only
@@ -191,8 +221,16 @@ fn check_result_size(read: &mut Reader, settings: &WorkerSettings) {
     // Everything of a result that is not output.
     const REST: u64 = 64 * 1024;
     let room = u64::try_from(settings.caps.result_bytes).unwrap_or(u64::MAX);
-    let largest = settings.runtimes.iter().map(|runtime| runtime.ceiling.0.output_bytes.get()).max();
-    let encoded = largest.unwrap_or_default().div_ceil(3).saturating_mul(4).saturating_add(REST);
+    let largest = settings
+        .runtimes
+        .iter()
+        .map(|runtime| runtime.ceiling.0.output_bytes.get())
+        .max();
+    let encoded = largest
+        .unwrap_or_default()
+        .div_ceil(3)
+        .saturating_mul(4)
+        .saturating_add(REST);
     if encoded > room {
         let expected = format!("expected at least {encoded}: the largest output ceiling in base64");
         read.complain("caps.result_bytes", expected);

@@ -1,0 +1,211 @@
+//! What the layers give.
+
+use crate::{defaults, lines, worker};
+use jailfleet::job::Name;
+use jailfleet::limits::LimitsRequest;
+use jailfleet::runtime::{Cwd, Presence, Program};
+use jailfleet::settings::{LaneShares, ReplyMode, Slots, producer_settings};
+use jailfleet::wall::WallSet;
+
+#[test]
+fn the_embedded_defaults_are_right_and_complete() {
+    let settings = defaults();
+    let names: Vec<&str> = settings
+        .runtimes
+        .iter()
+        .map(|runtime| runtime.name.as_str())
+        .collect();
+    assert_eq!(names, ["bash", "native", "node", "python"]);
+    assert_eq!(settings.worker.walls, WallSet::Full);
+    assert_eq!(settings.worker.slots, Slots::Auto);
+    let python = settings.runtimes.last().expect("there are four");
+    assert_eq!(python.program, Program::Path("/usr/bin/python3".to_owned()));
+    assert_eq!(python.args, ["-E", "-B"]);
+    assert_eq!(python.main_file, "jailed_code");
+    assert_eq!(python.presence, Presence::IfPresent);
+    assert_eq!(python.cwd, Cwd::ReadOnly);
+    assert!(
+        python
+            .env
+            .contains(&("OPENBLAS_NUM_THREADS".to_owned(), "1".to_owned()))
+    );
+    assert!(python.limits.address_space_bytes.is_none());
+    producer_settings(None, &[], &[]).expect("the embedded defaults are right");
+}
+
+#[test]
+fn a_later_layer_wins_over_an_earlier_one() {
+    let file = "[worker]\nslots = 2\npool = \"exams\"\nhost = \"h1\"";
+    let env = [
+        ("JAILFLEET__WORKER__SLOTS", "3"),
+        ("jailfleet__worker__pool", "labs"),
+    ];
+    let flags = [("worker.slots", "4")];
+    let settings = worker(file, &env, &flags).expect("all of it is right");
+    assert_eq!(settings.worker.slots, Slots::Count(4));
+    assert_eq!(settings.worker.pool.as_str(), "labs");
+    assert_eq!(settings.worker.host.as_deref(), Some("h1"));
+    assert_eq!(settings.worker.user, "nobody");
+}
+
+#[test]
+fn a_runtime_inherits_what_it_does_not_say_and_its_variables_are_laid_over() {
+    let file = r#"
+        [runtimes.python311]
+        program = "/opt/venv/bin/python"
+        main_file = "jailed_code"
+        binds = [{ source = "/opt/venv" }]
+        env = { LANG = "de_DE.UTF-8", EXTRA = "1" }
+        limits = { cpu_ms = 9000 }
+    "#;
+    let settings = worker(file, &[], &[]).expect("the file is right");
+    let name = Name::parse("python311").expect("it is a name");
+    let runtime = settings.runtime(&name).expect("it is configured");
+    assert_eq!(settings.runtimes[runtime.0].name, name);
+    let runtime = runtime.1;
+    assert_eq!(runtime.limits.cpu_ms.get(), 9000);
+    assert_eq!(runtime.limits.wall_ms.get(), 6000);
+    assert_eq!(runtime.binds[0].target, "/opt/venv");
+    assert!(
+        runtime
+            .env
+            .contains(&("LANG".to_owned(), "de_DE.UTF-8".to_owned()))
+    );
+    assert!(runtime.env.contains(&("EXTRA".to_owned(), "1".to_owned())));
+    assert!(
+        runtime
+            .env
+            .contains(&("OMP_NUM_THREADS".to_owned(), "1".to_owned()))
+    );
+}
+
+#[test]
+fn a_job_gets_its_own_limits_over_the_profile_over_the_runtime() {
+    let settings = defaults();
+    let python = Name::parse("python").expect("it is a name");
+    let (_, python) = settings.runtime(&python).expect("it is configured");
+    let large = settings.profiles.values().next().expect("there is one");
+    let job = LimitsRequest {
+        wall_ms: Some(7000),
+        ..LimitsRequest::default()
+    };
+    let limits = python
+        .limits_for(Some(large), &job)
+        .expect("all lies below the ceiling");
+    assert_eq!(limits.cpu_ms.get(), 20_000);
+    assert_eq!(limits.wall_ms.get(), 7000);
+    assert_eq!(limits.output_bytes.get(), 1_048_576);
+    let job = LimitsRequest {
+        cpu_ms: Some(60_001),
+        ..LimitsRequest::default()
+    };
+    let rejection = python
+        .limits_for(None, &job)
+        .expect_err("the ceiling is 60 s");
+    assert!(
+        rejection.message.contains("cpu_ms"),
+        "{}",
+        rejection.message
+    );
+}
+
+#[test]
+fn a_runtime_that_is_never_offered_is_left_out_but_still_checked() {
+    let settings = worker("[runtimes.node]\noffered = \"never\"", &[], &[]).expect("it is right");
+    assert!(
+        settings
+            .runtimes
+            .iter()
+            .all(|runtime| runtime.name.as_str() != "node")
+    );
+    let said = lines(worker(
+        "[runtimes.node]\noffered = \"never\"\ncwd = \"x\"",
+        &[],
+        &[],
+    ));
+    assert_eq!(said.len(), 1);
+    let none = "runtimes = { bash.offered = \"never\", native.offered = \"never\", \
+                node.offered = \"never\", python.offered = \"never\" }";
+    assert!(
+        lines(worker(none, &[], &[]))
+            .concat()
+            .contains("offer at least one")
+    );
+}
+
+#[test]
+fn lanes_share_all_slots_and_none_of_them_starves() {
+    let weights = LaneShares {
+        interactive: 1,
+        bulk: 3,
+    };
+    assert_eq!(
+        weights.split(1),
+        LaneShares {
+            interactive: 1,
+            bulk: 1
+        }
+    );
+    for slots in 2..200 {
+        let LaneShares { interactive, bulk } = weights.split(slots);
+        assert!(
+            interactive >= 1 && bulk >= 1 && interactive + bulk == slots,
+            "{slots}"
+        );
+    }
+    assert_eq!(
+        weights.split(8),
+        LaneShares {
+            interactive: 2,
+            bulk: 6
+        }
+    );
+    let lopsided = LaneShares {
+        interactive: 1000,
+        bulk: 1,
+    };
+    assert_eq!(
+        lopsided.split(4),
+        LaneShares {
+            interactive: 3,
+            bulk: 1
+        }
+    );
+    let single = LaneShares {
+        interactive: 0,
+        bulk: 1,
+    };
+    assert_eq!(
+        single.split(4),
+        LaneShares {
+            interactive: 0,
+            bulk: 4
+        }
+    );
+}
+
+#[test]
+fn the_uri_of_a_mounted_file_takes_its_place_after_the_same_check() {
+    let mut settings = defaults();
+    settings
+        .amqp
+        .take_uri("amqps://u:p@h:5671/exams\n")
+        .expect("it is a URI");
+    assert_eq!(settings.amqp.uri.expose(), "amqps://u:p@h:5671/exams");
+    let mistake = settings
+        .amqp
+        .take_uri("u:hunter2@h")
+        .expect_err("it has no scheme")
+        .to_string();
+    assert!(
+        mistake.contains("amqp.uri_file") && !mistake.contains("hunter2"),
+        "{mistake}"
+    );
+    assert_eq!(settings.amqp.reply_mode, ReplyMode::Default);
+}
+
+#[test]
+fn two_slots_fit_into_two_gibibytes() {
+    assert!(defaults().memory_demand(2) <= 2 << 30);
+    assert_eq!(defaults().memory_demand(2), 2 * 805_306_368);
+}
