@@ -138,3 +138,16 @@ pub struct Evidence {
     /// Growth of the slot cgroup's `cpu.pressure` *full* total, where the host has it.
     pub pressure_full: Option<Duration>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stages_read_back_by_their_numbers() {
+        for stage in Stage::ALL.iter().copied() {
+            assert_eq!(Stage::from_u16(stage.number()), Some(stage));
+        }
+        assert_eq!((Stage::from_u16(0), Stage::from_u16(999)), (None, None));
+    }
+}

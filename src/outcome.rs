@@ -183,3 +183,26 @@ impl From<crate::rejection::Rejection> for ErrorDetail {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_reads_back_and_no_two_are_the_same() {
+        let own = ErrorCode::OWN.iter().copied();
+        let rejections = RejectionCode::ALL.iter().copied().map(ErrorCode::Rejected);
+        let mut seen = std::collections::BTreeSet::new();
+        for code in own.chain(rejections) {
+            assert_eq!(ErrorCode::parse(code.as_str()), Some(code));
+            assert!(
+                seen.insert(code.as_str()),
+                "{} is there twice",
+                code.as_str()
+            );
+        }
+        for outcome in Outcome::ALL.iter().copied() {
+            assert_eq!(Outcome::parse(outcome.as_str()), Some(outcome));
+        }
+    }
+}

@@ -38,15 +38,72 @@ pub fn vet(name: &str, prefix: &str) -> Result<ReplyTo, Rejection> {
     if name.starts_with("amq.") {
         return refuse("belongs to the broker: name a queue of your own");
     }
-    if let Some(rest) = name
+    let ours = name
         .strip_prefix(prefix)
-        .and_then(|rest| rest.strip_prefix('.'))
-    {
-        if rest.strip_prefix("reply.").is_none_or(str::is_empty) {
-            return refuse(
-                "is one of our own queues: only those that begin with <prefix>.reply. take results",
-            );
-        }
+        .and_then(|rest| rest.strip_prefix('.'));
+    let takes_results = |rest: &str| {
+        rest.strip_prefix("reply.")
+            .is_some_and(|own| !own.is_empty())
+    };
+    if ours.is_some_and(|rest| !takes_results(rest)) {
+        return refuse("is a queue of ours that takes no results: use <prefix>.reply.<name>");
     }
     Ok(ReplyTo(name.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn queues_of_the_producers_own_are_taken() {
+        for name in [
+            "grades",
+            "jailfleet.reply.exam-7",
+            "jailfleet-like",
+            "jailfleets.jobs",
+            "AMQ.upper",
+            "ünïcode",
+            &"x".repeat(255),
+        ] {
+            assert_eq!(vet(name, "jailfleet").expect(name).as_str(), name);
+        }
+        vet("jailfleet.jobs.default.bulk", "other").expect("another deployment's business");
+    }
+
+    #[test]
+    fn hostile_queues_are_refused() {
+        for name in [
+            "",
+            "amq.rabbitmq.reply-to",
+            "amq.rabbitmq.reply-to.g1h2AA.bogus",
+            "amq.gen-x",
+            "jailfleet.jobs.default.bulk",
+            "jailfleet.dead",
+            "jailfleet.results.lost",
+            "jailfleet.",
+            "jailfleet.reply",
+            "jailfleet.reply.",
+            "jailfleet.replyx",
+            "a\nb",
+            "a\0b",
+            &"x".repeat(256),
+            &"ü".repeat(128),
+        ] {
+            let refusal = vet(name, "jailfleet").expect_err(name);
+            assert_eq!(refusal.code, RejectionCode::BadReplyTo, "{name}");
+            assert!(refusal.message.starts_with("reply_to: ") && refusal.message.len() < 700);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_of_the_brokers_or_ours_passes(name: String) {
+            let brokers = format!("amq.{name}");
+            prop_assert!(vet(&brokers, "p").is_err());
+            let ours = format!("p.{name}");
+            prop_assert!(vet(&ours, "p").is_err() || ours.starts_with("p.reply."));
+        }
+    }
 }

@@ -256,3 +256,56 @@ pub fn missing(required: &[Wall], held: &[HeldWall]) -> Vec<Wall> {
         .filter(|wall| !satisfied(*wall))
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn either_of_uid_and_userns_satisfies_both() {
+        let held = |wall| [HeldWall::plain(wall)];
+        assert_eq!(missing(&[Wall::Uid], &held(Wall::Userns)), []);
+        assert_eq!(missing(&[Wall::Userns], &held(Wall::Uid)), []);
+        assert_eq!(missing(&[Wall::Uid], &held(Wall::Netns)), [Wall::Uid]);
+    }
+
+    #[test]
+    fn a_stricter_set_requires_whatever_a_looser_one_does() {
+        for wall in WallSet::Laptop.required() {
+            assert!(WallSet::Container.required().contains(wall), "{wall}");
+        }
+        for wall in WallSet::Container.required() {
+            assert!(WallSet::Full.required().contains(wall), "{wall}");
+        }
+    }
+
+    #[test]
+    fn the_full_set_names_every_wall_of_the_closed_list() {
+        for wall in Wall::ALL
+            .iter()
+            .copied()
+            .filter(|wall| *wall != Wall::Userns)
+        {
+            let full = WallSet::Full;
+            assert!(
+                full.required().contains(&wall) || full.required_where_offered().contains(&wall),
+                "{wall} is required by nobody",
+            );
+        }
+    }
+
+    #[test]
+    fn held_walls_read_back_with_their_details() {
+        for text in [
+            "netns",
+            "landlock:7",
+            "apparmor:jailfleet-python",
+            "apparmor:a//&b:c",
+        ] {
+            let held = HeldWall::parse(text).expect("a wall of the list");
+            assert_eq!(held.to_string(), text);
+        }
+        assert_eq!(HeldWall::parse("moat:7"), None);
+        assert_eq!(HeldWall::parse(""), None);
+    }
+}

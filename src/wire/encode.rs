@@ -20,7 +20,7 @@ fn message(job: &Job) -> JobMessage {
     let limits = (job.limits != LimitsRequest::default()).then(|| Object(job.limits.into()));
     JobMessage {
         v: VERSION,
-        minor: Given((MINOR > 0).then_some(MINOR)),
+        minor: Given((MINOR != 0).then_some(MINOR)),
         id: Given(Some(job.id.as_str().to_owned())),
         runtime: job.runtime.as_str().to_owned(),
         code: Given(job.code.as_ref().map(Into::into)),

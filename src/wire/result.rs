@@ -1,226 +1,19 @@
 //! Writing and reading results.
 
-use super::blob::BlobMessage;
-use super::decimal::DecimalMs;
-use super::given::{Given, Object};
-use super::limits::LimitsInForceMessage;
+mod message;
+
+pub(super) use message::ResultMessage;
+
+use super::given::Object;
 use super::refuse::{self, Unread};
 use super::{EncodedResult, VERSION, WireError, scan};
 use crate::job::JobId;
-use crate::outcome::{ErrorCode, ErrorDetail, Outcome};
-use crate::result::{JobResult, Stream, Timing, Usage, WorkerStamp};
-use crate::wall::HeldWall;
-use serde::{Deserialize, Serialize};
+use crate::outcome::{ErrorCode, ErrorDetail};
+use crate::result::{JobResult, Stream};
 use sha2::{Digest, Sha256};
 
 /// How deep a result may be nested: grades are the deepest part.
 const DEEPEST: usize = 32;
-
-/// The result of one job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(
-    feature = "schema",
-    schemars(title = "jailfleet result, version 1", rename = "Result")
-)]
-pub(super) struct ResultMessage {
-    /// The version of the format: 1.
-    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1)))]
-    v: u64,
-    /// The job's id; absent where neither body nor message had a valid one.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    job_id: Given<String>,
-    /// The job's slug.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    slug: Given<String>,
-    /// The job's batch.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    batch: Given<String>,
-    /// What ended the run, or why there was none.
-    outcome: String,
-    /// The main process's exit code, where it exited.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    exit_code: Given<i32>,
-    /// The signal that ended the main process, where one did.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    signal: Given<i32>,
-    /// What the run wrote to standard output; absent where nothing ran.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    stdout: Given<BlobMessage>,
-    /// What the run wrote to standard error; absent where nothing ran.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    stderr: Given<BlobMessage>,
-    /// The streams that were cut: `stdout`, `stderr`.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    truncated: Given<Vec<String>>,
-    /// The globals that the code left, as JSON text: the program's word, never evidence.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    globals: Given<String>,
-    /// What one should know beyond the outcome.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    error: Given<ErrorMessage>,
-    /// What the run used.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    usage: Given<UsageMessage>,
-    /// The limits that were in force.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    limits: Given<LimitsInForceMessage>,
-    /// Where the time went.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    timing: Given<TimingMessage>,
-    /// The walls that held, a detail after a colon.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    walls: Given<Vec<String>>,
-    /// Who ran the job.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    worker: Given<WorkerMessage>,
-    /// Verdicts of a grader: with the grading work.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    grade: Given<serde_json::Map<String, serde_json::Value>>,
-}
-
-/// An error: a code of the closed list, and words for people.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Error"))]
-struct ErrorMessage {
-    /// For programs.
-    code: String,
-    /// For people.
-    message: String,
-}
-
-/// What a run used.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Usage"))]
-struct UsageMessage {
-    /// CPU time of all processes.
-    cpu_ms: DecimalMs,
-    /// Its user part.
-    user_ms: DecimalMs,
-    /// Its system part.
-    system_ms: DecimalMs,
-    /// Wall time of the program.
-    wall_ms: DecimalMs,
-    /// Highest memory use, where the host can tell.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    peak_memory_bytes: Given<u64>,
-    /// Highest number of tasks, where the host can tell.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    processes_peak: Given<u64>,
-}
-
-/// Where the time went.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Timing"))]
-struct TimingMessage {
-    /// From the publishing to the worker, where the message says when it was published.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    queued_ms: Given<DecimalMs>,
-    /// From the worker's receiving it to the program's start.
-    setup_ms: DecimalMs,
-    /// From the program's start to its end.
-    run_ms: DecimalMs,
-    /// From the worker's receiving it to the result.
-    total_ms: DecimalMs,
-}
-
-/// Who ran the job.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
-#[cfg_attr(feature = "schema", schemars(rename = "Worker"))]
-struct WorkerMessage {
-    /// The host's name.
-    host: String,
-    /// The worker's version.
-    version: String,
-    /// The slot, where the job reached one.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    slot: Given<u16>,
-    /// Which attempt this was, from 1 on.
-    attempt: u32,
-    /// When a canary last proved the walls, RFC 3339.
-    #[serde(default, skip_serializing_if = "Given::is_absent")]
-    last_canary: Given<String>,
-}
-
-impl From<&JobResult> for ResultMessage {
-    fn from(result: &JobResult) -> Self {
-        let list = |entries: Vec<String>| Given((!entries.is_empty()).then_some(entries));
-        Self {
-            v: VERSION,
-            job_id: Given(result.job_id.as_ref().map(ToString::to_string)),
-            slug: Given(result.slug.clone()),
-            batch: Given(result.batch.clone()),
-            outcome: result.outcome.as_str().to_owned(),
-            exit_code: Given(result.exit_code),
-            signal: Given(result.signal),
-            stdout: Given(result.stdout.as_ref().map(Into::into)),
-            stderr: Given(result.stderr.as_ref().map(Into::into)),
-            truncated: list(
-                result
-                    .truncated
-                    .iter()
-                    .map(|one| one.as_str().to_owned())
-                    .collect(),
-            ),
-            globals: Given(result.globals.clone()),
-            error: Given(result.error.as_ref().map(|error| ErrorMessage {
-                code: error.code.as_str().to_owned(),
-                message: error.message.clone(),
-            })),
-            usage: Given(result.usage.as_ref().map(Into::into)),
-            limits: Given(result.limits.as_ref().map(Into::into)),
-            timing: Given(result.timing.as_ref().map(Into::into)),
-            walls: list(result.walls.iter().map(ToString::to_string).collect()),
-            worker: Given(Some((&result.worker).into())),
-            grade: Given(
-                result
-                    .grade
-                    .as_deref()
-                    .and_then(|text| serde_json::from_str(text).ok()),
-            ),
-        }
-    }
-}
-
-impl From<&Usage> for UsageMessage {
-    fn from(usage: &Usage) -> Self {
-        Self {
-            cpu_ms: DecimalMs(usage.cpu),
-            user_ms: DecimalMs(usage.user),
-            system_ms: DecimalMs(usage.system),
-            wall_ms: DecimalMs(usage.wall),
-            peak_memory_bytes: Given(usage.peak_memory_bytes),
-            processes_peak: Given(usage.processes_peak),
-        }
-    }
-}
-
-impl From<&Timing> for TimingMessage {
-    fn from(timing: &Timing) -> Self {
-        Self {
-            queued_ms: Given(timing.queued.map(DecimalMs)),
-            setup_ms: DecimalMs(timing.setup),
-            run_ms: DecimalMs(timing.run),
-            total_ms: DecimalMs(timing.total),
-        }
-    }
-}
-
-impl From<&WorkerStamp> for WorkerMessage {
-    fn from(worker: &WorkerStamp) -> Self {
-        Self {
-            host: worker.host.clone(),
-            version: worker.version.clone(),
-            slot: Given(worker.slot),
-            attempt: worker.attempt,
-            last_canary: Given(worker.last_canary.clone()),
-        }
-    }
-}
 
 /// Writes a result of at most `max_bytes`. One that is larger loses its payloads (`stdout`,
 /// `stderr`, `globals`, `grade`) and says `result_too_large`; what is left is small and fixed.
@@ -239,17 +32,11 @@ pub fn encode_result(result: &JobResult, max_bytes: usize) -> EncodedResult {
     encode(&lighter, message)
 }
 
-fn encode(result: &JobResult, mut message: ResultMessage) -> EncodedResult {
+fn encode(result: &JobResult, message: ResultMessage) -> EncodedResult {
     let written = "strings, numbers and lists of them always encode";
     let body = serde_json::to_vec(&message).expect(written);
-    // What honest attempts at the same job may differ in does not count.
-    message.usage = Given(None);
-    message.timing = Given(None);
-    message.worker = Given(None);
-    message.walls = Given(None);
-    let digest = hex(&Sha256::digest(
-        serde_json::to_vec(&message).expect(written),
-    ));
+    let lasting = serde_json::to_vec(&message.without_circumstances()).expect(written);
+    let digest = hex(&Sha256::digest(lasting));
     let id = result.job_id.as_ref().map_or("unidentified", JobId::as_str);
     EncodedResult {
         message_id: format!("{id}.{}", result.worker.attempt),
@@ -311,97 +98,4 @@ pub fn decode_result(body: &[u8]) -> Result<JobResult, WireError> {
     message
         .typed()
         .map_err(|field| error(format!("{field}: the value means nothing here")))
-}
-
-impl ResultMessage {
-    /// The typed result; the error names the field whose value has no meaning.
-    fn typed(self) -> Result<JobResult, &'static str> {
-        let job_id = self.job_id.0.map(|id| JobId::parse(&id)).transpose();
-        let error = match self.error.0 {
-            None => None,
-            Some(error) => {
-                let code = ErrorCode::parse(&error.code).ok_or("error.code")?;
-                Some(ErrorDetail::new(code, error.message))
-            }
-        };
-        let walls = self.walls.0.unwrap_or_default();
-        let truncated = self.truncated.0.unwrap_or_default();
-        Ok(JobResult {
-            job_id: job_id.or(Err("job_id"))?,
-            slug: self.slug.0,
-            batch: self.batch.0,
-            outcome: Outcome::parse(&self.outcome).ok_or("outcome")?,
-            exit_code: self.exit_code.0,
-            signal: self.signal.0,
-            stdout: blob(self.stdout).or(Err("stdout"))?,
-            stderr: blob(self.stderr).or(Err("stderr"))?,
-            truncated: truncated
-                .iter()
-                .map(|name| Stream::parse(name))
-                .collect::<Option<_>>()
-                .ok_or("truncated")?,
-            globals: self.globals.0,
-            error,
-            usage: self.usage.0.map(UsageMessage::typed),
-            limits: self
-                .limits
-                .0
-                .map(LimitsInForceMessage::in_force)
-                .transpose()?,
-            timing: self.timing.0.map(TimingMessage::typed),
-            walls: walls
-                .iter()
-                .map(|text| HeldWall::parse(text))
-                .collect::<Option<_>>()
-                .ok_or("walls")?,
-            worker: self.worker.0.ok_or("worker")?.typed(),
-            grade: self
-                .grade
-                .0
-                .map(|grade| serde_json::Value::Object(grade).to_string()),
-        })
-    }
-}
-
-fn blob(message: Given<BlobMessage>) -> Result<Option<crate::blob::Blob>, ()> {
-    message
-        .0
-        .map(|message| message.into_blob().ok_or(()))
-        .transpose()
-}
-
-impl UsageMessage {
-    fn typed(self) -> Usage {
-        Usage {
-            cpu: self.cpu_ms.0,
-            user: self.user_ms.0,
-            system: self.system_ms.0,
-            wall: self.wall_ms.0,
-            peak_memory_bytes: self.peak_memory_bytes.0,
-            processes_peak: self.processes_peak.0,
-        }
-    }
-}
-
-impl TimingMessage {
-    fn typed(self) -> Timing {
-        Timing {
-            queued: self.queued_ms.0.map(|queued| queued.0),
-            setup: self.setup_ms.0,
-            run: self.run_ms.0,
-            total: self.total_ms.0,
-        }
-    }
-}
-
-impl WorkerMessage {
-    fn typed(self) -> WorkerStamp {
-        WorkerStamp {
-            host: self.host,
-            version: self.version,
-            slot: self.slot.0,
-            attempt: self.attempt,
-            last_canary: self.last_canary.0,
-        }
-    }
 }

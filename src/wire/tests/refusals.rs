@@ -20,9 +20,25 @@ fn refusal(body: &str) -> crate::rejection::Rejection {
     }
 }
 
+/// A body, the code that it must be refused with, and words that the message must hold.
+type Case = (String, RejectionCode, &'static [&'static str]);
+
+fn check(cases: Vec<Case>) {
+    for (body, code, words) in cases {
+        let rejection = refusal(&body);
+        assert_eq!(rejection.code, code, "{body} was refused as {rejection}");
+        for word in words {
+            assert!(
+                rejection.message.contains(word),
+                "{word} is not in {rejection}, of {body}"
+            );
+        }
+    }
+}
+
 #[test]
-fn every_mistake_is_refused_with_its_code_and_names_the_field() {
-    let cases: Vec<(String, RejectionCode, &[&str])> = vec![
+fn what_is_no_job_of_version_1_is_refused() {
+    check(vec![
         (String::new(), NotJson, &["JSON"]),
         ("{".to_owned(), NotJson, &["line 1"]),
         (with(r#""slug":"\ud800""#), NotJson, &[]),
@@ -50,6 +66,12 @@ fn every_mistake_is_refused_with_its_code_and_names_the_field() {
             MissingField,
             &["`runtime`"],
         ),
+    ]);
+}
+
+#[test]
+fn unknown_missing_and_doubled_fields_are_refused_by_name() {
+    check(vec![
         (with(r#""cod":1"#), UnknownField, &["`cod`", "`code`"]),
         (
             with(r#""limits":{"cpu":1}"#),
@@ -73,6 +95,12 @@ fn every_mistake_is_refused_with_its_code_and_names_the_field() {
             DuplicateField,
             &["stdin", "`base64`"],
         ),
+    ]);
+}
+
+#[test]
+fn wrong_types_are_refused_with_what_was_found_and_expected() {
+    check(vec![
         (
             with(r#""slug":null"#),
             WrongType,
@@ -91,6 +119,12 @@ fn every_mistake_is_refused_with_its_code_and_names_the_field() {
             &["files[0]", "object"],
         ),
         (with(r#""stdin":7"#), WrongType, &["stdin", "base64"]),
+    ]);
+}
+
+#[test]
+fn blobs_ids_names_and_labels_are_vetted() {
+    check(vec![
         (
             with(r#""stdin":{"base64":"*"}"#),
             BadBase64,
@@ -117,6 +151,12 @@ fn every_mistake_is_refused_with_its_code_and_names_the_field() {
         (with(r#""lane":"fast""#), BadLane, &["lane", "interactive"]),
         (with(r#""slug":"a\u0000b""#), BadLabel, &["slug"]),
         (with(r#""batch":"""#), BadLabel, &["batch"]),
+    ]);
+}
+
+#[test]
+fn file_paths_are_vetted() {
+    check(vec![
         (
             with_file("/etc/passwd"),
             BadPath,
@@ -141,6 +181,12 @@ fn every_mistake_is_refused_with_its_code_and_names_the_field() {
             WrongType,
             &["files[0]", "folder"],
         ),
+    ]);
+}
+
+#[test]
+fn environment_arguments_and_the_rest_are_vetted() {
+    check(vec![
         (with(r#""env":{"A=B":"c"}"#), BadEnv, &["env", "A=B"]),
         (with(r#""env":{"":"c"}"#), BadEnv, &["env"]),
         (with(r#""env":{"A":"\u0000"}"#), BadEnv, &["NUL"]),
@@ -191,17 +237,7 @@ fn every_mistake_is_refused_with_its_code_and_names_the_field() {
             GradeUnsupported,
             &["grade"],
         ),
-    ];
-    for (body, code, words) in cases {
-        let rejection = refusal(&body);
-        assert_eq!(rejection.code, code, "{body} was refused as {rejection}");
-        for word in words {
-            assert!(
-                rejection.message.contains(word),
-                "{word} is not in {rejection}, of {body}"
-            );
-        }
-    }
+    ]);
 }
 
 #[test]
