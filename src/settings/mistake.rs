@@ -45,4 +45,6 @@ impl fmt::Display for Mistakes {
     }
 }
 
+impl std::error::Error for Mistake {}
+
 impl std::error::Error for Mistakes {}

@@ -45,17 +45,6 @@ impl WorkerSettings {
             .enumerate()
             .find(|(_, runtime)| runtime.name == *name)
     }
-
-    /// Bytes that `slots` jobs may use at most at one time.
-    #[must_use]
-    pub fn memory_demand(&self, slots: usize) -> u64 {
-        let ceilings = self
-            .runtimes
-            .iter()
-            .map(|runtime| runtime.ceiling.0.memory_bytes.get());
-        let largest = ceilings.max().unwrap_or_default();
-        largest.saturating_mul(u64::try_from(slots).unwrap_or(u64::MAX))
-    }
 }
 
 /// How a worker shares itself out.

@@ -103,7 +103,7 @@ fn every_key_stands_in_the_embedded_defaults() {
 
 #[test]
 fn the_virtual_environment_example_is_right() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/venv/worker.toml");
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python-venv/worker.toml");
     let text = std::fs::read_to_string(path).expect("the example exists");
     let settings = worker(&text, &[], &[]).expect("the example is right");
     let name = Name::parse("python-venv").expect("it is a name");

@@ -27,10 +27,10 @@ pub(crate) fn configuration(workspace: &Workspace, folder: &Path) -> Result<Path
     let text = format!(
         "# Written by `cargo xtask demo`: python jobs with packages of their own.\n\
          [runtimes.python-venv]\n\
-         program = \"{path}/bin/python3\"\n\
+         program = \"/opt/venv/bin/python3\"\n\
          args = [\"-E\", \"-B\"]\n\
          main_file = \"jailed_code\"\n\
-         binds = [{{ source = \"{path}\" }}]\n"
+         binds = [{{ source = \"{path}\", target = \"/opt/venv\" }}]\n"
     );
     let file = folder.join("worker.toml");
     std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
