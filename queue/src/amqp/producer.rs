@@ -174,6 +174,24 @@ impl ProducerDoor {
         Arc::clone(&self.counters)
     }
 
+    /// Closes within about `within` and leaves the reply queue where it is, for a producer that
+    /// comes back for results of jobs that are under way.
+    pub async fn leave(self, within: Duration) {
+        let Self {
+            sender,
+            mut results,
+            mut sessions,
+            ..
+        } = self;
+        drop(sender);
+        results.close();
+        while let Ok(delivery) = results.try_recv() {
+            // The session ends now, and the broker takes them back.
+            delivery.ticket.expire();
+        }
+        sessions.end_tasks(within).await;
+    }
+
     /// Closes within about `within`: publishes what waits, and deletes the reply queue if it is
     /// empty. Results not settled yet stay in it.
     pub async fn close(self, within: Duration) -> ReplyQueue {

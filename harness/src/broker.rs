@@ -1,0 +1,239 @@
+//! A RabbitMQ node for tests, and vhosts on it.
+
+use anyhow::{Context, Result, bail};
+use std::fs::File;
+use std::net::{Ipv4Addr, TcpStream};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use crate::packages::ensure_packages;
+use crate::place::Place;
+use crate::process::{Owned, capture, poll_until};
+
+/// The URI, without a vhost, of a node that the test run shares.
+const SHARED_URI: &str = "JAILFLEET_TEST_AMQP";
+const SHARED_NODE: &str = "JAILFLEET_TEST_AMQP_NODE";
+const SHARED_FOLDER: &str = "JAILFLEET_TEST_AMQP_FOLDER";
+const SHARED_EPMD: &str = "JAILFLEET_TEST_AMQP_EPMD_PORT";
+
+/// About ten seconds on two idle cores; a busy machine needs a few times that.
+const START: Duration = Duration::from_secs(120);
+const STOP: Duration = Duration::from_secs(30);
+
+/// A RabbitMQ node: our own, ended on drop, or the one that the test run shares.
+#[derive(Debug)]
+pub struct Broker {
+    // In this order: the node ends before its name server, and both before the folder goes.
+    node: Option<Owned>,
+    _epmd: Option<Owned>,
+    uri: String,
+    place: Place,
+}
+
+/// A vhost of one test, deleted on drop.
+#[derive(Debug)]
+pub struct Vhost<'a> {
+    broker: &'a Broker,
+    name: String,
+}
+
+impl Broker {
+    /// The node that the test run shares, or one of our own where there is none.
+    ///
+    /// # Errors
+    /// When RabbitMQ is missing and may not be installed, or does not start.
+    pub fn start() -> Result<Self> {
+        match std::env::var(SHARED_URI) {
+            Ok(uri) => Self::shared(uri),
+            Err(_) => Self::own(),
+        }
+    }
+
+    /// A node of our own, for tests that stop and start it.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn own() -> Result<Self> {
+        ensure_packages(&[(
+            "rabbitmq-server",
+            "the tests start a RabbitMQ node of their own",
+        )])?;
+        let place = Place::new()?;
+        let uri = format!("amqp://guest:guest@127.0.0.1:{}", place.port);
+        let log = log_file(&place.folder.join("epmd.log"))?;
+        let mut epmd = place.epmd();
+        let epmd = Owned::start("epmd", epmd.stdout(log.try_clone()?).stderr(log))?;
+        let mut broker = Self {
+            node: None,
+            _epmd: Some(epmd),
+            uri,
+            place,
+        };
+        broker.resume()?;
+        Ok(broker)
+    }
+
+    fn shared(uri: String) -> Result<Self> {
+        let variable = |name| std::env::var(name).with_context(|| format!("read {name}"));
+        let folder = PathBuf::from(variable(SHARED_FOLDER)?);
+        let epmd_port = variable(SHARED_EPMD)?
+            .parse()
+            .context("read the epmd's port")?;
+        let place = Place::of_another(&folder, &variable(SHARED_NODE)?, epmd_port);
+        Ok(Self {
+            node: None,
+            _epmd: None,
+            uri,
+            place,
+        })
+    }
+
+    /// The variables by which other processes share this node.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        vec![
+            (SHARED_URI, self.uri.clone()),
+            (SHARED_NODE, self.place.node.clone()),
+            (SHARED_FOLDER, self.place.folder.display().to_string()),
+            (SHARED_EPMD, self.place.epmd_port.to_string()),
+        ]
+    }
+
+    /// The URI of a vhost; `/` is there from the start.
+    #[must_use]
+    pub fn uri(&self, vhost: &str) -> String {
+        format!("{}/{}", self.uri, vhost.replace('/', "%2f"))
+    }
+
+    /// Stops the node in peace; its data stays.
+    ///
+    /// # Errors
+    /// When the node is not ours.
+    pub fn halt(&mut self) -> Result<()> {
+        match self.node.take() {
+            Some(mut node) => node.end(STOP),
+            None => bail!("stop a broker that is somebody else's, or not running"),
+        }
+    }
+
+    /// Starts the node, the first time or again, and waits until it takes connections.
+    ///
+    /// # Errors
+    /// When it ends at once or does not come up in time.
+    pub fn resume(&mut self) -> Result<()> {
+        let path = self.place.folder.join("node.log");
+        let log = log_file(&path)?;
+        let mut server = self.place.program("rabbitmq-server");
+        let server = server.stdout(log.try_clone()?).stderr(log);
+        let mut node = Owned::start("rabbitmq-server", server)?;
+        let port = self.place.port;
+        poll_until("RabbitMQ take connections", START, || {
+            if let Some(status) = node.ended()? {
+                let log = std::fs::read_to_string(&path).unwrap_or_default();
+                bail!("start RabbitMQ: it ended with {status}\n{log}");
+            }
+            // The port opens last of all.
+            Ok(TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok())
+        })?;
+        self.node = Some(node);
+        Ok(())
+    }
+
+    /// Runs `rabbitmqctl` against this node and returns its output.
+    ///
+    /// # Errors
+    /// When it fails.
+    pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
+        let mut program = self.place.program("rabbitmqctl");
+        program
+            .args(["--quiet", "--node", &self.place.node])
+            .args(arguments);
+        capture("rabbitmqctl", &mut program)
+    }
+
+    /// A new vhost for one test.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub fn vhost(&self) -> Result<Vhost<'_>> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let place = NEXT.fetch_add(1, Ordering::Relaxed);
+        if place == 0 && self.node.is_some() {
+            // A node of our own is fresh: its default vhost is as good as a new one, and free.
+            return Ok(Vhost {
+                broker: self,
+                name: "/".to_owned(),
+            });
+        }
+        let name = format!("test-{}-{place}", std::process::id());
+        self.ctl(&["add_vhost", &name])?;
+        self.ctl(&[
+            "set_permissions",
+            "--vhost",
+            &name,
+            "guest",
+            ".*",
+            ".*",
+            ".*",
+        ])?;
+        Ok(Vhost { broker: self, name })
+    }
+
+    /// The names of all queues of all vhosts.
+    ///
+    /// # Errors
+    /// When `rabbitmqctl` fails.
+    pub fn queues(&self) -> Result<Vec<String>> {
+        let vhosts = self.ctl(&["list_vhosts", "name", "--no-table-headers"])?;
+        let mut queues = Vec::new();
+        for vhost in vhosts
+            .lines()
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+        {
+            let list = [
+                "list_queues",
+                "--vhost",
+                vhost,
+                "name",
+                "--no-table-headers",
+            ];
+            let list = self.ctl(&list)?;
+            let names = list.lines().map(str::trim).filter(|line| !line.is_empty());
+            queues.extend(names.map(|name| format!("{vhost}: {name}")));
+        }
+        Ok(queues)
+    }
+}
+
+impl Vhost<'_> {
+    /// Where clients find it.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        self.broker.uri(&self.name)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+}
+
+impl Drop for Vhost<'_> {
+    fn drop(&mut self) {
+        // The vhosts of a node of our own go with its folder.
+        if self.broker.node.is_some() {
+            return;
+        }
+        if let Err(error) = self.broker.ctl(&["delete_vhost", &self.name]) {
+            eprintln!("the vhost {} was left behind: {error:#}", self.name);
+        }
+    }
+}
+
+fn log_file(path: &Path) -> Result<File> {
+    let file = File::options().create(true).append(true).open(path);
+    file.with_context(|| format!("open {}", path.display()))
+}

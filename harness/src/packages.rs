@@ -1,0 +1,69 @@
+//! Installing what a test run needs, after saying what and why.
+
+use anyhow::{Context, Result, bail};
+use std::process::Stdio;
+
+use crate::process::command;
+
+/// Set to anything: nothing is ever installed.
+const NO_INSTALL: &str = "JAILFLEET_NO_INSTALL";
+
+/// Sees to it that each of the Debian packages `wanted`, with the reason for it, is installed.
+///
+/// # Errors
+/// When one is missing and may not, or cannot, be installed: the message says what to do.
+pub fn ensure_packages(wanted: &[(&str, &str)]) -> Result<()> {
+    let mut missing = Vec::new();
+    for (package, reason) in wanted {
+        if !is_installed(package)? {
+            missing.push((*package, *reason));
+        }
+    }
+    if missing.is_empty() {
+        return Ok(());
+    }
+    for (package, reason) in &missing {
+        eprintln!("{package} is missing: {reason}");
+    }
+    let names: Vec<&str> = missing.iter().map(|(package, _)| *package).collect();
+    let by_hand = format!(
+        "apt-get install --no-install-recommends {}",
+        names.join(" ")
+    );
+    if std::env::var_os(NO_INSTALL).is_some() {
+        bail!("install what is missing: {NO_INSTALL} is set; run: {by_hand}");
+    }
+    if !rustix::process::geteuid().is_root() {
+        bail!("install what is missing: only root can; run: sudo {by_hand}");
+    }
+    eprintln!("Installing: {}", names.join(" "));
+    apt(&["update"])?;
+    let mut install = vec!["install", "-y", "--no-install-recommends"];
+    install.extend(names);
+    apt(&install)
+}
+
+fn is_installed(package: &str) -> Result<bool> {
+    let mut query = command("dpkg-query");
+    query.args(["--show", "--showformat=${db:Status-Status}", package]);
+    let output = query
+        .stdin(Stdio::null())
+        .output()
+        .context("start dpkg-query")?;
+    Ok(output.status.success() && output.stdout == b"installed")
+}
+
+fn apt(arguments: &[&str]) -> Result<()> {
+    let mut apt = command("apt-get");
+    // A package that brings a service must not start it: no test uses a system's broker.
+    apt.env("DEBIAN_FRONTEND", "noninteractive")
+        .env("RUNLEVEL", "1")
+        .arg("-qq")
+        .args(arguments);
+    let status = apt.stdin(Stdio::null()).stdout(std::io::stderr()).status();
+    let status = status.context("start apt-get")?;
+    if !status.success() {
+        bail!("apt-get {}: it ended with {status}", arguments.join(" "));
+    }
+    Ok(())
+}

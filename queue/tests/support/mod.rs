@@ -1,0 +1,164 @@
+//! What the tests with a real broker share: settings, a plain client, jobs and results.
+
+use bytes::Bytes;
+use jailfleet::job::{Lane, Name};
+use jailfleet::settings::{AmqpSection, LaneShares, ReplyMode, Secret};
+use jailfleet::units::Millis;
+use jailfleet::wire::EncodedResult;
+use jailfleet_queue::amqp::ConsumePlan;
+use jailfleet_queue::{Delivery, Disposition, Doors, JobMessage, Outbox, Reply};
+use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, ConnectionProperties};
+use std::time::Duration;
+
+/// More than any step takes on a machine that is busy with other tests.
+pub const LONG: Duration = Duration::from_secs(60);
+
+pub fn millis(value: u64) -> Millis {
+    Millis::new(value).expect("not zero")
+}
+
+pub fn section(uri: &str, reply_mode: ReplyMode) -> AmqpSection {
+    AmqpSection {
+        uri: Secret::new(uri),
+        uri_file: None,
+        prefix: "jailfleet".to_owned(),
+        heartbeat_s: 10,
+        connect_timeout_ms: millis(10_000),
+        confirm_timeout_ms: millis(30_000),
+        reply_mode,
+        prefetch_extra: 8,
+        backoff_min_ms: millis(50),
+        backoff_max_ms: millis(500),
+        threads: 1,
+    }
+}
+
+pub fn pool() -> Name {
+    Name::parse("default").expect("a name")
+}
+
+pub fn plan(slots: usize) -> ConsumePlan {
+    ConsumePlan {
+        pool: pool(),
+        slots: LaneShares {
+            interactive: slots,
+            bulk: slots,
+        },
+    }
+}
+
+pub fn job(id: &str, reply_to: Option<&str>) -> JobMessage {
+    JobMessage {
+        body: Bytes::from(format!("{{\"id\":\"{id}\"}}")),
+        message_id: id.to_owned(),
+        correlation_id: Some(format!("secret-{id}")),
+        reply_to: reply_to.map(ToOwned::to_owned),
+        pool: pool(),
+        lane: Lane::Bulk,
+        published_ms: Some(1_000_000),
+        traceparent: None,
+    }
+}
+
+/// A result without any run behind it: what the doors carry is opaque to them.
+pub fn reply(id: &str, reply_to: &str) -> Reply {
+    Reply {
+        reply_to: jailfleet::reply::vet(reply_to, "jailfleet").expect("a good reply queue"),
+        correlation_id: Some(format!("secret-{id}")),
+        traceparent: None,
+        result: EncodedResult {
+            message_id: format!("{id}.1"),
+            body: format!("result of {id}").into_bytes(),
+            digest: "00".to_owned(),
+        },
+    }
+}
+
+/// Publishes the result of a delivery and acks it, as a worker does.
+pub async fn serve(outbox: &Outbox, delivery: Delivery) {
+    let id = delivery
+        .envelope
+        .message_id
+        .clone()
+        .expect("our jobs have ids");
+    if let Some(reply_to) = &delivery.envelope.reply_to {
+        let published = outbox.publish(reply(&id, reply_to)).await;
+        published.expect("the result is safe");
+    }
+    // A session that ended meanwhile brings the job again; that is no error here.
+    let _settled: Result<(), _> = delivery.ticket.settle(Disposition::Ack).await;
+}
+
+pub async fn up(doors: &mut Doors) {
+    let ready = tokio::time::timeout(LONG, doors.state.wait_for(|state| state.is_ready()));
+    ready.await.expect("in time").expect("the door stays open");
+}
+
+/// A client that shares nothing with the code under test but lapin.
+pub struct Client {
+    pub connection: Connection,
+    pub channel: Channel,
+}
+
+impl Client {
+    pub async fn new(uri: &str) -> Self {
+        let connection = Connection::connect(uri, ConnectionProperties::default()).await;
+        let connection = connection.expect("the broker is up");
+        let channel = connection.create_channel().await.expect("a channel");
+        Self {
+            connection,
+            channel,
+        }
+    }
+
+    /// How many messages wait in `queue`.
+    pub async fn count(&self, queue: &str) -> u32 {
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let found = self
+            .channel
+            .queue_declare(queue.into(), options, FieldTable::default())
+            .await;
+        found.expect("the queue exists").message_count()
+    }
+
+    /// Takes one message out of `queue`, waiting for it.
+    pub async fn take(&self, queue: &str) -> lapin::message::Delivery {
+        let taking = async {
+            loop {
+                let got = self
+                    .channel
+                    .basic_get(queue.into(), BasicGetOptions::default())
+                    .await;
+                if let Some(message) = got.expect("the queue exists") {
+                    let acked = message.delivery.ack(BasicAckOptions::default()).await;
+                    assert!(acked.expect("acked"));
+                    return message.delivery;
+                }
+                tokio::task::yield_now().await;
+            }
+        };
+        tokio::time::timeout(LONG, taking)
+            .await
+            .expect("a message in time")
+    }
+
+    /// Takes everything that waits in `queue`.
+    pub async fn drain(&self, queue: &str) -> Vec<lapin::message::Delivery> {
+        let mut all = Vec::new();
+        loop {
+            let got = self
+                .channel
+                .basic_get(queue.into(), BasicGetOptions { no_ack: true })
+                .await;
+            match got.expect("the queue exists") {
+                Some(message) => all.push(message.delivery),
+                None => return all,
+            }
+        }
+    }
+}
