@@ -1,0 +1,400 @@
+//! The ends of a job's story: what is told to whom, and what then becomes of the delivery.
+//!
+//! Every function here answers with the [`Disposition`] that is right after what it did: `Ack` once
+//! the broker has confirmed it, `Requeue` where it has not.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use bytes::Bytes;
+use jailfleet::blob::Blob;
+use jailfleet::job::{EpochMs, Job};
+use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
+use jailfleet::rejection::Rejection;
+use jailfleet::reply::ReplyTo;
+use jailfleet::result::{JobResult, LimitsInForce, Stream, Timing, Usage};
+use jailfleet::retry::History;
+use jailfleet::units::Elapsed;
+use jailfleet::verdict::Judged;
+use jailfleet::wire::{self, Refused};
+use jailfleet_queue::outbox::DEAD_HEAD_BYTES;
+use jailfleet_queue::{
+    DeadLetter, Disposition, Envelope, Move, Origin, OutboxError, Published, Reply,
+};
+use tokio::time::timeout;
+
+use crate::clock::Moment;
+use crate::events::{JobFinished, JobSetAside, ResultPublished};
+use crate::metrics::{PublishEnd, SetAside};
+use crate::run::RunEnded;
+use crate::station::{PUBLISH_DEADLINE, Station};
+
+/// A delivery without its ticket.
+#[derive(Debug)]
+pub(crate) struct Message {
+    pub(crate) body: Bytes,
+    pub(crate) envelope: Envelope,
+    pub(crate) origin: Origin,
+    pub(crate) history: History,
+    pub(crate) received: Moment,
+    pub(crate) received_at: EpochMs,
+}
+
+impl Message {
+    fn to_move(&self) -> Move {
+        Move {
+            body: self.body.clone(),
+            envelope: self.envelope.clone(),
+            origin: self.origin.clone(),
+        }
+    }
+
+    fn id(&self) -> Option<&str> {
+        self.envelope.message_id.as_deref()
+    }
+}
+
+/// Who wants to know.
+#[derive(Debug)]
+pub(crate) struct Requester {
+    pub(crate) reply_to: Option<ReplyTo>,
+}
+
+/// Publishes a result, and acks its job once that was confirmed.
+pub(crate) async fn answer(
+    station: &Station,
+    message: &Message,
+    requester: &Requester,
+    result: JobResult,
+) -> Disposition {
+    JobFinished {
+        result: &result,
+        lane: message.origin.lane,
+    }
+    .emit(&station.metrics);
+    let Some(reply_to) = &requester.reply_to else {
+        let why = result.outcome;
+        set_aside(station, message, SetAside::NoReply, &why);
+        return Disposition::Ack;
+    };
+    let encoded = wire::encode_result(&result, station.settings.caps.result_bytes);
+    let bytes = encoded.body.len();
+    let reply = Reply {
+        reply_to: reply_to.clone(),
+        correlation_id: message.envelope.correlation_id.clone(),
+        traceparent: message.envelope.traceparent.clone(),
+        result: encoded,
+    };
+    let before = station.clock.now();
+    let published = timeout(PUBLISH_DEADLINE, station.outbox.publish(reply)).await;
+    let took = station.clock.now().saturating_sub(before);
+    let report = |end| {
+        let job_id = result.job_id.as_ref();
+        ResultPublished {
+            job_id,
+            end,
+            bytes,
+            took,
+        }
+        .emit(&station.metrics);
+    };
+    match published {
+        Ok(Ok(Published::Delivered)) => {
+            report(PublishEnd::Confirmed);
+            Disposition::Ack
+        }
+        Ok(Ok(Published::Lost)) => {
+            report(PublishEnd::Lost);
+            Disposition::Ack
+        }
+        // The same message would fail the same way for ever: people have to look at it.
+        Ok(Err(error @ (OutboxError::Refused { .. } | OutboxError::TooLarge { .. }))) => {
+            report(PublishEnd::Failed);
+            bury_because(station, message, &error).await
+        }
+        Ok(Err(
+            error @ (OutboxError::Closed | OutboxError::Homeless { .. } | OutboxError::Full { .. }),
+        )) => {
+            report(PublishEnd::Failed);
+            hand_back(station, message, &error)
+        }
+        Err(elapsed) => {
+            report(PublishEnd::Failed);
+            hand_back(station, message, &elapsed)
+        }
+    }
+}
+
+/// Answers a message that is no job; without anybody to answer it goes into the dead queue.
+pub(crate) async fn reject(
+    station: &Station,
+    message: &Message,
+    requester: &Requester,
+    refused: Refused,
+) -> Disposition {
+    let Refused {
+        rejection,
+        job_id,
+        slug,
+        batch,
+        newer: _,
+    } = refused;
+    let stamp = station.stamp(None, message.history.attempt(&station.settings.retry));
+    let detail = ErrorDetail::from(rejection.clone());
+    let result = JobResult {
+        slug,
+        batch,
+        timing: Some(timing(station, message, None, Duration::ZERO)),
+        ..JobResult::without_run(job_id, Outcome::Rejected, Some(detail), stamp)
+    };
+    if requester.reply_to.is_none() {
+        JobFinished {
+            result: &result,
+            lane: message.origin.lane,
+        }
+        .emit(&station.metrics);
+        return bury_because(station, message, &rejection).await;
+    }
+    answer(station, message, requester, result).await
+}
+
+/// Keeps the head of a message whose reply queue must not be written to.
+pub(crate) async fn bury(
+    station: &Station,
+    message: &Message,
+    rejection: &Rejection,
+) -> Disposition {
+    let stamp = station.stamp(None, message.history.attempt(&station.settings.retry));
+    let detail = ErrorDetail::from(rejection.clone());
+    let result = JobResult::without_run(None, Outcome::Rejected, Some(detail), stamp);
+    JobFinished {
+        result: &result,
+        lane: message.origin.lane,
+    }
+    .emit(&station.metrics);
+    bury_because(station, message, rejection).await
+}
+
+async fn bury_because(
+    station: &Station,
+    message: &Message,
+    why: &(dyn Display + Sync),
+) -> Disposition {
+    set_aside(station, message, SetAside::Dead, why);
+    let letter = DeadLetter {
+        reason: why.to_string(),
+        body_head: message
+            .body
+            .slice(..message.body.len().min(DEAD_HEAD_BYTES)),
+        origin: message.origin.clone(),
+        envelope: message.envelope.clone(),
+    };
+    ack_if_kept(station, message, station.outbox.dead(letter)).await
+}
+
+/// Hands a job of a newer minor version to upgraded workers; where there is no such queue (the
+/// embedded door), says at once that it is not understood.
+pub(crate) async fn newer(
+    station: &Station,
+    message: &Message,
+    requester: &Requester,
+    refused: Refused,
+) -> Disposition {
+    match timeout(PUBLISH_DEADLINE, station.outbox.newer(message.to_move())).await {
+        Ok(Ok(())) => {
+            set_aside(station, message, SetAside::Newer, &refused.rejection);
+            Disposition::Ack
+        }
+        Ok(Err(OutboxError::Homeless { .. })) => reject(station, message, requester, refused).await,
+        Ok(Err(
+            error @ (OutboxError::Closed
+            | OutboxError::Refused { .. }
+            | OutboxError::Full { .. }
+            | OutboxError::TooLarge { .. }),
+        )) => hand_back(station, message, &error),
+        Err(elapsed) => hand_back(station, message, &elapsed),
+    }
+}
+
+/// Moves a job that was there when workers died to where it runs alone.
+pub(crate) async fn suspect(station: &Station, message: &Message) -> Disposition {
+    let why = format!("{} deliveries before", message.history.delivery_count);
+    set_aside(station, message, SetAside::Suspect, &why);
+    ack_if_kept(station, message, station.outbox.suspect(message.to_move())).await
+}
+
+/// Tries a job again after `delay`, with its faults counted.
+pub(crate) async fn retry(
+    station: &Station,
+    message: &Message,
+    delay: Duration,
+    faults: u32,
+    reason: SetAside,
+) -> Disposition {
+    set_aside(station, message, reason, &format!("fault {faults}"));
+    let mut job = message.to_move();
+    job.envelope.faults = faults;
+    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    ack_if_kept(station, message, station.outbox.retry(job, delay_ms)).await
+}
+
+async fn ack_if_kept(
+    station: &Station,
+    message: &Message,
+    keeping: impl Future<Output = Result<(), OutboxError>>,
+) -> Disposition {
+    match timeout(PUBLISH_DEADLINE, keeping).await {
+        Ok(Ok(())) => Disposition::Ack,
+        Ok(Err(error)) => hand_back(station, message, &error),
+        Err(elapsed) => hand_back(station, message, &elapsed),
+    }
+}
+
+/// Puts a job back into its queue.
+pub(crate) fn hand_back(
+    station: &Station,
+    message: &Message,
+    why: &(dyn Display + Sync),
+) -> Disposition {
+    set_aside(station, message, SetAside::HandedBack, why);
+    Disposition::Requeue
+}
+
+fn set_aside(station: &Station, message: &Message, reason: SetAside, why: &(dyn Display + Sync)) {
+    JobSetAside {
+        job_id: message.id(),
+        reason,
+        why,
+    }
+    .emit(&station.metrics);
+}
+
+/// What a job's result needs of a refusal that came after decoding.
+pub(crate) fn refused(job: &Job, rejection: Rejection) -> Refused {
+    Refused {
+        rejection,
+        job_id: Some(job.id.clone()),
+        slug: job.slug.clone(),
+        batch: job.batch.clone(),
+        newer: false,
+    }
+}
+
+/// The result of a job that came too late.
+pub(crate) fn expired(station: &Station, message: &Message, job: &Job) -> JobResult {
+    let detail = ErrorDetail::new(
+        ErrorCode::DeadlinePassed,
+        "the job's deadline passed before it could be started",
+    );
+    without_run(station, message, job, None, Outcome::Expired, detail)
+}
+
+/// The result of a job that was there too often when workers died.
+pub(crate) fn given_up(station: &Station, message: &Message) -> JobResult {
+    let attempt = message.history.attempt(&station.settings.retry);
+    let detail = ErrorDetail::new(
+        ErrorCode::TooManyDeliveries,
+        format!(
+            "given up after {} attempts: each time its worker died",
+            attempt.saturating_sub(1)
+        ),
+    );
+    let job_id = message
+        .id()
+        .and_then(|id| jailfleet::job::JobId::parse(id).ok());
+    let stamp = station.stamp(None, attempt);
+    JobResult::without_run(job_id, Outcome::WorkerLost, Some(detail), stamp)
+}
+
+/// The result of a job that did not run.
+pub(crate) fn without_run(
+    station: &Station,
+    message: &Message,
+    job: &Job,
+    slot: Option<u16>,
+    outcome: Outcome,
+    detail: ErrorDetail,
+) -> JobResult {
+    let stamp = station.stamp(slot, message.history.attempt(&station.settings.retry));
+    JobResult {
+        slug: job.slug.clone(),
+        batch: job.batch.clone(),
+        timing: Some(timing(station, message, None, Duration::ZERO)),
+        ..JobResult::without_run(Some(job.id.clone()), outcome, Some(detail), stamp)
+    }
+}
+
+/// The result of a job that ran.
+pub(crate) fn ran(
+    station: &Station,
+    message: &Message,
+    job: &Job,
+    slot: u16,
+    ran: RunEnded,
+    in_force: LimitsInForce,
+    judged: Judged,
+) -> JobResult {
+    let RunEnded {
+        started,
+        evidence,
+        stdout,
+        stderr,
+    } = ran;
+    let cut = [
+        (Stream::Stdout, stdout.truncated),
+        (Stream::Stderr, stderr.truncated),
+    ];
+    let Judged {
+        outcome,
+        exit_code,
+        signal,
+        error,
+    } = judged;
+    JobResult {
+        job_id: Some(job.id.clone()),
+        slug: job.slug.clone(),
+        batch: job.batch.clone(),
+        outcome,
+        exit_code,
+        signal,
+        stdout: Some(Blob::new(stdout.bytes)),
+        stderr: Some(Blob::new(stderr.bytes)),
+        truncated: cut
+            .iter()
+            .filter(|(_, cut)| *cut)
+            .map(|(stream, _)| *stream)
+            .collect(),
+        globals: None,
+        error,
+        usage: Some(Usage {
+            cpu: evidence.cpu.into(),
+            user: evidence.user.into(),
+            system: evidence.system.into(),
+            wall: evidence.wall.into(),
+            peak_memory_bytes: evidence.peak_memory_bytes,
+            processes_peak: evidence.processes_peak,
+        }),
+        limits: Some(in_force),
+        timing: Some(timing(station, message, started, evidence.wall)),
+        walls: station.held.clone(),
+        worker: station.stamp(Some(slot), message.history.attempt(&station.settings.retry)),
+        grade: None,
+    }
+}
+
+fn timing(station: &Station, message: &Message, started: Option<Moment>, run: Duration) -> Timing {
+    let total = station.clock.now().saturating_sub(message.received);
+    let setup = started.map_or(total, |started| started.saturating_sub(message.received));
+    let queued = message.envelope.published_ms.map(|published| {
+        // The producer's clock may run ahead of ours: that wait counts as none.
+        Elapsed::from(Duration::from_millis(
+            message.received_at.0.saturating_sub(published),
+        ))
+    });
+    Timing {
+        queued,
+        setup: setup.into(),
+        run: run.into(),
+        total: total.into(),
+    }
+}

@@ -1,0 +1,348 @@
+//! What each subcommand does, and in which order the process gives up what it does not need.
+
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::ExitStatus;
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::CommandFactory;
+use jailfleet::settings::{LaneShares, SourceText, WorkerSettings, env_pairs, worker_settings};
+use jailfleet_queue::amqp::{self, ConsumePlan};
+use jailfleet_queue::embedded;
+use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{interval, timeout};
+
+use crate::admin::Admin;
+use crate::cli::{Cli, Command, Common, Exit, LocalArgs};
+use crate::clock::Clock;
+use crate::metrics::Metrics;
+use crate::privileges::{self, Dropped};
+use crate::programs::Offer;
+use crate::serve::{self, Parts, ServeError};
+use crate::supervisor::Ending;
+use crate::{doctor, fitness, local, logging};
+
+/// Threads of the worker's own runtime: it waits for the kernel and the broker, it computes little.
+const THREADS: usize = 2;
+/// Their stacks: nothing recurses deeper than the capped depth of a message.
+const STACK_BYTES: usize = 512 * 1024;
+/// How long the warden may take to clean up after the worker is done.
+const WARDEN_END: Duration = Duration::from_secs(20);
+
+/// A failure with the exit code that it means.
+#[derive(Debug)]
+pub struct Failure {
+    /// How the process ends.
+    pub exit: Exit,
+    /// What to say; fits after "failed to".
+    pub error: anyhow::Error,
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self {
+            exit: Exit::Failed,
+            error: error.into(),
+        }
+    }
+}
+
+/// The same failure with another exit code.
+fn ending_with<E: Into<anyhow::Error>>(exit: Exit) -> impl FnOnce(E) -> Failure {
+    move |error| Failure {
+        exit,
+        error: error.into(),
+    }
+}
+
+/// Carries out the command line.
+///
+/// # Errors
+/// [`Failure`]: what to say, and the exit code.
+pub fn carry_out(cli: &Cli) -> Result<Exit, Failure> {
+    match &cli.command {
+        None => consume(&cli.common),
+        Some(Command::Local(args)) => run_local(&cli.common, args),
+        Some(Command::Doctor { json }) => {
+            let settings = read_settings(&cli.common)?;
+            Ok(doctor::examine(&settings, *json)?)
+        }
+        Some(Command::CheckConfig) => {
+            read_settings(&cli.common)?;
+            eprintln!("the configuration is good");
+            Ok(Exit::Done)
+        }
+        Some(Command::PrintConfig) => {
+            let settings = read_settings(&cli.common)?;
+            io::stdout().write_all(settings.to_toml_redacted().as_bytes())?;
+            Ok(Exit::Done)
+        }
+        Some(Command::Completion { shell }) => {
+            let mut command = Cli::command();
+            clap_complete::generate(*shell, &mut command, "jailfleet-worker", &mut io::stdout());
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn read_settings(common: &Common) -> Result<WorkerSettings, Failure> {
+    let bad = |error: anyhow::Error| Failure {
+        exit: Exit::BadConfig,
+        error,
+    };
+    let text = match &common.config {
+        Some(path) => Some(std::fs::read_to_string(path).map_err(|error| {
+            bad(anyhow::Error::new(error).context(format!("read {}", path.display())))
+        })?),
+        None => None,
+    };
+    let name = common
+        .config
+        .as_ref()
+        .map(|path| path.display().to_string());
+    let file = match (&name, &text) {
+        (Some(name), Some(text)) => Some(SourceText { name, text }),
+        (None, _) | (_, None) => None,
+    };
+    let env = env_pairs(std::env::vars_os());
+    worker_settings(file, &env, &common.flags())
+        .map_err(|mistakes| bad(anyhow::anyhow!("read the configuration:\n{mistakes}")))
+}
+
+/// A worker that has its warden and no privileges any more.
+struct Started {
+    settings: Arc<WorkerSettings>,
+    offer: Offer,
+    slots: usize,
+    warden: WardenProcess,
+    socket: OwnedFd,
+    clock: Clock,
+}
+
+/// Starts the warden and gives up root, in this order and before any other thread exists.
+fn start(common: &Common, settings: WorkerSettings) -> Result<Started, Failure> {
+    let clock = Clock::start();
+    let offer = Offer::survey(&settings).map_err(ending_with(Exit::Unfit))?;
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let slots = settings.worker.slots.count(cores);
+    fitness::check_memory(&settings, &offer, slots, fitness::host_memory_bytes())
+        .map_err(ending_with(Exit::Unfit))?;
+    let warden = client::start(&StartWarden {
+        warden_path: warden_path(&settings)?,
+        config_file: common.config.clone(),
+        flags: common.flags(),
+    })?;
+    let socket = warden.socket().try_clone_to_owned()?;
+    match privileges::give_up(&settings.worker.user)? {
+        Dropped::To(uid) => tracing::debug!(%uid, "root was given up"),
+        Dropped::NothingToDrop => tracing::debug!("there was no root to give up"),
+    }
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        warden = warden.pid(),
+        "started"
+    );
+    Ok(Started {
+        settings: Arc::new(settings),
+        offer,
+        slots,
+        warden,
+        socket,
+        clock,
+    })
+}
+
+fn warden_path(settings: &WorkerSettings) -> io::Result<PathBuf> {
+    match &settings.warden.path {
+        Some(path) => Ok(PathBuf::from(path)),
+        None => {
+            let own = std::env::current_exe()?;
+            Ok(own
+                .parent()
+                .unwrap_or(Path::new("/"))
+                .join("jailfleet-warden"))
+        }
+    }
+}
+
+fn runtime() -> io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .max_blocking_threads(THREADS)
+        .thread_stack_size(STACK_BYTES)
+        .thread_name("jailfleet-worker")
+        .enable_all()
+        .build()
+}
+
+/// Consumes from AMQP until told to stop.
+fn consume(common: &Common) -> Result<Exit, Failure> {
+    let mut settings = read_settings(common)?;
+    logging::start(settings.log.format, &settings.log.level)?;
+    read_uri_file(&mut settings)?;
+    let Started {
+        settings,
+        offer,
+        slots,
+        warden,
+        socket,
+        clock,
+    } = start(common, settings)?;
+    runtime()?.block_on(async move {
+        let shares = settings.worker.lanes.split(slots);
+        let plan = ConsumePlan {
+            pool: settings.worker.pool.clone(),
+            slots: shares,
+        };
+        let metrics = Arc::new(Metrics::new()?);
+        let admin = Admin::bind(settings.admin.listen).await?;
+        tracing::info!(address = %admin.address()?, "the admin port is open");
+        let doors = amqp::open(&settings.amqp, &plan)?;
+        let (stop, stops) = mpsc::channel(4);
+        let mut signals = JoinSet::new();
+        signals.spawn(pass_signals_on(stop));
+        let parts = Parts {
+            settings,
+            offer,
+            shares,
+            doors,
+            metrics,
+            clock,
+            warden: socket,
+            admin: Some(admin),
+        };
+        let ending = serve::run(parts, stops).await;
+        signals.shutdown().await;
+        finish(warden).await;
+        Ok(exit_of(ending?))
+    })
+}
+
+/// Runs a file of jobs through the embedded door.
+fn run_local(common: &Common, args: &LocalArgs) -> Result<Exit, Failure> {
+    let settings = read_settings(common)?;
+    logging::start(settings.log.format, &settings.log.level)?;
+    let files = local::Files::open(args, nix::unistd::geteuid().is_root())?;
+    let Started {
+        settings,
+        offer,
+        slots,
+        warden,
+        socket,
+        clock,
+    } = start(common, settings)?;
+    runtime()?.block_on(async move {
+        // Nobody else waits for these slots: each lane may fill them all.
+        let shares = LaneShares {
+            interactive: slots,
+            bulk: slots,
+        };
+        let plan = ConsumePlan {
+            pool: settings.worker.pool.clone(),
+            slots: shares,
+        };
+        let (doors, producer) = embedded::pair(local::DOOR_CAPACITY, &plan);
+        let metrics = Arc::new(Metrics::new()?);
+        let (stop, stops) = mpsc::channel(4);
+        let mut signals = JoinSet::new();
+        signals.spawn(pass_signals_on(stop.clone()));
+        let (pool, cap) = (plan.pool, settings.caps.message_bytes);
+        let parts = Parts {
+            settings,
+            offer,
+            shares,
+            doors,
+            metrics,
+            clock,
+            warden: socket,
+            admin: None,
+        };
+        let serving = serve::run(parts, stops);
+        let pumping = local::pump(files, producer, pool, cap, clock, stop);
+        let (ending, pumped) = tokio::join!(serving, pumping);
+        signals.shutdown().await;
+        finish(warden).await;
+        Ok(local::exit_of(ending.map_err(unfit)?, pumped?))
+    })
+}
+
+fn unfit(error: ServeError) -> Failure {
+    let exit = match error {
+        ServeError::Unfit(_) => Exit::Unfit,
+        ServeError::Slots(_) | ServeError::WardenSlow => Exit::WardenGone,
+        ServeError::Digest => Exit::Failed,
+    };
+    Failure {
+        exit,
+        error: error.into(),
+    }
+}
+
+const fn exit_of(ending: Ending) -> Exit {
+    match ending {
+        Ending::Clean => Exit::Done,
+        Ending::HandedBack => Exit::HandedBack,
+        Ending::WardenGone => Exit::WardenGone,
+    }
+}
+
+/// The broker's address may stand in a file of its own, for secrets that are mounted.
+fn read_uri_file(settings: &mut WorkerSettings) -> Result<(), Failure> {
+    let Some(path) = &settings.amqp.uri_file else {
+        return Ok(());
+    };
+    let text = std::fs::read_to_string(path).map_err(|error| Failure {
+        exit: Exit::BadConfig,
+        error: anyhow::Error::new(error).context(format!("read amqp.uri_file {path}")),
+    })?;
+    settings
+        .amqp
+        .take_uri(&text)
+        .map_err(ending_with(Exit::BadConfig))?;
+    Ok(())
+}
+
+/// Every SIGTERM and SIGINT is one request to stop.
+async fn pass_signals_on(stop: mpsc::Sender<()>) {
+    let (Ok(mut terminate), Ok(mut interrupt)) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    ) else {
+        tracing::error!("signals cannot be received; SIGTERM will end the worker without a drain");
+        return;
+    };
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+        if stop.send(()).await.is_err() {
+            return; // The loop has ended.
+        }
+    }
+}
+
+/// Waits for the warden to clean up and end; our end of its socket closes with this.
+async fn finish(mut warden: WardenProcess) {
+    let mut look = interval(Duration::from_millis(10));
+    let ended = timeout(WARDEN_END, async {
+        loop {
+            look.tick().await;
+            match warden.try_wait() {
+                Ok(None) => {}
+                other => break other,
+            }
+        }
+    });
+    match ended.await {
+        Ok(Ok(Some(status))) if ExitStatus::success(&status) => {}
+        Ok(Ok(status)) => tracing::error!(?status, "the warden ended with a failure"),
+        Ok(Err(error)) => tracing::error!(%error, "the warden could not be waited for"),
+        Err(_elapsed) => tracing::error!("the warden did not end in time; it is left behind"),
+    }
+}

@@ -1,0 +1,271 @@
+//! What happens to jobs and slots, one struct a kind: its log line and its metric in one place, so
+//! that neither can be forgotten.
+//!
+//! No program text, output, environment or secret is ever a field here.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use jailfleet::job::{EpochMs, JobId, Lane, Name};
+use jailfleet::outcome::{ErrorCode, Outcome};
+use jailfleet::result::JobResult;
+use jailfleet::wall::{HeldWall, WallSet};
+use jailfleet_queue::Delivery;
+
+use crate::metrics::{Metrics, PublishEnd, Ran, SetAside};
+
+/// A delivery came in.
+pub(crate) struct JobReceived<'a> {
+    pub(crate) delivery: &'a Delivery,
+    pub(crate) now: EpochMs,
+}
+
+impl JobReceived<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        let Delivery {
+            body,
+            envelope,
+            origin,
+            ..
+        } = self.delivery;
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a timestamp gauge is a float by format"
+        )]
+        let seconds = self.now.0 as f64 / 1000.0;
+        metrics.job_received(origin.lane, envelope.redelivered, body.len(), seconds);
+        if let Some(published) = envelope.published_ms {
+            // The producer's clock may run ahead of ours: that wait counts as none.
+            let wait = Duration::from_millis(self.now.0.saturating_sub(published));
+            metrics.queue_wait(origin.lane, wait);
+        }
+        tracing::debug!(
+            message_id = envelope.message_id.as_deref(),
+            lane = origin.lane.as_str(),
+            bytes = body.len(),
+            redelivered = envelope.redelivered,
+            delivery_count = envelope.delivery_count,
+            "job received"
+        );
+    }
+}
+
+/// A program ran, whatever came of it.
+pub(crate) struct ProgramRan {
+    pub(crate) lane: Lane,
+    pub(crate) ran: Ran,
+}
+
+impl ProgramRan {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.job_ran(self.lane, &self.ran);
+    }
+}
+
+/// A job came to an outcome.
+pub(crate) struct JobFinished<'a> {
+    pub(crate) result: &'a JobResult,
+    pub(crate) lane: Lane,
+}
+
+impl JobFinished<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        let result = self.result;
+        metrics.job_finished(self.lane, result.outcome);
+        let code = result.error.as_ref().map(|error| error.code);
+        if let (Outcome::Rejected, Some(ErrorCode::Rejected(code))) = (result.outcome, code) {
+            metrics.job_rejected(code);
+        }
+        let fault = result.outcome == Outcome::EngineFault;
+        let reason = result.error.as_ref().map(|error| error.message.as_str());
+        let (job_id, slug) = (
+            result.job_id.as_ref().map(JobId::as_str),
+            result.slug.as_deref(),
+        );
+        let (outcome, code) = (result.outcome.as_str(), code.map(ErrorCode::as_str));
+        let (slot, attempt) = (result.worker.slot, result.worker.attempt);
+        if fault {
+            tracing::error!(
+                job_id,
+                slug,
+                outcome,
+                code,
+                slot,
+                attempt,
+                reason,
+                "a job was answered with a fault of ours"
+            );
+        } else {
+            tracing::debug!(
+                job_id,
+                slug,
+                lane = self.lane.as_str(),
+                outcome,
+                code,
+                exit_code = result.exit_code,
+                signal = result.signal,
+                slot,
+                attempt,
+                "job finished"
+            );
+        }
+    }
+}
+
+/// A result was given to the broker, or could not be.
+pub(crate) struct ResultPublished<'a> {
+    pub(crate) job_id: Option<&'a JobId>,
+    pub(crate) end: PublishEnd,
+    pub(crate) bytes: usize,
+    pub(crate) took: Duration,
+}
+
+impl ResultPublished<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.result_published(self.end, self.bytes, self.took);
+        let job_id = self.job_id.map(JobId::as_str);
+        match self.end {
+            PublishEnd::Confirmed => {
+                tracing::debug!(job_id, bytes = self.bytes, "result confirmed")
+            }
+            PublishEnd::Lost => tracing::warn!(
+                job_id,
+                bytes = self.bytes,
+                "the reply queue is gone; the result is kept in the queue of lost results"
+            ),
+            PublishEnd::Failed => tracing::warn!(
+                job_id,
+                bytes = self.bytes,
+                "the result was not confirmed; the job is handed back"
+            ),
+        }
+    }
+}
+
+/// A delivery ended without a published result.
+pub(crate) struct JobSetAside<'a> {
+    pub(crate) job_id: Option<&'a str>,
+    pub(crate) reason: SetAside,
+    pub(crate) why: &'a dyn Display,
+}
+
+impl JobSetAside<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.job_set_aside(self.reason);
+        let (job_id, why) = (self.job_id, self.why);
+        match self.reason {
+            SetAside::Dead => tracing::warn!(job_id, %why, "a message nobody can be told about \
+                was put into the dead queue"),
+            SetAside::Newer => tracing::warn!(job_id, %why, "a job of a newer minor version was \
+                handed to upgraded workers"),
+            SetAside::Suspect => tracing::warn!(job_id, %why, "a job that was there when workers \
+                died was moved to the suspects"),
+            SetAside::HandedBack => tracing::info!(job_id, %why, "a job was handed back"),
+            SetAside::Retried => tracing::warn!(job_id, %why, "a job is tried again after a fault \
+                of ours"),
+            SetAside::NoReply => {
+                tracing::info!(job_id, %why, "a job that asks for no result ended")
+            }
+        }
+    }
+}
+
+/// A delivery could not be settled: the broker brings it again.
+pub(crate) struct SettleFailed<'a> {
+    pub(crate) job_id: Option<&'a str>,
+    pub(crate) error: &'a dyn Display,
+}
+
+impl SettleFailed<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.settle_failed();
+        tracing::warn!(job_id = self.job_id, error = %self.error,
+            "a delivery could not be settled; the broker delivers it again");
+    }
+}
+
+/// The warden's slots stand.
+pub(crate) struct WardenReady<'a> {
+    pub(crate) slots: u16,
+    pub(crate) held: &'a [HeldWall],
+    pub(crate) set: WallSet,
+}
+
+impl WardenReady<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.warden_ready(self.slots, self.held);
+        let walls = self
+            .held
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(" ");
+        tracing::info!(
+            slots = self.slots,
+            set = self.set.as_str(),
+            walls,
+            "the walls stand"
+        );
+        if self.set == WallSet::Laptop {
+            tracing::warn!("wall set laptop: best effort, not for strangers' code");
+        }
+    }
+}
+
+/// A slot could not be proven clean, or was rebuilt after that.
+pub(crate) enum SlotChanged<'a> {
+    Quarantined {
+        slot: u16,
+        residue: &'a dyn std::fmt::Debug,
+    },
+    Rebuilt {
+        slot: u16,
+    },
+}
+
+impl SlotChanged<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        match self {
+            Self::Quarantined { slot, residue } => {
+                metrics.slot_quarantined();
+                tracing::error!(
+                    slot,
+                    ?residue,
+                    "a slot could not be proven clean; it is rebuilt"
+                );
+            }
+            Self::Rebuilt { slot } => {
+                metrics.slot_rebuilt();
+                tracing::info!(slot, "a quarantined slot was rebuilt");
+            }
+        }
+    }
+}
+
+/// The worker begins to stop.
+pub(crate) struct DrainBegan<'a> {
+    pub(crate) why: &'a str,
+    pub(crate) running: usize,
+}
+
+impl DrainBegan<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.draining();
+        tracing::info!(
+            why = self.why,
+            running = self.running,
+            "draining: no more jobs are taken"
+        );
+    }
+}
+
+/// The worker takes jobs now.
+pub(crate) struct Consuming<'a> {
+    pub(crate) pool: &'a Name,
+}
+
+impl Consuming<'_> {
+    pub(crate) fn emit(&self) {
+        tracing::info!(pool = self.pool.as_str(), "taking jobs");
+    }
+}

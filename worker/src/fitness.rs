@@ -1,0 +1,214 @@
+//! Whether this host may take jobs at all: the walls that hold against those required, the memory
+//! against what the slots may use.
+
+use std::fmt::{self, Display, Formatter};
+
+use jailfleet::settings::WorkerSettings;
+use jailfleet::wall::{self, HeldWall, Wall, WallSet};
+use thiserror::Error;
+
+use crate::programs::Offer;
+
+/// Why this worker must not take jobs here.
+#[derive(Debug, Error)]
+pub enum Unfit {
+    /// Walls of the required set are missing.
+    #[error(
+        "raise the walls that the set {set} requires; nothing was consumed. Missing: {missing}. Run `jailfleet-worker doctor` for the whole picture, or choose a weaker set with --walls if nobody's life depends on it"
+    )]
+    Walls {
+        /// The set.
+        set: WallSet,
+        /// The walls, with a way to raise each.
+        missing: Missing,
+    },
+    /// The slots could use more memory than there is.
+    #[error(
+        "fit {slots} slots of up to {ceiling_mib} MiB (the highest memory ceiling, runtime {runtime}) into {host_mib} MiB of memory: lower worker.slots or that runtime's ceiling, or set worker.overcommit_memory = true"
+    )]
+    Memory {
+        /// How many slots.
+        slots: usize,
+        /// The highest ceiling.
+        ceiling_mib: u64,
+        /// Whose it is.
+        runtime: String,
+        /// What the host has.
+        host_mib: u64,
+    },
+}
+
+/// Walls that are missing.
+#[derive(Debug)]
+pub struct Missing(pub Vec<Wall>);
+
+impl Display for Missing {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        for (index, wall) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{wall} ({})", fix(*wall))?;
+        }
+        Ok(())
+    }
+}
+
+/// How to raise a wall, in one phrase.
+#[must_use]
+pub const fn fix(wall: Wall) -> &'static str {
+    match wall {
+        Wall::Rlimits | Wall::NoNewPrivs | Wall::Descriptors | Wall::Caps | Wall::Scratch => {
+            "needs Linux 5.15 or newer"
+        }
+        Wall::Uid | Wall::Userns => {
+            "start as root, or allow unprivileged user namespaces: \
+             sysctl kernel.unprivileged_userns_clone=1"
+        }
+        Wall::Pidns | Wall::Mountns | Wall::Netns | Wall::Ipcns | Wall::Utsns | Wall::Root => {
+            "start as root with CAP_SYS_ADMIN, or allow unprivileged user namespaces"
+        }
+        Wall::Cgroupns => "start as root on a kernel with CONFIG_CGROUPS",
+        Wall::CgroupMemory => "delegate a cgroup with the memory controller to the worker",
+        Wall::CgroupPids => "delegate a cgroup with the pids controller to the worker",
+        Wall::CgroupCpu => "delegate a cgroup with the cpu (v1: cpuacct) controller to the worker",
+        Wall::Apparmor => "load the profiles with apparmor_parser -r apparmor/*",
+        Wall::Landlock => "needs a kernel with CONFIG_SECURITY_LANDLOCK and lsm=landlock,…",
+        Wall::Seccomp => "needs a kernel with CONFIG_SECCOMP_FILTER",
+    }
+}
+
+/// The walls that `set` requires on this host and that do not hold.
+#[must_use]
+pub fn missing_walls(set: WallSet, held: &[HeldWall], apparmor_offered: bool) -> Vec<Wall> {
+    let mut required = set.required().to_vec();
+    for wall in set.required_where_offered() {
+        if *wall != Wall::Apparmor || apparmor_offered {
+            required.push(*wall);
+        }
+    }
+    wall::missing(&required, held)
+}
+
+/// Checks the walls that hold against the set that is required.
+///
+/// # Errors
+/// [`Unfit::Walls`] naming each missing wall and how to raise it.
+pub fn check_walls(set: WallSet, held: &[HeldWall]) -> Result<(), Unfit> {
+    let missing = missing_walls(set, held, apparmor_offered());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Unfit::Walls {
+        set,
+        missing: Missing(missing),
+    })
+}
+
+/// Whether this kernel enforces AppArmor.
+#[must_use]
+pub fn apparmor_offered() -> bool {
+    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
+        .is_ok_and(|text| text.trim() == "Y")
+}
+
+/// Checks what the slots may use together against the host's memory.
+///
+/// # Errors
+/// [`Unfit::Memory`] when it does not suffice and the settings do not say that this is wanted.
+pub fn check_memory(
+    settings: &WorkerSettings,
+    offer: &Offer,
+    slots: usize,
+    host_bytes: Option<u64>,
+) -> Result<(), Unfit> {
+    let highest = settings
+        .runtimes
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| offer.has(*index))
+        .map(|(_, runtime)| (runtime.ceiling.0.memory_bytes.get(), runtime))
+        .max_by_key(|(bytes, _)| *bytes);
+    let (Some((ceiling, runtime)), Some(host_bytes)) = (highest, host_bytes) else {
+        return Ok(());
+    };
+    let together = ceiling.saturating_mul(u64::try_from(slots).unwrap_or(u64::MAX));
+    if together <= host_bytes || settings.worker.overcommit_memory {
+        return Ok(());
+    }
+    Err(Unfit::Memory {
+        slots,
+        ceiling_mib: ceiling >> 20,
+        runtime: runtime.name.as_str().to_owned(),
+        host_mib: host_bytes >> 20,
+    })
+}
+
+/// The host's memory, as `/proc/meminfo` has it.
+#[must_use]
+pub fn host_memory_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    total_of(&text)
+}
+
+fn total_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo
+        .lines()
+        .find_map(|line| line.strip_prefix("MemTotal:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_total_of_meminfo_is_read_in_kibibytes() {
+        assert_eq!(
+            total_of("MemTotal:       24683372 kB\nMemFree: 1 kB\n"),
+            Some(24_683_372 << 10)
+        );
+        assert_eq!(total_of("MemFree: 1 kB\n"), None);
+    }
+
+    #[test]
+    fn a_missing_wall_is_named_with_its_fix() {
+        let held: Vec<HeldWall> = WallSet::Full
+            .required()
+            .iter()
+            .filter(|wall| **wall != Wall::CgroupPids)
+            .map(|wall| HeldWall::plain(*wall))
+            .collect();
+        let missing = missing_walls(WallSet::Full, &held, false);
+        assert_eq!(missing, [Wall::CgroupPids]);
+        let text = Unfit::Walls {
+            set: WallSet::Full,
+            missing: Missing(missing),
+        }
+        .to_string();
+        assert!(text.contains("cgroup_pids (delegate a cgroup"), "{text}");
+    }
+
+    #[test]
+    fn apparmor_is_required_only_where_the_kernel_has_it() {
+        let held: Vec<HeldWall> = WallSet::Full
+            .required()
+            .iter()
+            .map(|wall| HeldWall::plain(*wall))
+            .collect();
+        assert!(missing_walls(WallSet::Full, &held, false).is_empty());
+        assert_eq!(missing_walls(WallSet::Full, &held, true), [Wall::Apparmor]);
+    }
+
+    #[test]
+    fn a_user_namespace_stands_for_a_uid() {
+        let held = [
+            Wall::Rlimits,
+            Wall::NoNewPrivs,
+            Wall::Pidns,
+            Wall::Seccomp,
+            Wall::Userns,
+        ];
+        let held: Vec<HeldWall> = held.iter().map(|wall| HeldWall::plain(*wall)).collect();
+        assert!(missing_walls(WallSet::Laptop, &held, true).is_empty());
+    }
+}

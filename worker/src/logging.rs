@@ -1,0 +1,57 @@
+//! Structured logs on stderr, as text for people or JSON for machines.
+
+use std::io::{IsTerminal, stderr};
+
+use jailfleet::settings::LogFormat;
+use thiserror::Error;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+/// Why logging could not be set up.
+#[derive(Debug, Error)]
+pub enum LoggingError {
+    /// The setting does not parse.
+    #[error(
+        "read log.level {value:?}: expected error, warn, info, debug, trace, or targets like info,lapin=debug"
+    )]
+    Level {
+        /// What was given.
+        value: String,
+        /// What is wrong with it.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Logging was set up before.
+    #[error("set up logging twice in one process")]
+    Twice(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Sends logs of `level` (or finer, by target) to stderr.
+///
+/// # Errors
+/// When `level` does not parse, or logging was set up before.
+pub fn start(format: LogFormat, level: &str) -> Result<(), LoggingError> {
+    let bad = |source| LoggingError::Level {
+        value: level.to_owned(),
+        source,
+    };
+    let targets: Targets = level.parse().map_err(bad)?;
+    let lines = match format {
+        LogFormat::Text => fmt::layer()
+            .with_writer(stderr)
+            .with_ansi(stderr().is_terminal())
+            .boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(stderr)
+            .with_ansi(false)
+            .boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
+        .try_init()
+        .map_err(LoggingError::Twice)
+}

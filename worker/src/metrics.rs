@@ -1,0 +1,351 @@
+//! Every metric of the worker, on crate `prometheus`; nothing else names that crate.
+//!
+//! Handles are made once, one a label set, so that a scrape sees zeroes from the start and no job
+//! pays for a look-up by text. No label ever comes from a message.
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use jailfleet::job::Lane;
+use jailfleet::outcome::Outcome;
+use jailfleet::rejection::RejectionCode;
+use jailfleet::wall::HeldWall;
+use jailfleet_queue::DoorCounters;
+use prometheus::{
+    Counter, Encoder, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
+    TextEncoder,
+};
+
+mod made;
+
+/// What went wrong inside the metrics crate: only a mistake in this file can cause it.
+pub type MetricsError = prometheus::Error;
+
+/// How the publishing of one result ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishEnd {
+    /// The broker confirmed that it is in the reply queue.
+    Confirmed,
+    /// The reply queue is gone; the result is kept in `results.lost`.
+    Lost,
+    /// It could not be confirmed; the job was handed back.
+    Failed,
+}
+
+impl PublishEnd {
+    const ALL: [Self; 3] = [Self::Confirmed, Self::Lost, Self::Failed];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Where a job went that got no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetAside {
+    /// Into the dead queue: refused, and nobody to tell.
+    Dead,
+    /// To an upgraded worker.
+    Newer,
+    /// To the suspects: it was there when workers died.
+    Suspect,
+    /// Back into its queue.
+    HandedBack,
+    /// Once more after a fault of ours.
+    Retried,
+    /// Nobody asked for the result.
+    NoReply,
+}
+
+impl SetAside {
+    const ALL: [Self; 6] = [
+        Self::Dead,
+        Self::Newer,
+        Self::Suspect,
+        Self::HandedBack,
+        Self::Retried,
+        Self::NoReply,
+    ];
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Newer => "newer",
+            Self::Suspect => "suspect",
+            Self::HandedBack => "handed_back",
+            Self::Retried => "retried",
+            Self::NoReply => "no_reply",
+        }
+    }
+}
+
+/// One handle a label value. A linear look is faster than a hash for so few.
+#[derive(Debug)]
+struct PerKey<K, M>(Vec<(K, M)>);
+
+impl<K: Copy + PartialEq, M> PerKey<K, M> {
+    fn new(keys: &[K], make: impl Fn(K) -> M) -> Self {
+        Self(keys.iter().map(|key| (*key, make(*key))).collect())
+    }
+
+    fn with(&self, key: K, act: impl FnOnce(&M)) {
+        if let Some((_, metric)) = self.0.iter().find(|(candidate, _)| *candidate == key) {
+            act(metric);
+        }
+    }
+}
+
+/// The handles of one lane.
+#[derive(Debug)]
+struct LaneMetrics {
+    received: IntCounter,
+    redelivered: IntCounter,
+    in_progress: IntGauge,
+    finished: PerKey<Outcome, IntCounter>,
+    queue_wait: Histogram,
+    setup: Histogram,
+    run: Histogram,
+    total: Histogram,
+    last_delivery: Gauge,
+}
+
+/// Every metric of the worker.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    lanes: PerKey<Lane, LaneMetrics>,
+    ends: EndMetrics,
+    runs: RunMetrics,
+    slots: SlotMetrics,
+    draining: IntGauge,
+    walls: IntGaugeVec,
+    doors: DoorMetrics,
+}
+
+/// How deliveries and results ended.
+#[derive(Debug)]
+struct EndMetrics {
+    rejected: PerKey<RejectionCode, IntCounter>,
+    set_aside: PerKey<SetAside, IntCounter>,
+    published: PerKey<PublishEnd, IntCounter>,
+    settle_failures: IntCounter,
+    confirm: Histogram,
+}
+
+/// What runs used, and how large messages were.
+#[derive(Debug)]
+struct RunMetrics {
+    cpu: Histogram,
+    peak_memory: Histogram,
+    payload: Histogram,
+    result: Histogram,
+}
+
+/// What the slots are up to.
+#[derive(Debug)]
+struct SlotMetrics {
+    all: IntGauge,
+    busy: IntGauge,
+    quarantined: IntGauge,
+    quarantines: IntCounter,
+    busy_seconds: Counter,
+}
+
+/// What the doors count by themselves; copied at each scrape.
+#[derive(Debug)]
+struct DoorMetrics {
+    connected: IntGaugeVec,
+    blocked: IntGauge,
+    events: IntCounterVec,
+    counters: OnceLock<Arc<DoorCounters>>,
+}
+
+impl DoorMetrics {
+    fn catch_up(&self) {
+        let Some(counters) = self.counters.get() else {
+            return;
+        };
+        for (name, total) in counters.snapshot() {
+            let counter = self.events.with_label_values(&[name]);
+            counter.inc_by(total.saturating_sub(counter.get()));
+        }
+    }
+}
+
+impl Metrics {
+    /// Makes and registers them all.
+    ///
+    /// # Errors
+    /// When two of them have one name: a mistake in these files.
+    pub fn new() -> Result<Self, MetricsError> {
+        made::all()
+    }
+
+    /// All of them in Prometheus' text format.
+    ///
+    /// # Errors
+    /// When the encoder fails.
+    pub fn render(&self) -> Result<Vec<u8>, MetricsError> {
+        self.doors.catch_up();
+        let mut text = Vec::with_capacity(32 * 1024);
+        TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
+        Ok(text)
+    }
+}
+
+/// The recording side: one method a fact.
+impl Metrics {
+    /// A delivery came.
+    pub fn job_received(&self, lane: Lane, redelivered: bool, bytes: usize, epoch_seconds: f64) {
+        self.runs.payload.observe(as_f64(bytes));
+        self.lanes.with(lane, |lane| {
+            if redelivered {
+                lane.redelivered.inc()
+            } else {
+                lane.received.inc()
+            }
+            lane.in_progress.inc();
+            lane.last_delivery.set(epoch_seconds);
+        });
+    }
+
+    /// A delivery was settled, `total` after it came.
+    pub fn job_settled(&self, lane: Lane, total: Duration) {
+        self.lanes.with(lane, |lane| {
+            lane.in_progress.dec();
+            lane.total.observe(total.as_secs_f64());
+        });
+    }
+
+    /// A job waited in its queue.
+    pub fn queue_wait(&self, lane: Lane, wait: Duration) {
+        self.lanes
+            .with(lane, |lane| lane.queue_wait.observe(wait.as_secs_f64()));
+    }
+
+    /// A job came to an outcome.
+    pub fn job_finished(&self, lane: Lane, outcome: Outcome) {
+        self.lanes
+            .with(lane, |lane| lane.finished.with(outcome, IntCounter::inc));
+    }
+
+    /// A program ran.
+    pub fn job_ran(&self, lane: Lane, ran: &Ran) {
+        self.lanes.with(lane, |lane| {
+            lane.setup.observe(ran.setup.as_secs_f64());
+            lane.run.observe(ran.run.as_secs_f64());
+        });
+        self.runs.cpu.observe(ran.cpu.as_secs_f64());
+        if let Some(bytes) = ran.peak_memory_bytes {
+            self.runs.peak_memory.observe(bytes_f64(bytes));
+        }
+    }
+
+    /// A job was refused.
+    pub fn job_rejected(&self, code: RejectionCode) {
+        self.ends.rejected.with(code, IntCounter::inc);
+    }
+
+    /// A delivery ended without a published result.
+    pub fn job_set_aside(&self, reason: SetAside) {
+        self.ends.set_aside.with(reason, IntCounter::inc);
+    }
+
+    /// A delivery could not be settled.
+    pub fn settle_failed(&self) {
+        self.ends.settle_failures.inc();
+    }
+
+    /// A result was published, or not.
+    pub fn result_published(&self, end: PublishEnd, bytes: usize, took: Duration) {
+        self.ends.published.with(end, IntCounter::inc);
+        self.runs.result.observe(as_f64(bytes));
+        self.ends.confirm.observe(took.as_secs_f64());
+    }
+
+    /// The warden made its slots, and these walls hold.
+    pub fn warden_ready(&self, slots: u16, held: &[HeldWall]) {
+        self.slots.all.set(i64::from(slots));
+        for wall in held {
+            self.walls.with_label_values(&[wall.wall.as_str()]).set(1);
+        }
+    }
+
+    /// A slot was leased.
+    pub fn slot_leased(&self) {
+        self.slots.busy.inc();
+    }
+
+    /// A lease of a slot ended.
+    pub fn slot_returned(&self, busy: Duration) {
+        self.slots.busy.dec();
+        self.slots.busy_seconds.inc_by(busy.as_secs_f64());
+    }
+
+    /// A slot could not be proven clean.
+    pub fn slot_quarantined(&self) {
+        self.slots.quarantined.inc();
+        self.slots.quarantines.inc();
+    }
+
+    /// A quarantined slot was rebuilt.
+    pub fn slot_rebuilt(&self) {
+        self.slots.quarantined.dec();
+    }
+
+    /// The worker began to stop.
+    pub fn draining(&self) {
+        self.draining.set(1);
+    }
+
+    /// A connection changed.
+    pub fn door(&self, role: &str, connected: bool, blocked: bool) {
+        self.doors
+            .connected
+            .with_label_values(&[role])
+            .set(i64::from(connected));
+        if role == "publish" {
+            self.doors.blocked.set(i64::from(blocked));
+        }
+    }
+
+    /// From now on each scrape shows what these doors count.
+    pub fn watch_doors(&self, counters: Arc<DoorCounters>) {
+        if self.doors.counters.set(counters).is_err() {
+            tracing::warn!("the metrics were given a second pair of doors; they show the first");
+        }
+    }
+}
+
+/// What one run used.
+#[derive(Debug, Clone, Copy)]
+pub struct Ran {
+    /// From receipt to the program's start.
+    pub setup: Duration,
+    /// From the program's start to its end.
+    pub run: Duration,
+    /// CPU time of the whole tree.
+    pub cpu: Duration,
+    /// Highest memory use, where the host can tell.
+    pub peak_memory_bytes: Option<u64>,
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a histogram needs no exact bytes"
+)]
+fn as_f64(bytes: usize) -> f64 {
+    bytes as f64
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a histogram needs no exact bytes"
+)]
+fn bytes_f64(bytes: u64) -> f64 {
+    bytes as f64
+}

@@ -1,0 +1,283 @@
+//! The making of every metric: names, help, labels, buckets.
+
+use std::sync::OnceLock;
+
+use jailfleet::job::Lane;
+use jailfleet::outcome::Outcome;
+use jailfleet::rejection::RejectionCode;
+use jailfleet::wall::Wall;
+use prometheus::core::Collector;
+use prometheus::process_collector::ProcessCollector;
+use prometheus::{
+    Counter, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
+    IntGaugeVec, Opts, Registry,
+};
+
+use super::{
+    DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd, RunMetrics,
+    SetAside, SlotMetrics,
+};
+
+/// 100 µs to 10 min.
+const TIME_BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 600.0,
+];
+/// A broker's confirm: 100 µs to 10 s.
+const CONFIRM_BUCKETS: &[f64] = &[
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
+    5.0, 10.0,
+];
+/// Sizes, times four from 256 B to 1 GiB.
+const SIZE_BUCKETS: &[f64] = &[
+    256.0,
+    1024.0,
+    4096.0,
+    16_384.0,
+    65_536.0,
+    262_144.0,
+    1_048_576.0,
+    4_194_304.0,
+    16_777_216.0,
+    67_108_864.0,
+    268_435_456.0,
+    1_073_741_824.0,
+];
+
+/// Registers what it makes.
+struct Maker<'a>(&'a Registry);
+
+impl Maker<'_> {
+    fn keep<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, MetricsError> {
+        self.0.register(Box::new(metric.clone()))?;
+        Ok(metric)
+    }
+
+    fn counter(&self, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
+        self.keep(IntCounter::new(name, help)?)
+    }
+
+    fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntCounterVec, MetricsError> {
+        self.keep(IntCounterVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
+        self.keep(IntGauge::new(name, help)?)
+    }
+
+    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
+        self.keep(IntGaugeVec::new(Opts::new(name, help), labels)?)
+    }
+
+    fn histogram(
+        &self,
+        name: &str,
+        help: &str,
+        buckets: &[f64],
+    ) -> Result<Histogram, MetricsError> {
+        let opts = HistogramOpts::new(name, help).buckets(buckets.to_vec());
+        self.keep(Histogram::with_opts(opts)?)
+    }
+
+    fn histograms(&self, name: &str, help: &str) -> Result<HistogramVec, MetricsError> {
+        let opts = HistogramOpts::new(name, help).buckets(TIME_BUCKETS.to_vec());
+        self.keep(HistogramVec::new(opts, &["lane"])?)
+    }
+}
+
+/// Makes and registers every metric.
+pub(super) fn all() -> Result<Metrics, MetricsError> {
+    let registry = Registry::new();
+    let make = Maker(&registry);
+    registry.register(Box::new(ProcessCollector::for_self()))?;
+    make.gauges(
+        "jailfleet_build_info",
+        "The running version; always 1.",
+        &["version"],
+    )?
+    .with_label_values(&[env!("CARGO_PKG_VERSION")])
+    .set(1);
+    let walls = make.gauges(
+        "jailfleet_worker_wall",
+        "Whether a wall of the jail holds (1) or not (0).",
+        &["wall"],
+    )?;
+    for wall in Wall::ALL {
+        walls.with_label_values(&[wall.as_str()]).set(0);
+    }
+    Ok(Metrics {
+        lanes: lane_metrics(&make)?,
+        ends: end_metrics(&make)?,
+        runs: run_metrics(&make)?,
+        slots: slot_metrics(&make)?,
+        draining: make.gauge("jailfleet_worker_draining", "1 while the worker stops.")?,
+        walls,
+        doors: door_metrics(&make)?,
+        registry,
+    })
+}
+
+fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
+    let rejected = make.counters(
+        "jailfleet_jobs_rejected_total",
+        "Jobs refused for a mistake of their producer.",
+        &["code"],
+    )?;
+    let set_aside = make.counters(
+        "jailfleet_jobs_set_aside_total",
+        "Deliveries that ended without a published result.",
+        &["reason"],
+    )?;
+    let published = make.counters(
+        "jailfleet_results_published_total",
+        "Results given to the broker, by how that ended.",
+        &["end"],
+    )?;
+    Ok(EndMetrics {
+        rejected: PerKey::new(RejectionCode::ALL, |code| {
+            rejected.with_label_values(&[code.as_str()])
+        }),
+        set_aside: PerKey::new(&SetAside::ALL, |reason| {
+            set_aside.with_label_values(&[reason.as_str()])
+        }),
+        published: PerKey::new(&PublishEnd::ALL, |end| {
+            published.with_label_values(&[end.as_str()])
+        }),
+        settle_failures: make.counter(
+            "jailfleet_settle_failures_total",
+            "Deliveries that could not be settled; the broker delivers them again.",
+        )?,
+        confirm: make.histogram(
+            "jailfleet_result_confirm_seconds",
+            "From publishing a result to the broker's confirm.",
+            CONFIRM_BUCKETS,
+        )?,
+    })
+}
+
+fn run_metrics(make: &Maker<'_>) -> Result<RunMetrics, MetricsError> {
+    Ok(RunMetrics {
+        cpu: make.histogram(
+            "jailfleet_job_cpu_seconds",
+            "CPU time of a run.",
+            TIME_BUCKETS,
+        )?,
+        peak_memory: make.histogram(
+            "jailfleet_job_memory_peak_bytes",
+            "Highest memory use of a run, where the host can tell.",
+            SIZE_BUCKETS,
+        )?,
+        payload: make.histogram(
+            "jailfleet_job_payload_bytes",
+            "Size of a job's message.",
+            SIZE_BUCKETS,
+        )?,
+        result: make.histogram(
+            "jailfleet_result_bytes",
+            "Size of a result's message.",
+            SIZE_BUCKETS,
+        )?,
+    })
+}
+
+fn slot_metrics(make: &Maker<'_>) -> Result<SlotMetrics, MetricsError> {
+    Ok(SlotMetrics {
+        all: make.gauge("jailfleet_worker_slots", "Slots of this worker.")?,
+        busy: make.gauge("jailfleet_worker_slots_busy", "Slots with a run in them.")?,
+        quarantined: make.gauge(
+            "jailfleet_worker_slots_quarantined",
+            "Slots that could not be proven clean and are being rebuilt.",
+        )?,
+        quarantines: make.counter(
+            "jailfleet_worker_slot_quarantines_total",
+            "How often a slot could not be proven clean.",
+        )?,
+        busy_seconds: make.keep(Counter::new(
+            "jailfleet_worker_slot_busy_seconds_total",
+            "Time that slots spent with a job, summed over slots.",
+        )?)?,
+    })
+}
+
+fn lane_metrics(make: &Maker<'_>) -> Result<PerKey<Lane, LaneMetrics>, MetricsError> {
+    let received = make.counters(
+        "jailfleet_jobs_received_total",
+        "Deliveries of jobs.",
+        &["lane", "redelivered"],
+    )?;
+    let in_progress = make.gauges(
+        "jailfleet_jobs_in_progress",
+        "Jobs received and not settled.",
+        &["lane"],
+    )?;
+    let finished = make.counters(
+        "jailfleet_jobs_finished_total",
+        "Jobs that came to an outcome.",
+        &["lane", "outcome"],
+    )?;
+    let queue_wait = make.histograms(
+        "jailfleet_job_queue_wait_seconds",
+        "From the producer's publish (by its clock) to our receipt.",
+    )?;
+    let setup = make.histograms(
+        "jailfleet_job_setup_seconds",
+        "From receipt to the program's start.",
+    )?;
+    let run = make.histograms(
+        "jailfleet_job_run_seconds",
+        "From the program's start to its end.",
+    )?;
+    let total = make.histograms(
+        "jailfleet_job_total_seconds",
+        "From receipt to the settled delivery.",
+    )?;
+    let last = make.keep(GaugeVec::new(
+        Opts::new(
+            "jailfleet_last_delivery_timestamp_seconds",
+            "When the last job came.",
+        ),
+        &["lane"],
+    )?)?;
+    Ok(PerKey::new(Lane::ALL, |lane| {
+        let lane = lane.as_str();
+        LaneMetrics {
+            received: received.with_label_values(&[lane, "false"]),
+            redelivered: received.with_label_values(&[lane, "true"]),
+            in_progress: in_progress.with_label_values(&[lane]),
+            finished: PerKey::new(Outcome::ALL, |outcome| {
+                finished.with_label_values(&[lane, outcome.as_str()])
+            }),
+            queue_wait: queue_wait.with_label_values(&[lane]),
+            setup: setup.with_label_values(&[lane]),
+            run: run.with_label_values(&[lane]),
+            total: total.with_label_values(&[lane]),
+            last_delivery: last.with_label_values(&[lane]),
+        }
+    }))
+}
+
+fn door_metrics(make: &Maker<'_>) -> Result<DoorMetrics, MetricsError> {
+    let connected = make.gauges(
+        "jailfleet_amqp_connected",
+        "Whether the connection of a role is up.",
+        &["role"],
+    )?;
+    for role in ["consume", "publish"] {
+        connected.with_label_values(&[role]).set(0);
+    }
+    Ok(DoorMetrics {
+        connected,
+        blocked: make.gauge("jailfleet_amqp_blocked", "1 while the broker blocks publishing.")?,
+        events: make.counters(
+            "jailfleet_door_events_total",
+            "What the doors counted: deliveries, settlements, publishes, sessions and their failures.",
+            &["event"],
+        )?,
+        counters: OnceLock::new(),
+    })
+}

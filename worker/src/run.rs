@@ -1,0 +1,153 @@
+//! One run in one slot: descriptors out, evidence and output back.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::pin::pin;
+use std::time::Duration;
+
+use jailfleet::evidence::{Acted, Evidence};
+use jailfleet::limits::Limits;
+use jailfleet_sandbox::client;
+use thiserror::Error;
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::Moment;
+use crate::readers::{Captured, OutputBudget, capture};
+use crate::slots::{Ended, Lease, Running, SlotError};
+
+/// How long the warden may take beyond a run's wall limit, its stages and its kill included. Past
+/// that it is stuck, and nothing that it says can be relied on.
+const OVERDUE: Duration = Duration::from_secs(30);
+/// How long the output may still flow after the run's end. Its sweep has killed every writer.
+const READ_GRACE: Duration = Duration::from_secs(2);
+
+/// Everything that a run needs, made before a slot is taken.
+#[derive(Debug)]
+pub(crate) struct RunOrder {
+    /// Index of the runtime in the settings.
+    pub(crate) runtime: u16,
+    /// The limits in force.
+    pub(crate) limits: Limits,
+    /// What a stranger sent, sealed.
+    pub(crate) payload: OwnedFd,
+    /// The program's input, sealed.
+    pub(crate) stdin: OwnedFd,
+}
+
+/// What a run brought.
+#[derive(Debug)]
+pub(crate) struct RunEnded {
+    /// When the program was executed, if it was.
+    pub(crate) started: Option<Moment>,
+    /// What was observed.
+    pub(crate) evidence: Evidence,
+    /// Its standard output.
+    pub(crate) stdout: Captured,
+    /// Its standard error.
+    pub(crate) stderr: Captured,
+}
+
+/// Why a run could not be carried through. Never the program's doing.
+#[derive(Debug, Error)]
+pub(crate) enum RunFault {
+    /// The warden could not be reached.
+    #[error(transparent)]
+    Slot(#[from] SlotError),
+    /// No pipe for the output: out of descriptors, most likely.
+    #[error("make the pipes for a run's output")]
+    Pipe(#[source] io::Error),
+    /// The output could not be read.
+    #[error("read a run's output")]
+    Read(#[source] io::Error),
+    /// The warden did not report the run's end in time.
+    #[error("hear the end of a run from the warden: it is overdue")]
+    Overdue,
+}
+
+/// Runs `order` in the leased slot and waits for its end; `kill` ends it early ([`Acted::Drain`]).
+///
+/// # Errors
+/// [`RunFault`]: trouble of ours.
+pub(crate) async fn run(
+    lease: &mut Lease,
+    order: RunOrder,
+    kill: &CancellationToken,
+) -> Result<RunEnded, RunFault> {
+    let (out, out_write) = client::output_pipe().map_err(RunFault::Pipe)?;
+    let (err, err_write) = client::output_pipe().map_err(RunFault::Pipe)?;
+    let RunOrder {
+        runtime,
+        limits,
+        payload,
+        stdin,
+    } = order;
+    let budget = OutputBudget::new(limits.output_bytes.get());
+    let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
+    let descriptors = [payload, stdin, out_write, err_write];
+    let running = lease.start(runtime, limits, descriptors).await?;
+    let mut ended = {
+        let mut reading = pin!(async {
+            let out = capture(out, &budget, &mut stdout);
+            let err = capture(err, &budget, &mut stderr);
+            tokio::try_join!(out, err)
+        });
+        let mut ending = pin!(end(running, &budget, limits.wall_ms.duration(), kill));
+        // Both streams usually close before the warden has swept and reported.
+        tokio::select! {
+            ended = &mut ending => {
+                if let Ok(read) = timeout(READ_GRACE, &mut reading).await {
+                    read.map_err(RunFault::Read)?;
+                } else {
+                    tracing::warn!("a run's output stayed open after its end; what came is kept");
+                }
+                ended?
+            }
+            read = &mut reading => {
+                read.map_err(RunFault::Read)?;
+                ending.await?
+            }
+        }
+    };
+    // The program may end by itself between the byte too many and our kill. It passed the limit all
+    // the same, and its output is cut: the outcome must not depend on who was faster.
+    if ended.evidence.acted.is_none() && (stdout.truncated || stderr.truncated) {
+        ended.evidence.acted = Some(Acted::Output);
+    }
+    let Ended { started, evidence } = ended;
+    Ok(RunEnded {
+        started,
+        evidence,
+        stdout,
+        stderr,
+    })
+}
+
+/// Waits for the end, and brings it about where the output or the worker's own stop asks for it.
+async fn end(
+    mut running: Running<'_>,
+    budget: &OutputBudget,
+    wall: Duration,
+    kill: &CancellationToken,
+) -> Result<Ended, RunFault> {
+    let mut overdue = pin!(sleep(wall + OVERDUE));
+    let (mut output_told, mut drain_told) = (false, false);
+    loop {
+        tokio::select! {
+            biased;
+            ended = running.ended() => return Ok(ended),
+            () = budget.passed(), if !output_told => {
+                output_told = true;
+                running.kill(Acted::Output).await?;
+            }
+            () = kill.cancelled(), if !drain_told => {
+                drain_told = true;
+                running.kill(Acted::Drain).await?;
+            }
+            () = &mut overdue => {
+                running.warden_is_stuck();
+                return Err(RunFault::Overdue);
+            }
+        }
+    }
+}

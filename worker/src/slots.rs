@@ -1,0 +1,550 @@
+//! Leases of the warden's slots: the worker's side of the socket between the two.
+//!
+//! An attempt leases an idle slot, starts its run in it and waits for the end; one task reads the
+//! warden's reports and routes each to the attempt that waits for it. A slot is idle again only
+//! when the warden says that it proved it clean. When the socket closes, every waiting attempt gets
+//! [`End::Lost`], and no slot is leased any more.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use jailfleet::evidence::{Acted, End, Evidence};
+use jailfleet::job::Lane;
+use jailfleet::limits::Limits;
+use jailfleet::settings::LaneShares;
+use jailfleet::wall::HeldWall;
+use jailfleet_sandbox::client;
+use jailfleet_sandbox::protocol::{JailPlan, Order, RUN_DESCRIPTORS, Report};
+use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, Moment};
+use crate::events::SlotChanged;
+use crate::metrics::Metrics;
+use crate::supervisor::{Event, SlotState};
+
+/// How long one datagram may wait for room in the socket: the warden's loop never blocks, so that a
+/// full socket means that it is stuck.
+const SEND_DEADLINE: Duration = Duration::from_secs(10);
+
+/// Why a slot could not be had or used.
+#[derive(Debug, Error)]
+pub enum SlotError {
+    /// The warden's socket is closed.
+    #[error("reach the warden: it is gone")]
+    WardenGone,
+    /// The socket took no datagram for too long.
+    #[error("reach the warden: it reads nothing")]
+    WardenStuck,
+    /// The kernel refused the datagram.
+    #[error("send an order to the warden")]
+    Send(#[source] io::Error),
+    /// The warden's first word is not what it should be.
+    #[error("greet the warden: {0}")]
+    Handshake(&'static str),
+}
+
+/// What the warden said when it was ready.
+#[derive(Debug, Clone)]
+pub struct Ready {
+    /// How many slots it made.
+    pub slots: u16,
+    /// The walls that hold in each of them.
+    pub held: Vec<HeldWall>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// When the program was executed, if it was.
+    pub started: Option<Moment>,
+    /// What was observed.
+    pub evidence: Evidence,
+}
+
+/// The slots of one warden. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Slots {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    socket: AsyncFd<OwnedFd>,
+    table: Mutex<Table>,
+    idle: Semaphore,
+    /// How many runs of a lane there may be at one time.
+    interactive: Arc<Semaphore>,
+    bulk: Arc<Semaphore>,
+    next_run: AtomicU64,
+    /// Cancelled by whoever finds that the warden does not answer any more.
+    stuck: CancellationToken,
+    clock: Clock,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    entries: Vec<Entry>,
+    idle: Vec<u16>,
+    gone: bool,
+}
+
+/// What a slot is up to, as far as the worker knows.
+#[derive(Debug)]
+enum Entry {
+    Idle,
+    Leased,
+    Running(Waiting),
+    Sweeping,
+    Quarantined,
+}
+
+/// The attempt that waits for a run's end.
+#[derive(Debug)]
+struct Waiting {
+    run: u64,
+    started: Option<Moment>,
+    ended: oneshot::Sender<Ended>,
+}
+
+impl Slots {
+    /// Greets the warden and waits until its slots stand.
+    ///
+    /// # Errors
+    /// When the warden goes away, says something else, or read another config than we did.
+    pub async fn greet(
+        socket: OwnedFd,
+        digest: [u8; 32],
+        shares: LaneShares,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<(Self, Ready), SlotError> {
+        #[expect(
+            deprecated,
+            reason = "the successor is unsafe, for types that may close their descriptor early; an \
+                      OwnedFd never does"
+        )]
+        let socket = AsyncFd::new(socket).map_err(SlotError::Send)?;
+        let (table, idle) = (Mutex::default(), Semaphore::new(0));
+        let next_run = AtomicU64::new(1);
+        let interactive = Arc::new(Semaphore::new(shares.interactive));
+        let bulk = Arc::new(Semaphore::new(shares.bulk));
+        let stuck = CancellationToken::new();
+        let shared = Shared {
+            socket,
+            table,
+            idle,
+            interactive,
+            bulk,
+            next_run,
+            stuck,
+            clock,
+            metrics,
+        };
+        let shared = Arc::new(shared);
+        shared.send(&Order::Hello { digest }, &[]).await?;
+        let report = shared.receive().await?.ok_or(SlotError::WardenGone)?;
+        let Report::Ready {
+            slot_count,
+            walls,
+            config_digest,
+        } = report
+        else {
+            return Err(SlotError::Handshake(
+                "its first word was not that it is ready",
+            ));
+        };
+        if config_digest != digest {
+            return Err(SlotError::Handshake(
+                "it read another configuration than the worker; both read the same file and \
+                 environment, so one of them changed during the start: start again",
+            ));
+        }
+        {
+            let mut table = shared.table();
+            table.entries = (0..slot_count).map(|_| Entry::Idle).collect();
+            table.idle = (0..slot_count).rev().collect();
+        }
+        shared.idle.add_permits(usize::from(slot_count));
+        Ok((
+            Self { shared },
+            Ready {
+                slots: slot_count,
+                held: walls.held(),
+            },
+        ))
+    }
+
+    /// Routes the warden's reports until its socket closes; tells the supervisor what it must know.
+    pub async fn route(&self, events: mpsc::Sender<Event>) {
+        loop {
+            let received = tokio::select! {
+                received = self.shared.receive() => received,
+                () = self.shared.stuck.cancelled() => Err(SlotError::WardenStuck),
+            };
+            let report = match received {
+                Ok(Some(report)) => report,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::error!(%error, "the warden cannot be relied on any more");
+                    break;
+                }
+            };
+            let Some(event) = self.shared.take(report) else {
+                continue;
+            };
+            if events.send(event).await.is_err() {
+                break; // The worker's loop has ended; nobody needs a report any more.
+            }
+        }
+        self.shared.lose_everything();
+        if events.send(Event::WardenGone).await.is_err() {
+            tracing::debug!("the warden went away after the worker's loop had ended");
+        }
+    }
+
+    /// Waits for an idle slot.
+    ///
+    /// # Errors
+    /// When the warden is gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leases nothing.
+    pub async fn lease(&self, lane: Lane) -> Result<Lease, SlotError> {
+        let shared = &self.shared;
+        let share = match lane {
+            Lane::Interactive => &shared.interactive,
+            Lane::Bulk => &shared.bulk,
+        };
+        let Ok(share) = Arc::clone(share).acquire_owned().await else {
+            return Err(SlotError::WardenGone);
+        };
+        let slot = loop {
+            let Ok(permit) = shared.idle.acquire().await else {
+                return Err(SlotError::WardenGone);
+            };
+            permit.forget();
+            // The slot behind the permit may have been quarantined in between.
+            if let Some(slot) = shared.table().lease() {
+                break slot;
+            }
+        };
+        shared.metrics.slot_leased();
+        let since = shared.clock.now();
+        Ok(Lease {
+            slot,
+            since,
+            shared: Arc::clone(shared),
+            used: false,
+            _share: share,
+        })
+    }
+
+    /// Whether the warden is gone or stuck.
+    #[must_use]
+    pub fn gone(&self) -> bool {
+        self.shared.stuck.is_cancelled() || self.shared.table().gone
+    }
+
+    /// Asks the warden to kill everything and end.
+    ///
+    /// # Errors
+    /// When it cannot be reached; then it is gone already.
+    pub async fn stop(&self) -> Result<(), SlotError> {
+        self.shared.send(&Order::Stop, &[]).await
+    }
+}
+
+impl Table {
+    fn lease(&mut self) -> Option<u16> {
+        let slot = self.idle.pop()?;
+        *self.entries.get_mut(usize::from(slot))? = Entry::Leased;
+        Some(slot)
+    }
+}
+
+impl Shared {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Nothing panics while it holds the lock; and if it did, the table would still be whole.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn send(&self, order: &Order, descriptors: &[OwnedFd]) -> Result<(), SlotError> {
+        let descriptors: Vec<_> = descriptors.iter().map(AsFd::as_fd).collect();
+        let sending = self.socket.async_io(Interest::WRITABLE, |socket| {
+            client::send(socket.as_fd(), order, &descriptors)
+        });
+        match timeout(SEND_DEADLINE, sending).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                Err(SlotError::WardenGone)
+            }
+            Ok(Err(error)) => Err(SlotError::Send(error)),
+            Err(_elapsed) => {
+                self.stuck.cancel();
+                Err(SlotError::WardenStuck)
+            }
+        }
+    }
+
+    async fn receive(&self) -> Result<Option<Report>, SlotError> {
+        let receiving = self
+            .socket
+            .async_io(Interest::READABLE, |socket| client::receive(socket.as_fd()));
+        match receiving.await {
+            Ok(report) => Ok(report),
+            Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
+            Err(error) => Err(SlotError::Send(error)),
+        }
+    }
+
+    /// Books one report; answers with what the supervisor must know of it.
+    fn take(&self, report: Report) -> Option<Event> {
+        let now = self.clock.now();
+        let mut table = self.table();
+        match report {
+            Report::Ready { .. } => {
+                tracing::warn!("the warden said twice that it is ready");
+                None
+            }
+            Report::Started { slot, run } => {
+                if let Some(Entry::Running(waiting)) = table.entries.get_mut(usize::from(slot))
+                    && waiting.run == run
+                {
+                    waiting.started = Some(now);
+                }
+                None
+            }
+            Report::Ended {
+                slot,
+                run,
+                evidence,
+            } => {
+                let entry = table.entries.get_mut(usize::from(slot))?;
+                match std::mem::replace(entry, Entry::Sweeping) {
+                    Entry::Running(waiting) if waiting.run == run => waiting.end(evidence),
+                    other @ (Entry::Idle
+                    | Entry::Leased
+                    | Entry::Running(_)
+                    | Entry::Sweeping
+                    | Entry::Quarantined) => {
+                        *entry = other;
+                        tracing::warn!(slot, run, "the warden reported the end of an unknown run");
+                    }
+                }
+                None
+            }
+            Report::Idle { slot } => self.idle(&mut table, slot),
+            Report::Quarantined { slot, residue } => {
+                let entry = table.entries.get_mut(usize::from(slot))?;
+                if let Entry::Running(waiting) = std::mem::replace(entry, Entry::Quarantined) {
+                    waiting.end(lost());
+                }
+                // An idle slot can be found broken as well: then nobody may lease it.
+                let before = table.idle.len();
+                table.idle.retain(|idle| *idle != slot);
+                self.idle.forget_permits(before - table.idle.len());
+                SlotChanged::Quarantined {
+                    slot,
+                    residue: &residue,
+                }
+                .emit(&self.metrics);
+                Some(Event::Slot {
+                    slot,
+                    state: SlotState::Quarantined,
+                })
+            }
+        }
+    }
+
+    fn idle(&self, table: &mut Table, slot: u16) -> Option<Event> {
+        let entry = table.entries.get_mut(usize::from(slot))?;
+        let event = match entry {
+            Entry::Quarantined => {
+                SlotChanged::Rebuilt { slot }.emit(&self.metrics);
+                Some(Event::Slot {
+                    slot,
+                    state: SlotState::Idle,
+                })
+            }
+            Entry::Sweeping => None,
+            // The slots start idle, and a lease is ours: neither is the warden's to give back.
+            Entry::Idle | Entry::Leased | Entry::Running(_) => return None,
+        };
+        *entry = Entry::Idle;
+        table.idle.push(slot);
+        self.idle.add_permits(1);
+        event
+    }
+
+    fn lose_everything(&self) {
+        let mut table = self.table();
+        table.gone = true;
+        table.idle.clear();
+        for entry in &mut table.entries {
+            if let Entry::Running(waiting) = std::mem::replace(entry, Entry::Quarantined) {
+                waiting.end(lost());
+            }
+        }
+        self.idle.close();
+        self.interactive.close();
+        self.bulk.close();
+    }
+}
+
+impl Waiting {
+    fn end(self, evidence: Evidence) {
+        let Self {
+            run,
+            started,
+            ended,
+        } = self;
+        if ended.send(Ended { started, evidence }).is_err() {
+            tracing::debug!(run, "nobody waited for the end of a run");
+        }
+    }
+}
+
+/// The evidence of a jail that vanished without a word.
+#[must_use]
+pub fn lost() -> Evidence {
+    Evidence {
+        end: End::Lost,
+        acted: None,
+        oom_kills: 0,
+        cpu: Duration::ZERO,
+        user: Duration::ZERO,
+        system: Duration::ZERO,
+        wall: Duration::ZERO,
+        peak_memory_bytes: None,
+        processes_peak: None,
+        pressure_full: None,
+    }
+}
+
+/// The right to run one job in one slot. Dropped unused, the slot is idle again.
+#[derive(Debug)]
+pub struct Lease {
+    slot: u16,
+    since: Moment,
+    shared: Arc<Shared>,
+    used: bool,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    /// The slot's number.
+    #[must_use]
+    pub const fn slot(&self) -> u16 {
+        self.slot
+    }
+
+    /// Sends the run's order with its descriptors: payload, stdin, stdout, stderr. Ours are closed
+    /// once they are on their way.
+    ///
+    /// # Errors
+    /// When the warden cannot be reached.
+    pub async fn start(
+        &mut self,
+        runtime: u16,
+        limits: Limits,
+        descriptors: [OwnedFd; RUN_DESCRIPTORS],
+    ) -> Result<Running<'_>, SlotError> {
+        let run = self.shared.next_run.fetch_add(1, Ordering::Relaxed);
+        let (ended, receiver) = oneshot::channel();
+        {
+            let mut table = self.shared.table();
+            if table.gone {
+                return Err(SlotError::WardenGone);
+            }
+            if let Some(entry) = table.entries.get_mut(usize::from(self.slot)) {
+                *entry = Entry::Running(Waiting {
+                    run,
+                    started: None,
+                    ended,
+                });
+            }
+        }
+        self.used = true;
+        let plan = JailPlan {
+            run,
+            slot: self.slot,
+            runtime,
+            limits,
+        };
+        self.shared.send(&Order::Run(plan), &descriptors).await?;
+        Ok(Running {
+            lease: self,
+            run,
+            ended: receiver,
+        })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shared
+            .metrics
+            .slot_returned(self.shared.clock.now().saturating_sub(self.since));
+        if self.used {
+            return; // The warden says when the slot is idle again.
+        }
+        let mut table = self.shared.table();
+        if let Some(entry @ Entry::Leased) = table.entries.get_mut(usize::from(self.slot)) {
+            *entry = Entry::Idle;
+            table.idle.push(self.slot);
+            self.shared.idle.add_permits(1);
+        }
+    }
+}
+
+/// A run that was started.
+#[derive(Debug)]
+pub struct Running<'a> {
+    lease: &'a Lease,
+    run: u64,
+    ended: oneshot::Receiver<Ended>,
+}
+
+impl Running<'_> {
+    /// Waits for the end of the run.
+    ///
+    /// # Cancel safety
+    /// May be dropped and called again.
+    pub async fn ended(&mut self) -> Ended {
+        match (&mut self.ended).await {
+            Ok(ended) => ended,
+            // The table was dropped with the sender in it: the worker is ending.
+            Err(_closed) => Ended {
+                started: None,
+                evidence: lost(),
+            },
+        }
+    }
+
+    /// Says that the warden does not answer: the worker then ends, and with it every jail.
+    pub fn warden_is_stuck(&self) {
+        self.lease.shared.stuck.cancel();
+    }
+
+    /// Asks for the end of the run; it still has to be waited for.
+    ///
+    /// # Errors
+    /// When the warden cannot be reached.
+    pub async fn kill(&self, why: Acted) -> Result<(), SlotError> {
+        let order = Order::Kill {
+            slot: self.lease.slot,
+            run: self.run,
+            why,
+        };
+        self.lease.shared.send(&order, &[]).await
+    }
+}

@@ -1,0 +1,367 @@
+//! What the worker does next: a pure state machine, `step(now, event) -> effects`.
+//!
+//! The loop in `serve.rs` feeds it and performs what it answers. It reads no clock and owns no
+//! task, so that every order of events can be tried with plain calls.
+
+use std::time::Duration;
+
+use jailfleet::job::Lane;
+use jailfleet::settings::LaneShares;
+
+use crate::clock::Moment;
+
+/// How long killed runs may take to come back before the worker leaves without them. Their
+/// deliveries are requeued by the broker when the connection closes, so nothing is lost.
+pub const KILL_GRACE: Duration = Duration::from_secs(10);
+
+/// Where the worker stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    /// The warden has not yet said that its slots are there.
+    Starting,
+    /// Taking jobs.
+    Consuming,
+    /// Taking none; running jobs may end by themselves until then.
+    Draining {
+        /// When patience ends.
+        until: Moment,
+    },
+    /// Running jobs were told to end.
+    Killing {
+        /// When the worker leaves without them.
+        until: Moment,
+    },
+    /// Nothing more will happen.
+    Stopped(Ending),
+}
+
+/// Why the worker stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It was asked to, and every job that it had taken was settled.
+    Clean,
+    /// It was asked to, and had to hand back running jobs.
+    HandedBack,
+    /// The warden went away: its supervisor should start the worker again.
+    WardenGone,
+}
+
+/// A door's connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DoorLink {
+    /// Not connected.
+    Down,
+    /// Connected, but the broker stopped reading from us.
+    Blocked,
+    /// Connected.
+    Up,
+}
+
+/// Which of the two connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Jobs come in.
+    Consume,
+    /// Results go out.
+    Publish,
+}
+
+/// What a slot is up to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SlotState {
+    /// Proven clean, waiting for a job.
+    Idle,
+    /// Leased to a job.
+    Busy,
+    /// Its sweep could not prove it clean; the warden rebuilds it.
+    Quarantined,
+}
+
+/// What happened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Event {
+    /// The warden's handshake was accepted.
+    WardenReady {
+        /// How many slots it made.
+        slots: u16,
+    },
+    /// The warden's socket closed.
+    WardenGone,
+    /// A slot changed.
+    Slot {
+        /// Its number.
+        slot: u16,
+        /// What it is now.
+        state: SlotState,
+    },
+    /// A connection changed.
+    Door {
+        /// Which.
+        role: Role,
+        /// What it is now.
+        link: DoorLink,
+    },
+    /// The intake gave a job of this lane, and a task was started for it.
+    JobTaken(Lane),
+    /// A job's task ended, its delivery settled.
+    JobEnded(Lane),
+    /// The intake has nothing more to give.
+    IntakeEnded,
+    /// Somebody asked the worker to stop (SIGTERM, SIGINT); asked again, it stops at once.
+    StopAsked,
+    /// Time passed.
+    Tick,
+}
+
+/// What the loop shall do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Cancel the consumers and hand back what is buffered.
+    StopIntake,
+    /// Requeue every job that has no slot yet.
+    HandBackUnstarted,
+    /// End every run (`Acted::Drain`) and requeue its job.
+    KillRunning,
+    /// Leave the loop.
+    Leave(Ending),
+}
+
+/// How large the supervisor's world is.
+#[derive(Debug, Clone, Copy)]
+pub struct Bounds {
+    /// How long running jobs may take after the first request to stop.
+    pub drain: Duration,
+    /// How many slots each lane may fill.
+    pub shares: LaneShares,
+    /// Jobs that a lane takes beyond that: decoded and waiting, or publishing their result.
+    pub ahead: usize,
+}
+
+/// The worker's state.
+#[derive(Debug, Clone)]
+pub struct Supervisor {
+    bounds: Bounds,
+    phase: Phase,
+    slots: Vec<SlotState>,
+    in_flight: LaneShares,
+    consume: DoorLink,
+    publish: DoorLink,
+    ending: Ending,
+}
+
+impl Supervisor {
+    /// A worker whose warden is just starting.
+    #[must_use]
+    pub const fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            phase: Phase::Starting,
+            slots: Vec::new(),
+            in_flight: LaneShares {
+                interactive: 0,
+                bulk: 0,
+            },
+            consume: DoorLink::Down,
+            publish: DoorLink::Down,
+            ending: Ending::Clean,
+        }
+    }
+
+    /// Where it stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Whether the loop should ask the intake for another job of `lane`.
+    #[must_use]
+    pub fn wants(&self, lane: Lane) -> bool {
+        let share = of(&self.bounds.shares, lane).min(self.usable_slots());
+        let in_flight = of(&self.in_flight, lane);
+        self.phase == Phase::Consuming && share > 0 && in_flight < share + self.bounds.ahead
+    }
+
+    /// Jobs taken and not yet settled.
+    #[must_use]
+    pub const fn in_flight(&self) -> usize {
+        self.in_flight.interactive + self.in_flight.bulk
+    }
+
+    /// Why the worker is not ready for work; `None` when it is.
+    #[must_use]
+    pub fn unready(&self) -> Option<&'static str> {
+        match self.phase {
+            Phase::Starting => Some("the warden is starting"),
+            Phase::Draining { .. } => Some("draining"),
+            Phase::Killing { .. } | Phase::Stopped(_) => Some("stopping"),
+            Phase::Consuming if self.usable_slots() == 0 => Some("no usable slot"),
+            Phase::Consuming => match (self.consume, self.publish) {
+                (DoorLink::Up, DoorLink::Up) => None,
+                (DoorLink::Up, DoorLink::Blocked) => Some("the broker blocks publishing"),
+                (DoorLink::Up, DoorLink::Down) => Some("not connected for publishing"),
+                (DoorLink::Blocked | DoorLink::Down, _) => Some("not connected for consuming"),
+            },
+        }
+    }
+
+    /// When the next [`Event::Tick`] matters.
+    #[must_use]
+    pub const fn wake_at(&self) -> Option<Moment> {
+        match self.phase {
+            Phase::Draining { until } | Phase::Killing { until } => Some(until),
+            Phase::Starting | Phase::Consuming | Phase::Stopped(_) => None,
+        }
+    }
+
+    /// Takes one event and says what follows from it.
+    #[must_use]
+    pub fn step(&mut self, now: Moment, event: Event) -> Vec<Effect> {
+        if let Phase::Stopped(_) = self.phase {
+            return Vec::new();
+        }
+        match event {
+            Event::WardenReady { slots } => {
+                self.slots = vec![SlotState::Idle; usize::from(slots)];
+                if self.phase == Phase::Starting {
+                    self.phase = Phase::Consuming;
+                }
+                Vec::new()
+            }
+            Event::Slot { slot, state } => {
+                if let Some(entry) = self.slots.get_mut(usize::from(slot)) {
+                    *entry = state;
+                }
+                Vec::new()
+            }
+            Event::Door { role, link } => {
+                match role {
+                    Role::Consume => self.consume = link,
+                    Role::Publish => self.publish = link,
+                }
+                Vec::new()
+            }
+            Event::JobTaken(lane) => {
+                *of_mut(&mut self.in_flight, lane) += 1;
+                Vec::new()
+            }
+            Event::JobEnded(lane) => {
+                let in_flight = of_mut(&mut self.in_flight, lane);
+                *in_flight = in_flight.saturating_sub(1);
+                self.leave_if_empty()
+            }
+            Event::IntakeEnded => self.drain(now),
+            Event::StopAsked => self.stop_asked(now),
+            Event::WardenGone => self.warden_gone(now),
+            Event::Tick => self.tick(now),
+        }
+    }
+
+    fn usable_slots(&self) -> usize {
+        self.slots
+            .iter()
+            .filter(|state| **state != SlotState::Quarantined)
+            .count()
+    }
+
+    fn stop_asked(&mut self, now: Moment) -> Vec<Effect> {
+        match self.phase {
+            Phase::Starting | Phase::Consuming => self.drain(now),
+            Phase::Draining { .. } => self.kill(now),
+            // A third request: whoever asks has no patience left.
+            Phase::Killing { .. } => self.leave(Ending::HandedBack),
+            Phase::Stopped(_) => Vec::new(),
+        }
+    }
+
+    fn drain(&mut self, now: Moment) -> Vec<Effect> {
+        match self.phase {
+            Phase::Starting | Phase::Consuming => {
+                self.phase = Phase::Draining {
+                    until: now + self.bounds.drain,
+                };
+                let mut effects = vec![Effect::StopIntake, Effect::HandBackUnstarted];
+                effects.extend(self.leave_if_empty());
+                effects
+            }
+            Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped(_) => Vec::new(),
+        }
+    }
+
+    fn kill(&mut self, now: Moment) -> Vec<Effect> {
+        if self.ending == Ending::Clean {
+            self.ending = Ending::HandedBack;
+        }
+        self.phase = Phase::Killing {
+            until: now + KILL_GRACE,
+        };
+        vec![Effect::KillRunning]
+    }
+
+    fn warden_gone(&mut self, now: Moment) -> Vec<Effect> {
+        let mut effects = match self.phase {
+            Phase::Starting | Phase::Consuming => {
+                vec![Effect::StopIntake, Effect::HandBackUnstarted]
+            }
+            Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped(_) => Vec::new(),
+        };
+        self.ending = Ending::WardenGone;
+        self.phase = Phase::Killing {
+            until: now + KILL_GRACE,
+        };
+        effects.extend(self.leave_if_empty());
+        effects
+    }
+
+    fn tick(&mut self, now: Moment) -> Vec<Effect> {
+        match self.phase {
+            Phase::Draining { until } if now >= until => self.kill(now),
+            Phase::Killing { until } if now >= until => {
+                let ending = match self.ending {
+                    Ending::Clean => Ending::HandedBack,
+                    other @ (Ending::HandedBack | Ending::WardenGone) => other,
+                };
+                self.leave(ending)
+            }
+            Phase::Starting
+            | Phase::Consuming
+            | Phase::Draining { .. }
+            | Phase::Killing { .. }
+            | Phase::Stopped(_) => Vec::new(),
+        }
+    }
+
+    fn leave_if_empty(&mut self) -> Vec<Effect> {
+        match self.phase {
+            Phase::Draining { .. } | Phase::Killing { .. } if self.in_flight() == 0 => {
+                self.leave(self.ending)
+            }
+            Phase::Starting
+            | Phase::Consuming
+            | Phase::Draining { .. }
+            | Phase::Killing { .. }
+            | Phase::Stopped(_) => Vec::new(),
+        }
+    }
+
+    fn leave(&mut self, ending: Ending) -> Vec<Effect> {
+        self.phase = Phase::Stopped(ending);
+        vec![Effect::Leave(ending)]
+    }
+}
+
+const fn of(shares: &LaneShares, lane: Lane) -> usize {
+    match lane {
+        Lane::Interactive => shares.interactive,
+        Lane::Bulk => shares.bulk,
+    }
+}
+
+const fn of_mut(shares: &mut LaneShares, lane: Lane) -> &mut usize {
+    match lane {
+        Lane::Interactive => &mut shares.interactive,
+        Lane::Bulk => &mut shares.bulk,
+    }
+}
+
+#[cfg(test)]
+mod tests;
