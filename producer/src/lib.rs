@@ -1,1 +1,22 @@
-//! Under construction.
+//! The producer of jailfleet: submit jobs, collect results.
+//!
+//! [`client::Client`] is the library; `submit` and `bulk` are two programs on top of it.
+
+#![forbid(unsafe_code)]
+
+pub mod cli;
+pub mod configure;
+pub mod client;
+pub mod submit;
+pub mod bulk;
+pub mod input;
+pub mod journal;
+pub mod results;
+pub mod dedupe;
+pub mod summary;
+pub mod progress;
+pub mod correlation;
+mod clock;
+mod logging;
+
+pub use clock::{Clock, Moment};

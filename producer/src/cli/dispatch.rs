@@ -1,0 +1,94 @@
+//! From the command line to the subcommand, and from its end to the exit code.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use clap::{CommandFactory, Parser};
+use jailfleet::settings::ProducerSettings;
+
+use super::{Cli, Command, Exit};
+use crate::{bulk, configure, logging, progress, submit};
+
+/// Runs the program and returns how it ends.
+pub(super) fn main() -> Exit {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Done };
+            return if error.print().is_ok() { exit } else { Exit::Failed };
+        }
+    };
+    if let Command::Completion { shell } = &cli.command {
+        let mut script = Vec::new();
+        clap_complete::generate(*shell, &mut Cli::command(), "jailfleet-producer", &mut script);
+        return print(&script);
+    }
+    let is_submit = matches!(cli.command, Command::Submit(_));
+    let settings = match configure::settings(&cli.common) {
+        Ok(settings) => settings,
+        Err(error) => {
+            complain(&error);
+            return if is_submit { submit::NO_WORD } else { Exit::BadInput };
+        }
+    };
+    match cli.command {
+        Command::CheckConfig => {
+            progress::say("the configuration is well-formed");
+            Exit::Done
+        }
+        Command::PrintConfig => print(settings.to_toml_redacted().as_bytes()),
+        Command::Submit(args) => {
+            let answer = with_runtime(&settings, async {
+                submit::run(&settings, &args).await.map_err(|error| complain(&error))
+            });
+            answer.and_then(Result::ok).unwrap_or(submit::NO_WORD)
+        }
+        Command::Bulk(args) => {
+            let answer = with_runtime(&settings, async {
+                bulk::run(&settings, &args).await.unwrap_or_else(|error| {
+                    complain(&error);
+                    error.exit()
+                })
+            });
+            answer.unwrap_or(Exit::Failed)
+        }
+        // Answered before the settings were read.
+        Command::Completion { .. } => Exit::Done,
+    }
+}
+
+/// One thread is enough here: the door to the broker brings its own.
+fn with_runtime<T>(settings: &ProducerSettings, work: impl Future<Output = T>) -> Option<T> {
+    if let Err(error) = logging::start(&settings.log) {
+        progress::say(&format!("jailfleet-producer: failed to {error}"));
+        return None;
+    }
+    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => Some(runtime.block_on(work)),
+        Err(error) => {
+            complain(&error);
+            None
+        }
+    }
+}
+
+fn print(bytes: &[u8]) -> Exit {
+    match io::stdout().write_all(bytes) {
+        Ok(()) => Exit::Done,
+        Err(error) => {
+            complain(&error);
+            Exit::Failed
+        }
+    }
+}
+
+/// Says what failed, and why, and why that.
+fn complain(error: &dyn Error) {
+    let mut text = format!("jailfleet-producer: failed to {error}");
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    progress::say(&text);
+}

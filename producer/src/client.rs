@@ -1,0 +1,375 @@
+//! A client of the broker: publishes jobs under secrets of its own, and reads what comes back.
+//!
+//! ```no_run
+//! # async fn example(settings: jailfleet::settings::ProducerSettings, job: jailfleet::job::Job)
+//! # -> Result<(), jailfleet_producer::client::ClientError> {
+//! use jailfleet_producer::client::Client;
+//! use std::time::Duration;
+//!
+//! let mut client = Client::connect(&settings, vec![job.pool.clone()]).await?;
+//! let result = client.run(&job, Duration::from_secs(60)).await?;
+//! println!("{}", result.outcome);
+//! client.close().await;
+//! # Ok(()) }
+//! ```
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use jailfleet::job::{Job, JobId, Name};
+use jailfleet::result::JobResult;
+use jailfleet::settings::ProducerSettings;
+use jailfleet::wire;
+use jailfleet_queue::amqp::OpenError;
+use jailfleet_queue::amqp::producer::{JobSender, ProducePlan, ProducerDoor, ReplyQueue};
+use jailfleet_queue::{
+    Disposition, DoorState, JobMessage, OutboxError, ResultDelivery, SettleError, Ticket,
+};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::clock::Clock;
+use crate::correlation::CorrelationId;
+use crate::dedupe::{Claim, Ledger, PROVISIONAL_GRACE, Reception};
+
+/// Why a client cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// The door could not be opened at all.
+    #[error("open the door to the broker")]
+    Open(#[from] OpenError),
+    /// The broker did not answer in time.
+    #[error("reach the broker {uri} within {} ms: {trouble}; is it running, and is amqp.uri right?", within.as_millis())]
+    Unreachable {
+        /// The broker's URI without its password.
+        uri: String,
+        /// How long it was tried.
+        within: Duration,
+        /// What went wrong last.
+        trouble: String,
+    },
+    /// A job could not be published.
+    #[error("publish the job {job_id}")]
+    Publish {
+        /// The job.
+        job_id: String,
+        /// Why.
+        source: OutboxError,
+    },
+    /// No result came in time.
+    #[error("get a result of the job {job_id} within {} s: is a worker of its pool and lane running?", within.as_secs())]
+    NoResult {
+        /// The job.
+        job_id: String,
+        /// How long it was waited for.
+        within: Duration,
+    },
+    /// The door closed under our hands.
+    #[error("go on with a door that closed")]
+    Closed,
+}
+
+/// A result that came, read as far as it can be.
+#[derive(Debug)]
+pub struct Arrival {
+    /// The secret that it carries, where that looks like one of ours.
+    pub correlation: Option<CorrelationId>,
+    /// What it says.
+    pub content: Result<Content, Unreadable>,
+    ticket: Ticket,
+}
+
+/// A result that reads.
+#[derive(Debug, Clone)]
+pub struct Content {
+    /// The result, typed.
+    pub result: JobResult,
+    /// The message as it came, in one line; fields that only a newer worker knows are kept.
+    pub line: String,
+    /// Hex SHA-256 over what does not vary between honest attempts, computed here.
+    pub digest: String,
+}
+
+impl Content {
+    /// Names the job in a result that does not: its secret proved whose it is, and whoever reads
+    /// the line has only the id to go by.
+    pub fn name_job(&mut self, id: &JobId) {
+        if self.result.job_id.is_none() {
+            self.result.job_id = Some(id.clone());
+            // The line is one JSON object: decoding proved it.
+            let comma = if self.line.starts_with("{}") { "" } else { "," };
+            let rest = self.line.split_off(1);
+            self.line = format!("{{\"job_id\":\"{id}\"{comma}{rest}");
+        }
+    }
+}
+
+/// A result that does not read.
+#[derive(Debug, Clone)]
+pub struct Unreadable {
+    /// What is wrong with it.
+    pub what: String,
+    /// The message.
+    pub body: Bytes,
+}
+
+impl Arrival {
+    fn read(delivery: ResultDelivery, max_bytes: usize) -> Self {
+        let ResultDelivery { message, ticket } = delivery;
+        let correlation = message.correlation_id.as_deref().and_then(CorrelationId::parse);
+        let content = Content::read(&message.body, max_bytes);
+        let content = content.map_err(|what| Unreadable { what, body: message.body });
+        Self { correlation, content, ticket }
+    }
+
+    /// Tells the broker that the result is stored, or is not wanted. Only then does it forget it.
+    ///
+    /// # Errors
+    /// When the session that brought it is over: it comes again, and is a duplicate then.
+    pub async fn take(self) -> Result<(), SettleError> {
+        self.ticket.settle(Disposition::Ack).await
+    }
+
+    /// Hands the result back to the broker, for the next run.
+    ///
+    /// # Errors
+    /// When the session that brought it is over: the broker has it back already.
+    pub async fn hand_back(self) -> Result<(), SettleError> {
+        self.ticket.settle(Disposition::Requeue).await
+    }
+}
+
+impl Content {
+    /// Reads a message, or a line of a results file.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn read(body: &[u8], max_bytes: usize) -> Result<Self, String> {
+        if body.len() > max_bytes {
+            return Err(format!("has {} bytes where {max_bytes} are allowed", body.len()));
+        }
+        let result = wire::decode_result(body).map_err(|error| error.message)?;
+        let value: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
+        let digest = wire::encode_result(&result, usize::MAX).digest;
+        Ok(Self { result, line: value.to_string(), digest })
+    }
+}
+
+/// The sending half of a client: cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Publisher {
+    sender: JobSender,
+    reply_to: String,
+    clock: Clock,
+}
+
+impl Publisher {
+    /// Publishes a job and returns once the broker has it. Keep many of these going: they share
+    /// batches. While the broker is away, this waits.
+    ///
+    /// # Errors
+    /// [`OutboxError::Full`] when the queue is full; else the broker will not ever take this job.
+    pub async fn publish(&self, job: &Job, correlation: CorrelationId) -> Result<(), OutboxError> {
+        let message = JobMessage {
+            body: Bytes::from(wire::encode_job(job)),
+            message_id: job.id.as_str().to_owned(),
+            correlation_id: Some(correlation.to_string()),
+            reply_to: Some(self.reply_to.clone()),
+            pool: job.pool.clone(),
+            lane: job.lane,
+            published_ms: Some(self.clock.epoch_ms()),
+            traceparent: None,
+        };
+        self.sender.publish(message).await
+    }
+}
+
+/// A connection with a reply queue of its own.
+#[derive(Debug)]
+pub struct Client {
+    door: ProducerDoor,
+    clock: Clock,
+    result_bytes: usize,
+    confirm_timeout: Duration,
+}
+
+impl Client {
+    /// Connects with a fresh reply queue, to publish to those pools.
+    ///
+    /// # Errors
+    /// When the settings do not do, or the broker cannot be reached in time.
+    pub async fn connect(
+        settings: &ProducerSettings,
+        pools: Vec<Name>,
+    ) -> Result<Self, ClientError> {
+        let reply = format!("client-{}", Uuid::now_v7().simple());
+        Self::connect_as(settings, pools, &reply).await
+    }
+
+    /// Connects with the reply queue `<prefix>.reply.<reply>`, which is made if it is not there,
+    /// and still holds what came for an earlier run.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_as(
+        settings: &ProducerSettings,
+        pools: Vec<Name>,
+        reply: &str,
+    ) -> Result<Self, ClientError> {
+        let plan = ProducePlan {
+            reply: reply.to_owned(),
+            pools,
+            prefetch: settings.producer.prefetch,
+        };
+        let door = ProducerDoor::open(&settings.amqp, &plan)?;
+        let within = settings.amqp.connect_timeout_ms.duration();
+        let confirm_timeout = settings.amqp.confirm_timeout_ms.duration();
+        if let Err(trouble) = door.ready(within).await {
+            let uri = settings.amqp.uri.redacted();
+            door.close(confirm_timeout).await;
+            return Err(ClientError::Unreachable { uri, within, trouble });
+        }
+        let result_bytes = settings.producer.result_bytes;
+        Ok(Self { door, clock: Clock::start(), result_bytes, confirm_timeout })
+    }
+
+    /// The sending half.
+    #[must_use]
+    pub fn publisher(&self) -> Publisher {
+        let reply_to = self.door.reply_queue().to_owned();
+        Publisher { sender: self.door.sender(), reply_to, clock: self.clock }
+    }
+
+    /// The next result, whosever it is: [`Ledger::receive`] says whether it counts. `None` once
+    /// the door is closed.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn next(&mut self) -> Option<Arrival> {
+        let delivery = self.door.next_result().await?;
+        Some(Arrival::read(delivery, self.result_bytes))
+    }
+
+    /// A result that is there already.
+    pub fn next_at_once(&mut self) -> Option<Arrival> {
+        self.next().now_or_never().flatten()
+    }
+
+    /// What the connection is in want of, for people; `None` while it is well.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        let state: DoorState = self.door.state().borrow().clone();
+        if state.is_ready() {
+            return None;
+        }
+        Some(state.trouble.unwrap_or_else(|| {
+            format!("publishing is {}, receiving {}", state.publish.as_str(), state.consume.as_str())
+        }))
+    }
+
+    /// Publishes one job and waits for its result.
+    ///
+    /// # Errors
+    /// When the job cannot be published, or no result comes in time.
+    ///
+    /// # Cancel safety
+    /// Not cancel safe: the job may run although nobody waits any longer.
+    pub async fn run(&mut self, job: &Job, within: Duration) -> Result<JobResult, ClientError> {
+        self.run_to_content(job, within).await.map(|content| content.result)
+    }
+
+    /// As [`Client::run`], with the message beside the typed result.
+    ///
+    /// # Errors
+    /// As [`Client::run`].
+    ///
+    /// # Cancel safety
+    /// As [`Client::run`].
+    pub async fn run_to_content(
+        &mut self,
+        job: &Job,
+        within: Duration,
+    ) -> Result<Content, ClientError> {
+        // A word that a worker is lost waits for a better one, though no longer than the caller.
+        let mut provisional = None;
+        let answer = tokio::time::timeout(within, self.ask(job, &mut provisional)).await;
+        match (answer, provisional) {
+            (Ok(answer), _) => answer,
+            (Err(_), Some(lost)) => Ok(lost),
+            (Err(_), None) => {
+                Err(ClientError::NoResult { job_id: job.id.as_str().to_owned(), within })
+            }
+        }
+    }
+
+    async fn ask(
+        &mut self,
+        job: &Job,
+        provisional: &mut Option<Content>,
+    ) -> Result<Content, ClientError> {
+        let correlation = CorrelationId::random();
+        let mut ledger = Ledger::new(PROVISIONAL_GRACE);
+        ledger.expect(job.id.clone(), correlation);
+        self.publisher().publish(job, correlation).await.map_err(|source| {
+            ClientError::Publish { job_id: job.id.as_str().to_owned(), source }
+        })?;
+        // Far away until somebody says that the worker is lost.
+        let grace = tokio::time::sleep(Duration::MAX);
+        tokio::pin!(grace);
+        loop {
+            let arrival = tokio::select! {
+                arrival = self.door.next_result() => arrival.ok_or(ClientError::Closed)?,
+                () = &mut grace, if provisional.is_some() => return provisional.take().ok_or(ClientError::Closed),
+            };
+            let arrival = Arrival::read(arrival, self.result_bytes);
+            let reception = match &arrival.content {
+                Ok(content) => ledger.receive(
+                    &Claim {
+                        correlation: arrival.correlation,
+                        job_id: content.result.job_id.as_ref(),
+                        outcome: content.result.outcome,
+                        digest: &content.digest,
+                    },
+                    self.clock.now(),
+                ),
+                Err(unreadable) => {
+                    tracing::warn!(what = %unreadable.what, "a message that is no result");
+                    Reception::Stranger
+                }
+            };
+            let content = arrival.content.as_ref().ok().cloned();
+            if let Err(error) = arrival.take().await {
+                tracing::debug!(%error, "a result comes again");
+            }
+            match (reception, content) {
+                (Reception::Accepted { .. } | Reception::Replaces { .. }, Some(content)) => {
+                    return Ok(content);
+                }
+                (Reception::Held { .. }, content) => {
+                    *provisional = content;
+                    grace.set(tokio::time::sleep(PROVISIONAL_GRACE));
+                }
+                (Reception::Stranger, _) => tracing::warn!("a message that answers no job of ours"),
+                (
+                    Reception::Accepted { .. }
+                    | Reception::Replaces { .. }
+                    | Reception::Duplicate { .. }
+                    | Reception::Conflict { .. },
+                    _,
+                ) => {}
+            }
+        }
+    }
+
+    /// Publishes what waits and disconnects. The reply queue stays, and what comes into it: for the
+    /// next [`Client::connect_as`] with the same name.
+    pub async fn leave(self) {
+        self.door.leave(self.confirm_timeout).await;
+    }
+
+    /// Publishes what waits, deletes the reply queue if it is empty, and disconnects.
+    pub async fn close(self) -> ReplyQueue {
+        self.door.close(self.confirm_timeout).await
+    }
+}

@@ -1,0 +1,35 @@
+//! The only place of the producer that reads a clock.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+/// Time since the program's start, by the monotonic clock. Pure code takes it as an argument.
+pub type Moment = Duration;
+
+/// Reads the monotonic and the wall clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    start: Instant,
+}
+
+impl Clock {
+    /// Starts counting now.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "this is the clock module")]
+    pub fn start() -> Self {
+        Self { start: Instant::now() }
+    }
+
+    /// Time since [`Clock::start`].
+    #[must_use]
+    pub fn now(&self) -> Moment {
+        self.start.elapsed()
+    }
+
+    /// The wall clock in milliseconds since the epoch, for the header that `queued_ms` is made of.
+    #[must_use]
+    pub fn epoch_ms(&self) -> u64 {
+        // A clock before 1970 counts as 1970: the worker then sees a very long wait, and no error.
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+    }
+}

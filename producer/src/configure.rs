@@ -1,0 +1,50 @@
+//! Settings of the producer: from file, environment and flags.
+
+use std::fs;
+use std::io;
+
+use jailfleet::settings::{
+    self, Mistakes, ProducerSettings, Secret, SourceText,
+};
+
+use crate::cli::Common;
+
+/// Why there are no settings.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigureError {
+    /// A file cannot be read.
+    #[error("read {path}")]
+    Read {
+        /// The file.
+        path: String,
+        /// What the file system said.
+        source: io::Error,
+    },
+    /// Values are wrong.
+    #[error("read the configuration:\n{0}")]
+    Wrong(Mistakes),
+}
+
+/// Reads the configuration: the embedded defaults, the file, the environment, the flags.
+///
+/// # Errors
+/// When a file cannot be read, and for every mistake of every layer at once.
+pub fn settings(common: &Common) -> Result<ProducerSettings, ConfigureError> {
+    let file = match &common.config {
+        Some(path) => Some((path.display().to_string(), read(&path.display().to_string())?)),
+        None => None,
+    };
+    let source = file.as_ref().map(|(name, text)| SourceText { name, text });
+    let env = settings::env_pairs(std::env::vars_os());
+    let mut settings =
+        settings::producer_settings(source, &env, &common.set).map_err(ConfigureError::Wrong)?;
+    if let Some(path) = &settings.amqp.uri_file {
+        settings.amqp.uri = Secret::new(read(path)?.trim());
+    }
+    Ok(settings)
+}
+
+fn read(path: &str) -> Result<String, ConfigureError> {
+    fs::read_to_string(path)
+        .map_err(|source| ConfigureError::Read { path: path.to_owned(), source })
+}
