@@ -1,6 +1,6 @@
 //! What is printed, and the pages that must not drift from the code.
 
-use crate::{defaults, producer, worker};
+use crate::{defaults, lines, producer, worker};
 use jailfleet::job::Name;
 use jailfleet::runtime::Program;
 use jailfleet::settings::{PRODUCER_DEFAULTS, WORKER_DEFAULTS};
@@ -103,7 +103,10 @@ fn every_key_stands_in_the_embedded_defaults() {
 
 #[test]
 fn the_virtual_environment_example_is_right() {
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/python-venv/worker.toml");
+    let path = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/examples/python-venv/worker.toml"
+    );
     let text = std::fs::read_to_string(path).expect("the example exists");
     let settings = worker(&text, &[], &[]).expect("the example is right");
     let name = Name::parse("python-venv").expect("it is a name");
@@ -116,4 +119,49 @@ fn the_virtual_environment_example_is_right() {
         program.starts_with(&bind.target),
         "the program must lie in the bind"
     );
+}
+
+/// The blocks of the page on configuration, without their indentation.
+fn blocks() -> Vec<String> {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/configuration.md");
+    let page = std::fs::read_to_string(path).expect("the page exists");
+    let mut blocks = vec![String::new()];
+    for line in page.lines() {
+        let last = blocks.last_mut().expect("there is always one");
+        match line.strip_prefix("    ") {
+            Some(code) => last.extend([code, "\n"]),
+            None if line.is_empty() => last.push('\n'),
+            None => blocks.push(String::new()),
+        }
+    }
+    blocks.retain(|block| !block.trim().is_empty());
+    blocks
+}
+
+#[test]
+fn the_toml_on_the_page_on_configuration_is_right() {
+    let toml: Vec<String> = blocks()
+        .into_iter()
+        .filter(|block| block.trim_start().starts_with('['))
+        .collect();
+    assert_eq!(toml.len(), 3);
+    for block in toml {
+        let read = worker(&block, &[], &[]);
+        assert!(read.is_ok(), "{block}\n{read:?}");
+    }
+}
+
+#[test]
+fn the_mistakes_on_the_page_on_configuration_are_reported_in_these_words() {
+    let file = "amqp.heartbeat_s = 0\nruntimes.node.limits.cpu_ms = 90000\nworker.wals = 1";
+    let said = lines(worker(file, &[], &[])).join("\n");
+    let shown = blocks()
+        .into_iter()
+        .find(|block| block.contains("check-config"));
+    let shown = shown.expect("the page shows mistakes");
+    let (_, shown) = shown
+        .trim()
+        .split_once('\n')
+        .expect("a command and its output");
+    assert_eq!(shown.trim(), said.trim());
 }
