@@ -1,1 +1,148 @@
-//! Under construction.
+//! What the warden and a slot's init say to each other: the same fixed-size datagrams as
+//! [`crate::protocol`], under another magic. The end of this socket is also how an init learns that
+//! its warden is gone.
+
+use crate::protocol::{Datagram, Eye, Pen, ProtocolError, Residue};
+use jailfleet::evidence::End;
+use jailfleet::limits::Limits;
+use std::time::Duration;
+
+const MAGIC: [u8; 4] = *b"JFI\x01";
+
+/// What the warden tells an init.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Command {
+    /// Run a program; the four descriptors of the order come along.
+    Run {
+        /// The run.
+        run: u64,
+        /// Index of the runtime.
+        runtime: u16,
+        /// The limits in force.
+        limits: Limits,
+    },
+    /// Kill everything of this run.
+    Kill {
+        /// The run.
+        run: u64,
+    },
+}
+
+/// What an init tells the warden.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Word {
+    /// The namespaces and the root stand; runs may come.
+    Built {
+        /// The version of Landlock that rulesets are made for; 0: the host has none.
+        landlock_abi: u16,
+    },
+    /// They could not be made; the init is gone.
+    BuildFailed {
+        /// The errno.
+        errno: i32,
+    },
+    /// The program was executed.
+    Started {
+        /// The run.
+        run: u64,
+    },
+    /// No process of the run is left in the pid namespace.
+    Ended {
+        /// The run.
+        run: u64,
+        /// How the main process ended.
+        end: End,
+        /// User time of all processes that were reaped.
+        user: Duration,
+        /// Their system time.
+        system: Duration,
+        /// From exec to the main process's end.
+        wall: Duration,
+    },
+    /// The scratch is new and no IPC object is left.
+    Cleaned {
+        /// The run.
+        run: u64,
+    },
+    /// The slot cannot be cleaned from the inside.
+    Unclean {
+        /// The run.
+        run: u64,
+        /// Why.
+        residue: Residue,
+    },
+}
+
+impl Command {
+    /// The datagram that says this.
+    #[must_use]
+    pub fn encode(&self) -> Datagram {
+        match self {
+            Self::Run { run, runtime, limits } => {
+                Pen::new(MAGIC, 1).u64(*run).u16(*runtime).limits(limits).done()
+            }
+            Self::Kill { run } => Pen::new(MAGIC, 2).u64(*run).done(),
+        }
+    }
+
+    /// What a datagram says.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] for anything that [`Command::encode`] would not have written.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
+        let mut eye = Eye::open(MAGIC, bytes)?;
+        let command = match eye.kind {
+            1 => Self::Run { run: eye.u64()?, runtime: eye.u16()?, limits: eye.limits()? },
+            2 => Self::Kill { run: eye.u64()? },
+            kind => return Err(ProtocolError::UnknownKind(kind)),
+        };
+        eye.done(command)
+    }
+}
+
+impl Word {
+    /// The datagram that says this.
+    #[must_use]
+    pub fn encode(&self) -> Datagram {
+        match self {
+            Self::Built { landlock_abi } => Pen::new(MAGIC, 101).u16(*landlock_abi).done(),
+            Self::BuildFailed { errno } => Pen::new(MAGIC, 102).i32(*errno).done(),
+            Self::Started { run } => Pen::new(MAGIC, 103).u64(*run).done(),
+            Self::Ended { run, end, user, system, wall } => Pen::new(MAGIC, 104)
+                .u64(*run)
+                .end(*end)
+                .span(*user)
+                .span(*system)
+                .span(*wall)
+                .done(),
+            Self::Cleaned { run } => Pen::new(MAGIC, 105).u64(*run).done(),
+            Self::Unclean { run, residue } => {
+                Pen::new(MAGIC, 106).u64(*run).u16(residue.number()).done()
+            }
+        }
+    }
+
+    /// What a datagram says.
+    ///
+    /// # Errors
+    /// [`ProtocolError`] for anything that [`Word::encode`] would not have written.
+    pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
+        let mut eye = Eye::open(MAGIC, bytes)?;
+        let word = match eye.kind {
+            101 => Self::Built { landlock_abi: eye.u16()? },
+            102 => Self::BuildFailed { errno: eye.i32()? },
+            103 => Self::Started { run: eye.u64()? },
+            104 => Self::Ended {
+                run: eye.u64()?,
+                end: eye.end()?,
+                user: eye.span()?,
+                system: eye.span()?,
+                wall: eye.span()?,
+            },
+            105 => Self::Cleaned { run: eye.u64()? },
+            106 => Self::Unclean { run: eye.u64()?, residue: Residue::from(eye.u16()?)? },
+            kind => return Err(ProtocolError::UnknownKind(kind)),
+        };
+        eye.done(word)
+    }
+}

@@ -1,1 +1,230 @@
-//! Under construction.
+//! The private root of a slot: what a program sees of the world, and the scratch that it may use.
+//!
+//! # Shape
+//! A small tmpfs that root owns and nobody else may list; read-only binds of the host's system
+//! folders; a `/proc` of the slot's own; and on `/tmp` a scratch tmpfs that is new for each run, with
+//! the working directory `codejail-<8 letters>` in it. Nothing is mounted read-only that a program
+//! might try to write, since codejail's users expect "permission denied" and not "read-only file
+//! system".
+
+mod scratch;
+
+use crate::jail::Identity;
+use crate::launch::Launch;
+use crate::sys::mount::make_read_only;
+use jailfleet::limits::Limits;
+use jailfleet::runtime::Bind;
+use jailfleet::settings::WorkerSettings;
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use nix::unistd::{chdir, pivot_root};
+use scratch::Scratch;
+use std::fs::{self, File, OpenOptions, Permissions};
+use std::io::{self, Write};
+use std::os::fd::BorrowedFd;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+
+/// What a root is built from.
+#[derive(Debug, Clone)]
+pub struct RootPlan {
+    binds: Vec<Bind>,
+}
+
+impl RootPlan {
+    /// The system's binds and every runtime's, the outer folders first.
+    #[must_use]
+    pub fn of(settings: &WorkerSettings) -> Self {
+        let runtimes = settings.runtimes.iter().flat_map(|runtime| &runtime.binds);
+        let mut binds: Vec<Bind> = settings.warden.system_binds.iter().chain(runtimes).cloned().collect();
+        binds.sort_by(|a, b| a.target.cmp(&b.target));
+        binds.dedup();
+        Self { binds }
+    }
+}
+
+/// A root that we have entered.
+#[derive(Debug)]
+pub struct Root {
+    random: File,
+    scratch: Scratch,
+    identity: Identity,
+    passwd: Readable,
+}
+
+/// Whether `/etc/passwd` can be read at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Readable {
+    ByRoot,
+    ByAll,
+}
+
+/// Where the new root is put together: a folder that every host has and no bind comes from.
+const STAGING: &str = "/proc";
+/// Names that answer "permission denied" instead of "no such file".
+const HIDDEN_FILES: &[&str] = &[
+    "etc/hosts", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow", "etc/resolv.conf",
+    "etc/hostname", "etc/machine-id", "etc/sudoers", "etc/fstab",
+];
+const HIDDEN_FOLDERS: &[&str] = &["home", "root", "var", "sys", "run", "opt", "srv", "mnt", "media"];
+const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
+
+impl Root {
+    /// Builds the root in the caller's own mount namespace and enters it for good.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn build(plan: &RootPlan, identity: Identity) -> io::Result<Self> {
+        let random = File::open("/dev/urandom")?;
+        let nothing = None::<&str>;
+        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+        let options = Some("mode=0711,size=1m,nr_inodes=2k");
+        let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        mount(Some("jail"), STAGING, Some("tmpfs"), quiet, options)?;
+        let root = Path::new(STAGING);
+        for bind in &plan.binds {
+            place(root, bind)?;
+        }
+        furnish(root, identity)?;
+        let fresh = quiet | MsFlags::MS_NOEXEC;
+        mount(Some("proc"), &root.join("proc"), Some("proc"), fresh, Some("subset=pid"))?;
+        chdir(STAGING)?;
+        pivot_root(".", ".")?;
+        umount2(".", MntFlags::MNT_DETACH)?;
+        chdir("/")?;
+        hide_proc(identity)?;
+        let scratch = Scratch::mount(&random, identity)?;
+        Ok(Self { random, scratch, identity, passwd: Readable::ByRoot })
+    }
+
+    /// The working directory of the run to come.
+    #[must_use]
+    pub fn working_directory(&self) -> BorrowedFd<'_> {
+        self.scratch.working_directory()
+    }
+
+    /// Its path as the program sees it.
+    #[must_use]
+    pub fn working_path(&self) -> &str {
+        self.scratch.working_path()
+    }
+
+    /// Makes the prepared scratch fit one run.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn prepare(&mut self, launch: &Launch, limits: &Limits) -> io::Result<()> {
+        self.scratch.fit(limits)?;
+        self.scratch.own(launch.cwd, self.identity)?;
+        let passwd = if launch.passwd { Readable::ByAll } else { Readable::ByRoot };
+        if passwd != self.passwd {
+            let mode = match passwd {
+                Readable::ByAll => 0o644,
+                Readable::ByRoot => 0o600,
+            };
+            fs::set_permissions("/etc/passwd", Permissions::from_mode(mode))?;
+            self.passwd = passwd;
+        }
+        Ok(())
+    }
+
+    /// Throws the scratch away with all that is in it, and mounts a new one.
+    ///
+    /// # Errors
+    /// What the kernel answered; the root is then of no use.
+    pub fn replace_scratch(&mut self) -> io::Result<()> {
+        self.scratch.replace(&self.random, self.identity)
+    }
+}
+
+/// Puts one bind in its place. A link of the host becomes the same link: on merged systems `/bin`
+/// is one.
+fn place(root: &Path, bind: &Bind) -> io::Result<()> {
+    let source = Path::new(&bind.source);
+    let seen = match fs::symlink_metadata(source) {
+        Ok(seen) => seen,
+        Err(error) if bind.optional && error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let target = inside(root, &bind.target);
+    if let Some(above) = target.parent() {
+        make_folders(above)?;
+    }
+    if seen.is_symlink() {
+        return symlink(fs::read_link(source)?, target);
+    }
+    if seen.is_dir() {
+        make_folders(&target)?;
+    } else {
+        touch(&target, 0o644)?;
+    }
+    let nothing = None::<&str>;
+    mount(Some(source), &target, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing)?;
+    make_read_only(&target)
+}
+
+fn inside(root: &Path, path: &str) -> PathBuf {
+    root.join(path.trim_start_matches('/'))
+}
+
+fn make_folders(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    fs::DirBuilder::new().recursive(true).mode(0o711).create(path)
+}
+
+fn touch(path: &Path, mode: u32) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+/// Everything that is not a bind.
+fn furnish(root: &Path, identity: Identity) -> io::Result<()> {
+    for folder in ["proc", "tmp", "dev", "etc"] {
+        make_folders(&root.join(folder))?;
+    }
+    for folder in HIDDEN_FOLDERS {
+        let folder = root.join(folder);
+        // A bind below it stands already; then the folder must let its names be reached.
+        if !folder.exists() {
+            make_folders(&folder)?;
+            fs::set_permissions(&folder, Permissions::from_mode(0o700))?;
+        }
+    }
+    for file in HIDDEN_FILES {
+        touch(&root.join(file), 0o600)?;
+    }
+    let (Identity::Leased { uid, gid } | Identity::Mapped { uid, gid }) = identity;
+    let line = format!("jail:x:{uid}:{gid}:jail:/tmp:/bin/sh\n");
+    let passwd = root.join("etc/passwd");
+    if fs::metadata(&passwd)?.len() == 0 {
+        OpenOptions::new().write(true).open(&passwd)?.write_all(line.as_bytes())?;
+    }
+    let nothing = None::<&str>;
+    for device in DEVICES {
+        let target = root.join("dev").join(device);
+        touch(&target, 0o600)?;
+        let source = Path::new("/dev").join(device);
+        mount(Some(&source), &target, nothing, MsFlags::MS_BIND, nothing)?;
+    }
+    for (link, to) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "/proc/self/fd/0"),
+        ("stdout", "/proc/self/fd/1"),
+        ("stderr", "/proc/self/fd/2"),
+        ("shm", scratch::SHM),
+    ] {
+        symlink(to, root.join("dev").join(link))?;
+    }
+    Ok(())
+}
+
+/// Nobody lists `/proc`; whoever knows a name there may still look. A plain user's jail has nobody
+/// else to hide it from, and may not change a mode that its user does not own.
+fn hide_proc(identity: Identity) -> io::Result<()> {
+    match identity {
+        Identity::Leased { .. } => fs::set_permissions("/proc", Permissions::from_mode(0o511)),
+        Identity::Mapped { .. } => Ok(()),
+    }
+}
+

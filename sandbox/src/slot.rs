@@ -1,1 +1,289 @@
-//! Under construction.
+//! A numbered place for one run, with its state in its type: only a proof of cleanness makes a dirty
+//! slot idle again.
+
+use crate::cgroup::{Counters, SlotCgroup};
+use crate::lease::Lease;
+use crate::link::Command;
+use crate::protocol::JailPlan;
+use crate::sweep::CleanProof;
+use jailfleet::evidence::{Acted, End, Evidence};
+use jailfleet::limits::Limits;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+/// What stands in a slot: an init and all that it lives in. Replaced as a whole after a quarantine.
+#[derive(Debug)]
+pub struct Jail {
+    /// The init, as the warden waits for it.
+    pub pid: i32,
+    /// The init itself.
+    pub pidfd: OwnedFd,
+    /// Our end of the socket to it.
+    pub link: OwnedFd,
+    /// The slot's uid; `None` for a plain user.
+    pub lease: Option<Lease>,
+    /// The slot's cgroups, where the host has usable ones.
+    pub cgroup: Option<SlotCgroup>,
+}
+
+/// A slot in state `S`.
+#[derive(Debug)]
+#[must_use]
+pub struct Slot<S> {
+    /// Its number.
+    pub number: u16,
+    /// What stands in it.
+    pub jail: Jail,
+    /// What it is doing.
+    pub state: S,
+}
+
+/// Its init is being built.
+#[derive(Debug)]
+pub struct Building {
+    /// When it must stand.
+    pub deadline: Instant,
+}
+
+/// It takes a run.
+#[derive(Debug)]
+pub struct Idle {
+    before: Counters,
+}
+
+/// A program runs in it.
+#[derive(Debug)]
+pub struct Running {
+    /// The run.
+    pub run: u64,
+    limits: Limits,
+    before: Counters,
+    ordered: Instant,
+    started: Option<Instant>,
+    acted: Option<(Acted, Instant)>,
+    next_cpu_look: Instant,
+}
+
+/// Its run is over and it is not yet proved clean.
+#[derive(Debug)]
+pub struct Dirty {
+    /// The run that made it dirty.
+    pub run: u64,
+    /// When it must be clean.
+    pub deadline: Instant,
+    /// Whether the init has replaced the scratch.
+    pub cleaned: bool,
+}
+
+/// Its init was killed and is waited for.
+#[derive(Debug)]
+pub struct Ending {
+    /// When we say that it is stuck.
+    pub deadline: Instant,
+    /// Whether somebody was told.
+    pub stuck: bool,
+}
+
+/// How long a child may take from the order to its exec: files of the job are written in it.
+const SETUP_DEADLINE: Duration = Duration::from_secs(20);
+/// How long an init may take to kill its run before it is killed itself.
+const KILL_DEADLINE: Duration = Duration::from_secs(2);
+/// How far the CPU time of the tree may pass the limit before we act: SIGXCPU comes first then, as
+/// it does outside.
+const CPU_GRACE: Duration = Duration::from_millis(20);
+/// No look at the CPU clock comes sooner than this after the one before.
+const CPU_LOOK_AT_LEAST: Duration = Duration::from_millis(4);
+
+/// What a running slot asks for at a moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Due {
+    /// Nothing until then.
+    Nothing(Instant),
+    /// The limit was passed: act on it.
+    Act(Acted),
+    /// It is time to look at the CPU clock.
+    LookAtCpu,
+    /// The init does not obey: end it.
+    EndInit,
+}
+
+impl<S> Slot<S> {
+    /// The same slot in another state.
+    pub fn into_state<T>(self, state: T) -> Slot<T> {
+        Slot { number: self.number, jail: self.jail, state }
+    }
+
+    /// The socket to its init.
+    pub fn link(&self) -> BorrowedFd<'_> {
+        self.jail.link.as_fd()
+    }
+
+    /// What its cgroups have counted so far; zeros without cgroups.
+    fn counters(&self) -> Counters {
+        self.jail.cgroup.as_ref().map_or_else(Counters::default, SlotCgroup::counters)
+    }
+}
+
+impl Slot<Building> {
+    /// The init stands and nothing has run in it yet.
+    pub fn built(self) -> Slot<Idle> {
+        let before = self.counters();
+        self.into_state(Idle { before })
+    }
+}
+
+impl Slot<Idle> {
+    /// Orders a run.
+    ///
+    /// # Errors
+    /// When the limits could not be set or the init could not be told: the slot is then of no use.
+    pub fn start(
+        mut self,
+        plan: &JailPlan,
+        fds: &[BorrowedFd<'_>],
+        now: Instant,
+    ) -> Result<Slot<Running>, (Self, io::Error)> {
+        if let Some(cgroup) = &mut self.jail.cgroup
+            && let Err(error) = cgroup.arm(&plan.limits)
+        {
+            return Err((self, error));
+        }
+        let JailPlan { run, runtime, limits, slot: _ } = *plan;
+        let command = Command::Run { run, runtime, limits };
+        if let Err(error) = crate::client::send_datagram(self.link(), &command.encode(), fds) {
+            return Err((self, error));
+        }
+        let state = Running {
+            run,
+            limits,
+            before: self.state.before,
+            ordered: now,
+            started: None,
+            acted: None,
+            next_cpu_look: now.checked_add(SETUP_DEADLINE).unwrap_or(now),
+        };
+        Ok(self.into_state(state))
+    }
+}
+
+impl Slot<Running> {
+    /// The program was executed: its clocks begin.
+    pub fn started(&mut self, now: Instant, cores: u32) {
+        self.state.started = Some(now);
+        self.state.next_cpu_look = after(now, self.state.limits.cpu_ms.duration() / cores.max(1));
+    }
+
+    /// What is to be done now. Pure.
+    #[must_use]
+    pub fn due(&self, now: Instant) -> Due {
+        let state = &self.state;
+        if let Some((_, at)) = state.acted {
+            let deadline = after(at, KILL_DEADLINE);
+            return if now >= deadline { Due::EndInit } else { Due::Nothing(deadline) };
+        }
+        let Some(started) = state.started else {
+            let deadline = after(state.ordered, SETUP_DEADLINE);
+            return if now >= deadline { Due::EndInit } else { Due::Nothing(deadline) };
+        };
+        let wall = after(started, state.limits.wall_ms.duration());
+        if now >= wall {
+            Due::Act(Acted::Wall)
+        } else if now >= state.next_cpu_look {
+            Due::LookAtCpu
+        } else {
+            Due::Nothing(wall.min(state.next_cpu_look))
+        }
+    }
+
+    /// Looks at the CPU clock: acts, or sets the next look to the first moment at which all cores
+    /// together could have used up what is left.
+    #[must_use]
+    pub fn look_at_cpu(&mut self, now: Instant, cores: u32) -> Option<Acted> {
+        let limit = self.state.limits.cpu_ms.duration().saturating_add(CPU_GRACE);
+        let Some(used) = self.counters().cpu else {
+            // RLIMIT_CPU alone stands guard where nobody counts for the whole tree.
+            self.state.next_cpu_look = after(now, SETUP_DEADLINE);
+            return None;
+        };
+        let used = used.saturating_sub(self.state.before.cpu.unwrap_or_default());
+        let Some(left) = limit.checked_sub(used).filter(|left| !left.is_zero()) else {
+            return Some(Acted::Cpu);
+        };
+        self.state.next_cpu_look = after(now, (left / cores.max(1)).max(CPU_LOOK_AT_LEAST));
+        None
+    }
+
+    /// Has the run killed, and keeps the first reason.
+    ///
+    /// # Errors
+    /// When the init cannot be told: then it must be ended.
+    pub fn act(&mut self, why: Acted, now: Instant) -> io::Result<()> {
+        self.state.acted.get_or_insert((why, now));
+        let command = Command::Kill { run: self.state.run };
+        crate::client::send_datagram(self.link(), &command.encode(), &[])
+    }
+
+    /// The run is over: what was observed, and a slot to clean.
+    pub fn ended(self, ending: Observed, deadline: Instant) -> (Slot<Dirty>, Evidence) {
+        let now = self.counters();
+        let before = &self.state.before;
+        let counted = now.cpu.zip(before.cpu).map(|(now, before)| now.saturating_sub(before));
+        let pressure = now.pressure_full.zip(before.pressure_full);
+        let acted = self.state.acted.map(|(why, _)| why);
+        let evidence = Evidence {
+            end: match (ending.end, acted) {
+                // An init that had to be killed with its run cannot say more than we know.
+                (End::Lost, Some(_)) => End::Signaled(libc::SIGKILL),
+                (end, _) => end,
+            },
+            acted,
+            oom_kills: now.oom_kills.saturating_sub(before.oom_kills),
+            cpu: counted.unwrap_or(ending.user.saturating_add(ending.system)),
+            user: ending.user,
+            system: ending.system,
+            wall: ending.wall,
+            peak_memory_bytes: self.jail.cgroup.as_ref().and_then(SlotCgroup::peak_memory),
+            processes_peak: self.jail.cgroup.as_ref().and_then(SlotCgroup::peak_processes),
+            pressure_full: pressure.map(|(now, before)| now.saturating_sub(before)),
+        };
+        let state = Dirty { run: self.state.run, deadline, cleaned: false };
+        (self.into_state(state), evidence)
+    }
+}
+
+impl Slot<Dirty> {
+    /// Nothing of the last run is left.
+    pub fn proved(self, _proof: CleanProof) -> Slot<Idle> {
+        let before = self.counters();
+        self.into_state(Idle { before })
+    }
+}
+
+/// How a run ended, as its init told it.
+#[derive(Debug, Clone, Copy)]
+pub struct Observed {
+    /// How the main process ended.
+    pub end: End,
+    /// User time.
+    pub user: Duration,
+    /// System time.
+    pub system: Duration,
+    /// From exec to the end.
+    pub wall: Duration,
+}
+
+impl Observed {
+    /// What is known of a run whose init is gone.
+    pub const LOST: Self = Self {
+        end: End::Lost,
+        user: Duration::ZERO,
+        system: Duration::ZERO,
+        wall: Duration::ZERO,
+    };
+}
+
+fn after(at: Instant, span: Duration) -> Instant {
+    // A moment beyond the clock's range is no limit to wait for; a day is beyond every deadline.
+    at.checked_add(span).or_else(|| at.checked_add(Duration::from_hours(24))).unwrap_or(at)
+}

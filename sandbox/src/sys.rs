@@ -6,3 +6,6 @@ pub mod exec;
 pub mod message;
 pub mod map;
 pub mod restrict;
+pub mod caps;
+pub mod signals;
+pub mod mount;

@@ -1,1 +1,379 @@
-//! Under construction.
+//! The privileged process: one thread, one loop, nothing in it that blocks.
+//!
+//! It reads fixed-size datagrams from the worker and from each slot's init, and two clocks. All
+//! that can take time (unpacking, killing until empty, replacing a scratch) happens in a slot's own
+//! init; what outstays its deadline is killed from here and replaced.
+
+mod build;
+mod descriptors;
+mod finish;
+mod runs;
+
+use crate::clock;
+use crate::jail::Identity;
+use crate::launch::{Launch, NulInRuntime};
+use crate::protocol::{DATAGRAM_BYTES, JailPlan, Order, ProtocolError, Report, Residue, Walls};
+use crate::slot::{Building, Dirty, Due, Ending, Idle, Running, Slot};
+use crate::sys::message::{Message, receive};
+use jailfleet::settings::WorkerSettings;
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+pub use build::Host;
+
+/// Why the warden ended before it was told to.
+#[derive(Debug, thiserror::Error)]
+pub enum WardenError {
+    /// A runtime's config cannot be handed to the kernel.
+    #[error(transparent)]
+    Runtime(#[from] NulInRuntime),
+    /// Something that all slots share could not be made.
+    #[error("make {what}")]
+    Make {
+        /// What.
+        what: &'static str,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// A slot could not be built at the start.
+    #[error("build slot {slot}: {reason}; `jailfleet-worker doctor` says what this host lacks")]
+    Slot {
+        /// Which.
+        slot: u16,
+        /// What was seen.
+        reason: String,
+    },
+    /// The worker said something that our worker never says.
+    #[error("follow the worker: {0}")]
+    Worker(String),
+    /// A datagram did not decode.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// Waiting or receiving failed.
+    #[error("wait for the worker and the jails")]
+    Wait(#[source] io::Error),
+}
+
+/// What stands in a slot's place.
+#[derive(Debug)]
+enum Stand {
+    Building(Slot<Building>),
+    Idle(Slot<Idle>),
+    Running(Slot<Running>),
+    Dirty(Slot<Dirty>),
+    Ending(Slot<Ending>),
+    /// Nothing yet, or nothing any more: build one when this moment comes.
+    Vacant { number: u16, build_at: Instant },
+}
+
+/// The warden.
+#[derive(Debug)]
+pub struct Warden {
+    control: OwnedFd,
+    host: Host,
+    launches: Vec<Launch>,
+    digest: [u8; 32],
+    sweep_timeout: Duration,
+    walls: Walls,
+    stands: Vec<Stand>,
+    greeting: Greeting,
+}
+
+/// How far the handshake has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Greeting {
+    /// The worker has not said hello.
+    Awaited,
+    /// It has, and waits for all slots to stand.
+    Heard,
+    /// It was told that they do.
+    Answered,
+}
+
+/// Whether the loop goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flow {
+    GoOn,
+    Stop,
+}
+
+impl Warden {
+    /// Prepares everything that does not depend on the worker.
+    ///
+    /// # Errors
+    /// [`WardenError`] when the host refuses what all slots need.
+    pub fn prepare(settings: &WorkerSettings, control: OwnedFd) -> Result<Self, WardenError> {
+        let launches = settings.runtimes.iter().map(Launch::prepare).collect::<Result<Vec<_>, _>>()?;
+        let host = Host::prepare(settings)?;
+        let now = clock::now();
+        let count = u16::try_from(settings.worker.slots.count(host.cores())).unwrap_or(u16::MAX);
+        Ok(Self {
+            control,
+            host,
+            launches,
+            digest: digest_bytes(&settings.digest())?,
+            sweep_timeout: settings.warden.sweep_timeout_ms.duration(),
+            walls: Walls::default(),
+            stands: (0..count).map(|number| Stand::Vacant { number, build_at: now }).collect(),
+            greeting: Greeting::Awaited,
+        })
+    }
+
+    /// Serves the worker until it goes or says stop, then leaves nothing.
+    ///
+    /// # Errors
+    /// [`WardenError`] after everything was cleaned up.
+    pub fn run(mut self) -> Result<(), WardenError> {
+        let served = self.serve();
+        self.finish();
+        served
+    }
+
+    fn serve(&mut self) -> Result<(), WardenError> {
+        loop {
+            let next = self.tick(clock::now())?;
+            self.answer_greeting()?;
+            let ready = self.wait_until(next).map_err(WardenError::Wait)?;
+            for (index, ready) in ready.slots.into_iter().enumerate() {
+                if ready {
+                    self.hear_slot(index)?;
+                }
+            }
+            if ready.control && self.hear_worker()? == Flow::Stop {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Does what the clocks ask for; the answer is when they ask again.
+    fn tick(&mut self, now: Instant) -> Result<Instant, WardenError> {
+        let mut next = now.checked_add(IDLE_LOOK).unwrap_or(now);
+        for index in 0..self.stands.len() {
+            let stand = self.take(index);
+            let (stand, due) = self.tick_stand(stand, now)?;
+            self.put(index, stand);
+            next = next.min(due.unwrap_or(next));
+        }
+        Ok(next)
+    }
+
+    fn tick_stand(
+        &mut self,
+        stand: Stand,
+        now: Instant,
+    ) -> Result<(Stand, Option<Instant>), WardenError> {
+        match stand {
+            Stand::Vacant { number, build_at } if now >= build_at => {
+                let slot = self.build(number, now)?;
+                let due = slot.state.deadline;
+                Ok((Stand::Building(slot), Some(due)))
+            }
+            Stand::Vacant { build_at, .. } => Ok((stand, Some(build_at))),
+            Stand::Building(slot) if now >= slot.state.deadline => {
+                let ending = self.give_up(slot, Residue::Build, now)?;
+                Ok((ending, Some(now)))
+            }
+            Stand::Building(ref slot) => {
+                let due = slot.state.deadline;
+                Ok((stand, Some(due)))
+            }
+            Stand::Idle(_) => Ok((stand, None)),
+            Stand::Running(slot) => self.tick_running(slot, now),
+            Stand::Dirty(slot) => self.tick_dirty(slot, now),
+            Stand::Ending(slot) => self.tick_ending(slot, now),
+        }
+    }
+
+    fn tick_running(
+        &mut self,
+        mut slot: Slot<Running>,
+        now: Instant,
+    ) -> Result<(Stand, Option<Instant>), WardenError> {
+        let cores = self.host.cores_u32();
+        let why = match slot.due(now) {
+            Due::Nothing(until) => return Ok((Stand::Running(slot), Some(until))),
+            Due::EndInit => return Ok((self.lose(slot, now)?, Some(now))),
+            Due::Act(why) => why,
+            Due::LookAtCpu => match slot.look_at_cpu(now, cores) {
+                Some(why) => why,
+                None => return Ok((Stand::Running(slot), Some(now))),
+            },
+        };
+        match slot.act(why, now) {
+            Ok(()) => Ok((Stand::Running(slot), Some(now))),
+            Err(_init_gone) => Ok((self.lose(slot, now)?, Some(now))),
+        }
+    }
+
+    fn answer_greeting(&mut self) -> Result<(), WardenError> {
+        let all_stand = self.stands.iter().all(|stand| matches!(stand, Stand::Idle(_)));
+        if self.greeting != Greeting::Heard || !all_stand {
+            return Ok(());
+        }
+        self.greeting = Greeting::Answered;
+        self.report(&Report::Ready {
+            slot_count: u16::try_from(self.stands.len()).unwrap_or(u16::MAX),
+            walls: self.walls,
+            config_digest: self.digest,
+        })
+    }
+
+    fn hear_worker(&mut self) -> Result<Flow, WardenError> {
+        let mut bytes = [0; DATAGRAM_BYTES];
+        let message = match receive(self.control.as_fd(), &mut bytes) {
+            Ok(message) => message,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flow::GoOn),
+            Err(error) => return Err(WardenError::Wait(error)),
+        };
+        if message.length == 0 {
+            return Ok(Flow::Stop);
+        }
+        let order = Order::decode(bytes.get(..message.length).unwrap_or_default())?;
+        let Message { fds, cut, .. } = message;
+        if cut || fds.len() != order.descriptors() {
+            return Err(WardenError::Worker("an order came with wrong descriptors".to_owned()));
+        }
+        match order {
+            Order::Hello { digest } if digest == self.digest => {
+                self.greeting = Greeting::Heard;
+            }
+            Order::Hello { .. } => return Err(WardenError::Worker(OTHER_CONFIG.to_owned())),
+            Order::Run(plan) => self.start(&plan, &fds)?,
+            Order::Kill { slot, run, why } => self.kill(slot, run, why)?,
+            Order::Stop => return Ok(Flow::Stop),
+        }
+        Ok(Flow::GoOn)
+    }
+
+    /// What a plan may never say, whoever wrote it.
+    fn check(&self, plan: &JailPlan) -> Result<(), WardenError> {
+        let launch = self.launches.get(usize::from(plan.runtime)).ok_or_else(|| {
+            WardenError::Worker(format!("there is no runtime number {}", plan.runtime))
+        })?;
+        if plan.limits.within(&launch.ceiling) {
+            Ok(())
+        } else {
+            Err(WardenError::Worker(format!("run {} asks for more than its ceiling", plan.run)))
+        }
+    }
+
+    fn report(&self, report: &Report) -> Result<(), WardenError> {
+        let sent = crate::client::send_datagram(self.control.as_fd(), &report.encode(), &[]);
+        match sent {
+            // A worker that is gone is found by the next receive; one that does not read its
+            // reports at all is broken.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            other => other.map_err(WardenError::Wait),
+        }
+    }
+
+    fn take(&mut self, index: usize) -> Stand {
+        let number = u16::try_from(index).unwrap_or(u16::MAX);
+        let vacant = Stand::Vacant { number, build_at: clock::now() };
+        match self.stands.get_mut(index) {
+            Some(stand) => std::mem::replace(stand, vacant),
+            None => vacant,
+        }
+    }
+
+    fn put(&mut self, index: usize, stand: Stand) {
+        if let Some(place) = self.stands.get_mut(index) {
+            *place = stand;
+        }
+    }
+
+    /// Sleeps until a socket has something or `next` comes.
+    fn wait_until(&self, next: Instant) -> io::Result<Ready> {
+        let wait = next.saturating_duration_since(clock::now());
+        // Rounded up: waking a moment early would spin.
+        let millis = wait.as_micros().div_ceil(1000);
+        let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
+        let mut waits = vec![PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        for stand in &self.stands {
+            waits.push(PollFd::new(stand.watched(&self.control), PollFlags::POLLIN));
+        }
+        match poll(&mut waits, timeout) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return Ok(Ready { control: false, slots: Vec::new() }),
+            Err(errno) => return Err(errno.into()),
+        }
+        let ready = |wait: &PollFd<'_>| wait.any().unwrap_or(false);
+        let (control, slots) = waits.split_first().map_or((false, Vec::new()), |(control, slots)| {
+            (ready(control), slots.iter().map(ready).collect())
+        });
+        let vacant = self.stands.iter().map(|stand| matches!(stand, Stand::Vacant { .. }));
+        let slots = slots.into_iter().zip(vacant).map(|(ready, vacant)| ready && !vacant).collect();
+        Ok(Ready { control, slots })
+    }
+}
+
+/// Without anything to do, the warden wakes this often, to no purpose but to be seen alive.
+const IDLE_LOOK: Duration = Duration::from_secs(3600);
+
+const OTHER_CONFIG: &str = "it read another config than the warden; both must be started with the \
+                            same file, flags and environment";
+
+struct Ready {
+    control: bool,
+    slots: Vec<bool>,
+}
+
+impl Stand {
+    /// The descriptor that tells of this slot: its init's words, or its init's end.
+    fn watched<'a>(&'a self, none: &'a OwnedFd) -> std::os::fd::BorrowedFd<'a> {
+        match self {
+            Self::Building(slot) => slot.link(),
+            Self::Idle(slot) => slot.link(),
+            Self::Running(slot) => slot.link(),
+            Self::Dirty(slot) => slot.link(),
+            Self::Ending(slot) => slot.jail.pidfd.as_fd(),
+            Self::Vacant { .. } => none.as_fd(),
+        }
+    }
+}
+
+fn digest_bytes(hex: &str) -> Result<[u8; 32], WardenError> {
+    digest_of_hex(hex).ok_or_else(|| WardenError::Worker("the config has no digest".to_owned()))
+}
+
+/// The digest that the handshake compares, from the hex form that the settings give.
+#[must_use]
+pub fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {
+    let mut digest = [0; 32];
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    for (at, byte) in digest.iter_mut().enumerate() {
+        let pair = hex.get(at.saturating_mul(2)..at.saturating_mul(2).saturating_add(2))?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    Some(digest)
+}
+
+impl Identity {
+    /// Whether the uid is leased and may be swept.
+    #[must_use]
+    pub const fn is_leased(self) -> bool {
+        matches!(self, Self::Leased { .. })
+    }
+}
+
+/// Shuts the warden itself off before it reads its first order: no other process reads its memory,
+/// no signal of a terminal or a service manager ends it before its worker goes, and it has no
+/// network.
+///
+/// # Errors
+/// What the kernel answered.
+pub fn harden() -> io::Result<()> {
+    use nix::sched::{CloneFlags, unshare};
+    nix::sys::prctl::set_dumpable(false)?;
+    crate::sys::signals::ignore(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE]);
+    if nix::unistd::geteuid().is_root() {
+        unshare(CloneFlags::CLONE_NEWNET)?;
+    }
+    Ok(())
+}

@@ -3,14 +3,12 @@
 use jailfleet::evidence::End;
 use std::ffi::{CStr, c_char};
 use std::io;
-use std::marker::PhantomData;
 
 /// A null-terminated list of strings for `execve`, with its room reserved ahead of the fork.
 #[derive(Debug)]
 pub struct Strings<'a> {
+    texts: Vec<&'a CStr>,
     pointers: Vec<*const c_char>,
-    room: usize,
-    lives: PhantomData<&'a CStr>,
 }
 
 impl<'a> Strings<'a> {
@@ -19,20 +17,28 @@ impl<'a> Strings<'a> {
     pub fn with_room(room: usize) -> Self {
         let mut pointers = Vec::with_capacity(room.saturating_add(1));
         pointers.push(std::ptr::null());
-        Self { pointers, room, lives: PhantomData }
+        Self { texts: Vec::with_capacity(room), pointers }
     }
 
     /// Appends a string; `false` when there is no room. Never allocates.
     #[must_use]
     pub fn push(&mut self, text: &'a CStr) -> bool {
-        if self.pointers.len() > self.room {
+        if self.texts.len() == self.texts.capacity()
+            || self.pointers.len() == self.pointers.capacity()
+        {
             return false;
         }
+        self.texts.push(text);
         if let Some(last) = self.pointers.last_mut() {
             *last = text.as_ptr();
         }
         self.pointers.push(std::ptr::null());
         true
+    }
+
+    /// The strings.
+    pub fn iter(&self) -> impl Iterator<Item = &'a CStr> + '_ {
+        self.texts.iter().copied()
     }
 }
 

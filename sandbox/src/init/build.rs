@@ -1,0 +1,128 @@
+//! From a fork of the warden to a standing init: namespaces are there, everything else is made here.
+
+use super::{Init, Service};
+use crate::cgroup::Entry;
+use crate::jail::Identity;
+use crate::launch::{CleanEnvironment, Launch};
+use crate::link::Word;
+use crate::root::{Root, RootPlan};
+use crate::sys::caps::drop_bounding_set;
+use crate::sys::exec::exit_now;
+use crate::sys::restrict::close_all_but;
+use crate::sys::signals::default_dispositions;
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::prctl::{set_dumpable, set_pdeathsig};
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::sys::stat::{Mode, umask};
+use nix::unistd::{Gid, Uid, dup2_stdin, dup2_stdout, sethostname};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What holds a run to its number of tasks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PidsLimit {
+    /// The slot's pids cgroup.
+    Cgroup,
+    /// RLIMIT_NPROC, which counts all tasks of the uid.
+    Rlimit,
+}
+
+/// Everything that an init is made from. The warden makes it; the fork copies it.
+#[derive(Debug)]
+pub struct Blueprint<'a> {
+    /// Who the program will be.
+    pub identity: Identity,
+    /// How many runs this init serves.
+    pub service: Service,
+    /// The runtimes, by their index.
+    pub launches: &'a [Launch],
+    /// The system call filter.
+    pub filter: &'a [libc::sock_filter],
+    /// What limits tasks.
+    pub pids_limit: PidsLimit,
+    /// How to enter the slot's cgroups.
+    pub cgroup: Option<&'a Entry>,
+    /// The private root to build.
+    pub root: &'a RootPlan,
+    /// In a user namespace: the ids outside that the mapped ones stand for.
+    pub maps: Option<(Uid, Gid)>,
+}
+
+impl Blueprint<'_> {
+    pub(super) fn launch(&self, runtime: u16) -> io::Result<&Launch> {
+        self.launches.get(usize::from(runtime)).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+/// Makes this fresh fork the init of a slot and serves until the warden is gone.
+pub fn become_init(blueprint: &Blueprint<'_>, link: OwnedFd) -> ! {
+    let told = link.try_clone();
+    match build(blueprint, link) {
+        Ok(init) => {
+            init.say(&Word::Built { landlock_abi: crate::landlock::abi() });
+            init.serve()
+        }
+        Err(error) => {
+            let errno = error.raw_os_error().unwrap_or(libc::EPROTO);
+            if let Ok(link) = told {
+                let word = Word::BuildFailed { errno }.encode();
+                // The warden sees our end anyway; this only tells it why.
+                let _told: io::Result<()> =
+                    crate::client::send_datagram(link.as_fd(), &word, &[]);
+            }
+            exit_now(1)
+        }
+    }
+}
+
+fn build<'a>(blueprint: &'a Blueprint<'a>, link: OwnedFd) -> io::Result<Init<'a>> {
+    let children = own_signals()?;
+    set_pdeathsig(Signal::SIGKILL)?;
+    if let Some((uid, gid)) = blueprint.maps {
+        map_one_user(blueprint.identity, uid, gid)?;
+    }
+    if let Some(cgroup) = blueprint.cgroup {
+        cgroup.enter()?;
+        unshare(CloneFlags::CLONE_NEWCGROUP)?;
+    }
+    let null = open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    // Descriptor 0 was the worker's socket: no copy of it may stay in a jail.
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    drop(null);
+    close_all_but(&[link.as_fd(), children.as_fd()])?;
+    sethostname("jail")?;
+    umask(Mode::from_bits_truncate(0o022));
+    let root = Root::build(blueprint.root, blueprint.identity)?;
+    set_dumpable(false)?;
+    drop_bounding_set()?;
+    let clean = CleanEnvironment::of(root.working_path())?;
+    Ok(Init { blueprint, link, children, root, clean, ruleset: None })
+}
+
+/// Default actions for everything, as pid 1 is protected by the kernel; ends of children arrive
+/// through a descriptor.
+fn own_signals() -> io::Result<SignalFd> {
+    default_dispositions();
+    let mut children = SigSet::empty();
+    children.add(Signal::SIGCHLD);
+    children.thread_set_mask()?;
+    Ok(SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+}
+
+/// Maps one uid and one gid, which needs no privilege: the program will be that user inside.
+fn map_one_user(identity: Identity, outer_uid: Uid, outer_gid: Gid) -> io::Result<()> {
+    let (Identity::Leased { uid, gid } | Identity::Mapped { uid, gid }) = identity;
+    put("/proc/self/setgroups", "deny")?;
+    put("/proc/self/uid_map", &format!("{uid} {outer_uid} 1"))?;
+    put("/proc/self/gid_map", &format!("{gid} {outer_gid} 1"))
+}
+
+fn put(path: &str, text: &str) -> io::Result<()> {
+    let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let written = nix::unistd::write(&file, text.as_bytes())?;
+    if written == text.len() { Ok(()) } else { Err(Errno::EIO.into()) }
+}

@@ -1,0 +1,21 @@
+//! Who the program is: no group, uid or capability of ours stays.
+
+use crate::jail::{Identity, Run};
+use crate::sys::caps::{Caps, set_capabilities};
+use nix::unistd::{setgroups, setresgid, setresuid};
+use std::io;
+
+/// Drops to the slot's identity and gives up the last capabilities.
+pub(super) fn become_the_slot(run: &Run<'_>) -> io::Result<()> {
+    match run.identity {
+        Identity::Leased { uid, gid } => {
+            set_capabilities(Caps::IDENTITY, Caps::IDENTITY)?;
+            setgroups(&[])?;
+            setresgid(gid, gid, gid)?;
+            setresuid(uid, uid, uid)?;
+        }
+        // The user namespace maps nothing else, so there is nobody else to become.
+        Identity::Mapped { .. } => {}
+    }
+    set_capabilities(Caps::NONE, Caps::NONE)
+}

@@ -1,0 +1,53 @@
+//! Small stages: session, descriptors, the parent, Landlock and the exec itself.
+
+use crate::jail::Run;
+use crate::launch::complete_environment;
+use crate::sys::exec::execve;
+use crate::sys::restrict::{close_on_exec_from, landlock_restrict_self};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::sys::prctl::set_pdeathsig;
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::stat::Mode;
+use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid, write};
+use std::io;
+
+/// A session without a terminal, no blocked signal, and first in line when memory runs out: the
+/// kernel must never pick the init, which has to tell of it.
+pub(super) fn own_session() -> io::Result<()> {
+    setsid()?;
+    SigSet::empty().thread_set_mask()?;
+    let score = open(c"/proc/self/oom_score_adj", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    write(&score, b"1000")?;
+    Ok(())
+}
+
+/// The three streams in their places; whatever else is open closes at the exec.
+pub(super) fn three_descriptors(run: &Run<'_>) -> io::Result<()> {
+    let [stdin, stdout, stderr] = run.stdio;
+    dup2_stdin(stdin)?;
+    dup2_stdout(stdout)?;
+    dup2_stderr(stderr)?;
+    close_on_exec_from(3)
+}
+
+/// The kernel kills us when the init goes; if it went before we asked, we go by ourselves.
+pub(super) fn die_with_the_init() -> io::Result<()> {
+    set_pdeathsig(Signal::SIGKILL)?;
+    if getppid() == Pid::from_raw(1) { Ok(()) } else { Err(Errno::ESRCH.into()) }
+}
+
+/// The ruleset, with our own `/proc` folder added: its inode did not exist when the rest was made.
+pub(super) fn restrict_files(run: &Run<'_>) -> io::Result<()> {
+    let Some(ruleset) = run.ruleset else { return Ok(()) };
+    crate::landlock::allow_own_proc(ruleset)?;
+    landlock_restrict_self(ruleset)
+}
+
+/// Completes the environment and leaves for the program; returns only the reason why not.
+pub(super) fn become_the_program(run: &mut Run<'_>) -> io::Error {
+    if !complete_environment(&mut run.env, run.launch, run.clean) {
+        return Errno::E2BIG.into();
+    }
+    execve(&run.launch.program, &run.argv, &run.env)
+}

@@ -1,0 +1,188 @@
+//! What all slots share, and the building of one slot.
+
+use super::runs::log;
+use super::{Stand, Warden, WardenError};
+use crate::cgroup::Cgroups;
+use crate::init::{Blueprint, PidsLimit, Service, become_init};
+use crate::jail::Identity;
+use crate::lease::Leases;
+use crate::protocol::Walls;
+use crate::root::RootPlan;
+use crate::slot::{Building, Jail, Slot};
+use crate::sys::clone::{Cloned, clone_process};
+use jailfleet::settings::WorkerSettings;
+use jailfleet::wall::Wall;
+use nix::sched::CloneFlags;
+use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+use nix::unistd::{Gid, Uid, getegid, geteuid};
+use std::io;
+use std::time::{Duration, Instant};
+
+/// How long an init may take to stand.
+const BUILD_DEADLINE: Duration = Duration::from_secs(20);
+/// How long a place stays vacant after a build that failed.
+const BUILD_AGAIN: Duration = Duration::from_secs(5);
+/// The uid and gid inside a plain user's jail.
+const MAPPED_ID: u32 = 1000;
+
+/// What the host gives to every slot.
+#[derive(Debug)]
+pub struct Host {
+    leases: Option<Leases>,
+    cgroups: Option<Cgroups>,
+    filter: Vec<libc::sock_filter>,
+    root: RootPlan,
+    cores: u32,
+}
+
+impl Host {
+    /// Prepares locks, cgroups, the filter and the plan of the root; sweeps what dead wardens left.
+    ///
+    /// # Errors
+    /// [`WardenError::Make`] for what could not be made.
+    pub fn prepare(settings: &WorkerSettings) -> Result<Self, WardenError> {
+        let make = |what| move |source| WardenError::Make { what, source };
+        let leases = if geteuid().is_root() {
+            Some(Leases::open(&settings.warden).map_err(make("the leases of the slots' uids"))?)
+        } else {
+            None
+        };
+        let cgroups = match Cgroups::open(&settings.warden.cgroup_name) {
+            Ok(cgroups) => Some(cgroups),
+            Err(error) => {
+                eprintln!("jailfleet-warden: no cgroups: {error}");
+                None
+            }
+        };
+        Ok(Self {
+            leases,
+            cgroups,
+            filter: crate::seccomp::filter().map_err(make("the system call filter"))?,
+            root: RootPlan::of(settings),
+            cores: std::thread::available_parallelism()
+                .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
+        })
+    }
+
+    /// Cores that programs can run on at one time.
+    #[must_use]
+    pub fn cores(&self) -> usize {
+        usize::try_from(self.cores).unwrap_or(1)
+    }
+
+    pub(super) const fn cores_u32(&self) -> u32 {
+        self.cores
+    }
+
+    /// The walls of a slot that stands: what its building and its stages insist on, and what this
+    /// host has on top.
+    pub(super) fn walls(&self, landlock_abi: u16) -> Walls {
+        let always = [
+            Wall::Rlimits,
+            Wall::NoNewPrivs,
+            Wall::Descriptors,
+            Wall::Caps,
+            Wall::Pidns,
+            Wall::Mountns,
+            Wall::Netns,
+            Wall::Ipcns,
+            Wall::Utsns,
+            Wall::Root,
+            Wall::Scratch,
+            Wall::Seccomp,
+        ];
+        let walls = always.into_iter().fold(Walls::default(), Walls::with);
+        let walls = walls.with(if self.leases.is_some() { Wall::Uid } else { Wall::Userns });
+        let walls = self.cgroups.iter().flat_map(Cgroups::walls).fold(walls, Walls::with);
+        if landlock_abi == 0 { walls } else { walls.with_landlock(landlock_abi) }
+    }
+
+    fn identity(uid: Option<Uid>) -> Identity {
+        match uid {
+            Some(uid) => Identity::Leased { uid, gid: Gid::from_raw(uid.as_raw()) },
+            None => {
+                let uid = Uid::from_raw(MAPPED_ID);
+                Identity::Mapped { uid, gid: Gid::from_raw(MAPPED_ID) }
+            }
+        }
+    }
+}
+
+impl Warden {
+    /// Forks the init of a new slot.
+    pub(super) fn build(&mut self, number: u16, now: Instant) -> Result<Slot<Building>, WardenError> {
+        let failed = |source: io::Error| WardenError::Slot { slot: number, reason: source.to_string() };
+        let lease = self.host.leases.as_mut().map(Leases::take).transpose().map_err(failed)?;
+        let uid = lease.as_ref().map(crate::lease::Lease::uid);
+        let cgroup = self.host.cgroups.as_mut().map(|cgroups| cgroups.slot(number));
+        let cgroup = cgroup.transpose().map_err(failed)?;
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
+            .map_err(|errno| failed(errno.into()))?;
+        let namespaces = match lease {
+            Some(_) => NAMESPACES,
+            None => NAMESPACES.union(CloneFlags::CLONE_NEWUSER),
+        };
+        match clone_process(namespaces.bits(), None).map_err(failed)? {
+            Cloned::Child => {
+                drop(ours);
+                let blueprint = Blueprint {
+                    identity: Host::identity(uid),
+                    service: if uid.is_some() { Service::ManyRuns } else { Service::OneRun },
+                    launches: &self.launches,
+                    filter: &self.host.filter,
+                    pids_limit: match &cgroup {
+                        Some(cgroup) if cgroup.limits_tasks() => PidsLimit::Cgroup,
+                        Some(_) | None => PidsLimit::Rlimit,
+                    },
+                    cgroup: cgroup.as_ref().map(crate::cgroup::SlotCgroup::entry),
+                    root: &self.host.root,
+                    maps: uid.is_none().then(|| (geteuid(), getegid())),
+                };
+                become_init(&blueprint, theirs)
+            }
+            Cloned::Parent { pid, pidfd } => {
+                drop(theirs);
+                let jail = Jail { pid, pidfd, link: ours, lease, cgroup };
+                let deadline = now.checked_add(BUILD_DEADLINE).unwrap_or(now);
+                Ok(Slot { number, jail, state: Building { deadline } })
+            }
+        }
+    }
+
+    /// A build that failed ends a warden that never stood, and is tried again in one that did.
+    pub(super) fn build_failed(
+        &mut self,
+        slot: Slot<Building>,
+        reason: &io::Error,
+        now: Instant,
+    ) -> Result<Stand, WardenError> {
+        match self.greeting {
+            super::Greeting::Awaited | super::Greeting::Heard => {
+                let number = slot.number;
+                super::runs::signal_init(&slot);
+                self.put(usize::from(number), Stand::Ending(slot.into_state(ended_now(now))));
+                Err(WardenError::Slot { slot: number, reason: reason.to_string() })
+            }
+            super::Greeting::Answered => {
+                log(slot.number, &format!("the jail could not be built: {reason}"));
+                self.give_up(slot, crate::protocol::Residue::Build, now)
+            }
+        }
+    }
+
+    pub(super) fn build_later(number: u16, now: Instant) -> Stand {
+        Stand::Vacant { number, build_at: now.checked_add(BUILD_AGAIN).unwrap_or(now) }
+    }
+}
+
+fn ended_now(now: Instant) -> crate::slot::Ending {
+    crate::slot::Ending { deadline: now, stuck: false }
+}
+
+const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWPID
+    .union(CloneFlags::CLONE_NEWNS)
+    .union(CloneFlags::CLONE_NEWNET)
+    .union(CloneFlags::CLONE_NEWIPC)
+    .union(CloneFlags::CLONE_NEWUTS);
+

@@ -1,0 +1,96 @@
+//! Every descriptor that the worker hands over is what it should be, or the order is refused.
+
+use crate::client::SEALS;
+use crate::protocol::RUN_DESCRIPTORS;
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
+use nix::sys::stat::{SFlag, fstat};
+use std::os::fd::OwnedFd;
+
+/// Why descriptors were refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum BadDescriptor {
+    #[error("the payload is not a sealed memfd")]
+    Payload,
+    #[error("the standard input is not a sealed memfd")]
+    Stdin,
+    #[error("an output is not a pipe open for writing only")]
+    Output,
+    #[error("the number of descriptors is wrong")]
+    Number,
+}
+
+/// Checks payload, stdin, stdout and stderr of one run.
+pub(super) fn check(fds: &[OwnedFd]) -> Result<(), BadDescriptor> {
+    let Ok([payload, stdin, stdout, stderr]) = <&[OwnedFd; RUN_DESCRIPTORS]>::try_from(fds) else {
+        return Err(BadDescriptor::Number);
+    };
+    if !is_sealed_memfd(payload) {
+        Err(BadDescriptor::Payload)
+    } else if !is_sealed_memfd(stdin) {
+        Err(BadDescriptor::Stdin)
+    } else if !is_write_end(stdout) || !is_write_end(stderr) {
+        Err(BadDescriptor::Output)
+    } else {
+        Ok(())
+    }
+}
+
+fn is_sealed_memfd(fd: &OwnedFd) -> bool {
+    // Only a memfd has seals at all; for every other file the question is an error.
+    let sealed = fcntl(fd, FcntlArg::F_GET_SEALS)
+        .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SEALS));
+    sealed && is_kind(fd, SFlag::S_IFREG)
+}
+
+fn is_write_end(fd: &OwnedFd) -> bool {
+    let write_only = fcntl(fd, FcntlArg::F_GETFL).is_ok_and(|flags| {
+        OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE == OFlag::O_WRONLY
+    });
+    write_only && is_kind(fd, SFlag::S_IFIFO)
+}
+
+fn is_kind(fd: &OwnedFd, kind: SFlag) -> bool {
+    fstat(fd).is_ok_and(|stat| SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT == kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BadDescriptor, check};
+    use crate::client::{output_pipe, sealed_memfd};
+    use std::os::fd::OwnedFd;
+
+    fn good() -> Vec<OwnedFd> {
+        let (_, stdout) = output_pipe().expect("a pipe");
+        let (_, stderr) = output_pipe().expect("a pipe");
+        let memfd = |name| sealed_memfd(name, b"x").expect("a memfd");
+        vec![memfd("payload"), memfd("stdin"), stdout, stderr]
+    }
+
+    #[test]
+    fn the_descriptors_of_a_client_are_accepted() {
+        assert_eq!(check(&good()), Ok(()));
+    }
+
+    #[test]
+    fn a_file_that_can_still_be_written_is_refused_as_payload() {
+        let mut fds = good();
+        fds[0] = std::fs::File::open("/dev/null").expect("a file").into();
+        assert_eq!(check(&fds), Err(BadDescriptor::Payload));
+    }
+
+    #[test]
+    fn the_reading_end_of_a_pipe_is_refused_as_output() {
+        let mut fds = good();
+        let (read, write) = output_pipe().expect("a pipe");
+        fds[3] = read;
+        assert_eq!(check(&fds), Err(BadDescriptor::Output));
+        drop(write);
+    }
+
+    #[test]
+    fn a_missing_descriptor_is_refused() {
+        let mut fds = good();
+        fds.pop();
+        assert_eq!(check(&fds), Err(BadDescriptor::Number));
+    }
+}

@@ -1,0 +1,245 @@
+//! Programs in real jails on this machine's kernel, through the warden as the worker uses it.
+
+#[path = "real_jail/bench.rs"]
+mod bench;
+
+use jailfleet::blob::Blob;
+use jailfleet::evidence::{Acted, End, Evidence};
+use jailfleet::job::{JobFile, JobFileKind, RelativePath};
+use jailfleet::limits::Limits;
+use jailfleet::settings::{WorkerSettings, env_pairs, worker_settings};
+use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
+use jailfleet_sandbox::payload::{self, Payload};
+use jailfleet_sandbox::protocol::{JailPlan, Order, Report, Walls};
+use jailfleet_sandbox::warden::digest_of_hex;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// A warden of one slot or more, with state and cgroups of its own.
+struct Fleet {
+    warden: Option<WardenProcess>,
+    settings: WorkerSettings,
+    walls: Walls,
+    next_run: u64,
+    state: tempfile::TempDir,
+    idle: Vec<bool>,
+}
+
+/// What one run came to.
+#[derive(Debug)]
+struct Seen {
+    evidence: Evidence,
+    stdout: Vec<u8>,
+    stderr: Vec<u8>,
+}
+
+impl Seen {
+    fn out(&self) -> String {
+        String::from_utf8_lossy(&self.stdout).into_owned()
+    }
+
+    fn err(&self) -> String {
+        String::from_utf8_lossy(&self.stderr).into_owned()
+    }
+}
+
+/// A job as the tests write it.
+#[derive(Clone)]
+struct Job<'a> {
+    runtime: &'a str,
+    code: Option<&'a str>,
+    argv: Vec<String>,
+    env: Vec<(String, String)>,
+    files: Vec<JobFile>,
+    stdin: &'a [u8],
+    limits: Box<fn(&mut Limits)>,
+}
+
+fn job<'a>(runtime: &'a str, code: &'a str) -> Job<'a> {
+    Job {
+        runtime,
+        code: Some(code),
+        argv: Vec::new(),
+        env: Vec::new(),
+        files: Vec::new(),
+        stdin: b"",
+        limits: Box::new(|_| {}),
+    }
+}
+
+impl Job<'_> {
+    fn limits(mut self, change: fn(&mut Limits)) -> Self {
+        self.limits = Box::new(change);
+        self
+    }
+}
+
+fn file(path: &str, content: &str) -> JobFile {
+    let path = RelativePath::parse(path).expect("a good path");
+    JobFile { path, kind: JobFileKind::File { content: Blob::new(content), executable: false } }
+}
+
+/// A run that was ordered and has not been waited for.
+struct Going {
+    run: u64,
+    slot: u16,
+    outputs: [OwnedFd; 2],
+}
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Fleet {
+    fn start(slots: usize) -> Self {
+        let state = tempfile::tempdir().expect("a folder");
+        let flags = vec![
+            ("worker.slots".to_owned(), slots.to_string()),
+            ("warden.state_dir".to_owned(), state.path().display().to_string()),
+            ("warden.cgroup_name".to_owned(), format!("jailfleet-test-{}", std::process::id())),
+        ];
+        let settings = worker_settings(None, &env_pairs(std::env::vars_os()), &flags)
+            .expect("the defaults and these flags are good");
+        let warden = client::start(&StartWarden {
+            warden_path: env!("CARGO_BIN_EXE_jailfleet-warden").into(),
+            config_file: None,
+            flags,
+        })
+        .expect("the warden starts");
+        let mut fleet = Self {
+            warden: Some(warden),
+            settings,
+            walls: Walls::default(),
+            next_run: 1,
+            state,
+            idle: vec![true; slots],
+        };
+        let digest = digest_of_hex(&fleet.settings.digest()).expect("a digest");
+        fleet.send(&Order::Hello { digest }, &[]);
+        match fleet.report() {
+            Some(Report::Ready { slot_count, walls, config_digest }) => {
+                assert_eq!(usize::from(slot_count), slots);
+                assert_eq!(config_digest, digest);
+                fleet.walls = walls;
+            }
+            other => panic!("the warden is not ready: {other:?}"),
+        }
+        fleet
+    }
+
+    fn warden(&self) -> &WardenProcess {
+        self.warden.as_ref().expect("it was not stopped")
+    }
+
+    fn send(&self, order: &Order, fds: &[std::os::fd::BorrowedFd<'_>]) {
+        client::send(self.warden().socket(), order, fds).expect("the warden takes an order");
+    }
+
+    /// The next report; `None` when the warden has gone.
+    fn report(&self) -> Option<Report> {
+        let socket = self.warden().socket();
+        wait(&[PollFd::new(socket, PollFlags::POLLIN)]);
+        client::receive(socket).expect("a report")
+    }
+
+    fn runtime(&self, name: &str) -> u16 {
+        let at = self.settings.runtimes.iter().position(|runtime| runtime.name.as_str() == name);
+        u16::try_from(at.expect("a configured runtime")).expect("few runtimes")
+    }
+
+    fn order(&mut self, slot: u16, job: &Job<'_>) -> Going {
+        let runtime = self.runtime(job.runtime);
+        let mut limits = self.settings.runtimes[usize::from(runtime)].limits;
+        (job.limits)(&mut limits);
+        let run = self.next_run;
+        self.next_run += 1;
+        let payload = Payload {
+            main: job.code.map(str::as_bytes),
+            files: &job.files,
+            argv: &job.argv,
+            env: &job.env,
+        };
+        let payload = payload::encode(&payload).expect("a small payload");
+        let payload = client::sealed_memfd("payload", &payload).expect("a memfd");
+        let stdin = client::sealed_memfd("stdin", job.stdin).expect("a memfd");
+        let (stdout, stdout_end) = client::output_pipe().expect("a pipe");
+        let (stderr, stderr_end) = client::output_pipe().expect("a pipe");
+        let plan = JailPlan { run, slot, runtime, limits };
+        let fds = [&payload, &stdin, &stdout_end, &stderr_end].map(AsFd::as_fd);
+        self.send(&Order::Run(plan), &fds);
+        self.idle[usize::from(slot)] = false;
+        Going { run, slot, outputs: [stdout, stderr] }
+    }
+
+    /// Reads the outputs until the run has ended and its slot is idle again.
+    fn finish(&mut self, going: Going) -> Seen {
+        let mut outputs = [Vec::new(), Vec::new()];
+        let mut evidence = None;
+        let [stdout, stderr] = going.outputs.map(std::fs::File::from);
+        while evidence.is_none() || !self.idle[usize::from(going.slot)] {
+            wait(&[
+                PollFd::new(self.warden().socket(), PollFlags::POLLIN),
+                PollFd::new(stdout.as_fd(), if outputs[0].len() < CAP { PollFlags::POLLIN } else { PollFlags::empty() }),
+                PollFd::new(stderr.as_fd(), if outputs[1].len() < CAP { PollFlags::POLLIN } else { PollFlags::empty() }),
+            ][..if evidence.is_some() { 1 } else { 3 }]);
+            drain(&stdout, &mut outputs[0]);
+            drain(&stderr, &mut outputs[1]);
+            match client::receive(self.warden().socket()) {
+                Ok(Some(Report::Ended { run, evidence: seen, .. })) if run == going.run => {
+                    evidence = Some(seen);
+                }
+                Ok(Some(Report::Idle { slot })) => self.idle[usize::from(slot)] = true,
+                Ok(Some(Report::Started { .. } | Report::Quarantined { .. })) => {}
+                Ok(other) => panic!("unexpected {other:?}"),
+                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            }
+        }
+        drain(&stdout, &mut outputs[0]);
+        drain(&stderr, &mut outputs[1]);
+        let [stdout, stderr] = outputs;
+        Seen { evidence: evidence.expect("the loop ends with it"), stdout, stderr }
+    }
+
+    fn run(&mut self, job: &Job<'_>) -> Seen {
+        let going = self.order(0, job);
+        self.finish(going)
+    }
+
+    fn wait_started(&mut self, run: u64) {
+        loop {
+            match self.report() {
+                Some(Report::Started { run: started, .. }) if started == run => return,
+                Some(Report::Idle { .. }) => {}
+                other => panic!("unexpected {other:?}"),
+            }
+        }
+    }
+}
+
+const CAP: usize = 16 << 20;
+
+fn wait(waits: &[PollFd<'_>]) {
+    let mut waits = waits.to_vec();
+    let timeout = PollTimeout::try_from(PATIENCE).expect("it fits");
+    let ready = poll(&mut waits, timeout).expect("a poll");
+    assert_ne!(ready, 0, "nothing came for {PATIENCE:?}");
+}
+
+fn drain(mut stream: &std::fs::File, into: &mut Vec<u8>) {
+    if into.len() < CAP {
+        match stream.read_to_end(into) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+    }
+}
+
+#[test]
+fn a_python_and_a_shell_program_say_hello() {
+    let mut fleet = Fleet::start(1);
+    for (runtime, code) in [("python", "print('hello')"), ("bash", "echo hello")] {
+        let seen = fleet.run(&job(runtime, code));
+        assert_eq!(seen.evidence.end, End::Exited(0), "{seen:?} {}", seen.err());
+        assert_eq!((seen.out(), seen.err()), ("hello\n".to_owned(), String::new()));
+    }
+}
