@@ -79,7 +79,7 @@ pub(super) struct JobMessage {
     pub(super) pool: Given<String>,
     /// `interactive` or `bulk`; `bulk` where it is left out.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
-    #[cfg_attr(feature = "schema", schemars(regex(pattern = r"^(interactive|bulk)$")))]
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = ["interactive", "bulk"])))]
     pub(super) lane: Given<String>,
     /// Groups jobs for progress and cancelling.
     #[serde(default, skip_serializing_if = "Given::is_absent")]

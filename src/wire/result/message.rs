@@ -32,6 +32,7 @@ pub(in crate::wire) struct ResultMessage {
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     batch: Given<String>,
     /// What ended the run, or why there was none.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = outcomes())))]
     outcome: String,
     /// The main process's exit code, where it exited.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
@@ -80,6 +81,7 @@ pub(in crate::wire) struct ResultMessage {
 #[cfg_attr(feature = "schema", schemars(rename = "Error"))]
 struct ErrorMessage {
     /// For programs.
+    #[cfg_attr(feature = "schema", schemars(extend("enum" = error_codes())))]
     code: String,
     /// For people.
     message: String,
@@ -139,6 +141,26 @@ struct WorkerMessage {
     /// When a canary last proved the walls, RFC 3339.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     last_canary: Given<String>,
+}
+
+#[cfg(feature = "schema")]
+fn outcomes() -> Vec<&'static str> {
+    Outcome::ALL
+        .iter()
+        .map(|outcome| outcome.as_str())
+        .collect()
+}
+
+#[cfg(feature = "schema")]
+fn error_codes() -> Vec<&'static str> {
+    let rejections = crate::rejection::RejectionCode::ALL
+        .iter()
+        .map(|code| code.as_str());
+    ErrorCode::OWN
+        .iter()
+        .map(|code| code.as_str())
+        .chain(rejections)
+        .collect()
 }
 
 impl From<&JobResult> for ResultMessage {
