@@ -31,6 +31,8 @@ use crate::{doctor, fitness, local, logging};
 const THREADS: usize = 2;
 /// Their stacks: nothing recurses deeper than the capped depth of a message.
 const STACK_BYTES: usize = 512 * 1024;
+/// How long blocking reads of the input may go on after everything else has ended.
+const RUNTIME_END: Duration = Duration::from_millis(200);
 /// How long the warden may take to clean up after the worker is done.
 const WARDEN_END: Duration = Duration::from_secs(20);
 
@@ -170,14 +172,18 @@ fn warden_path(settings: &WorkerSettings) -> io::Result<PathBuf> {
     }
 }
 
-fn runtime() -> io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread()
+fn on_runtime(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(THREADS)
         .max_blocking_threads(THREADS)
         .thread_stack_size(STACK_BYTES)
         .thread_name("jailfleet-worker")
         .enable_all()
-        .build()
+        .build()?;
+    let done = runtime.block_on(work);
+    // A thread that reads a terminal cannot be told to stop; it must not keep the process.
+    runtime.shutdown_timeout(RUNTIME_END);
+    done
 }
 
 /// Consumes from AMQP until told to stop.
@@ -193,7 +199,7 @@ fn consume(common: &Common) -> Result<Exit, Failure> {
         socket,
         clock,
     } = start(common, settings)?;
-    runtime()?.block_on(async move {
+    on_runtime(async move {
         let shares = settings.worker.lanes.split(slots);
         let plan = ConsumePlan {
             pool: settings.worker.pool.clone(),
@@ -219,7 +225,7 @@ fn consume(common: &Common) -> Result<Exit, Failure> {
         let ending = serve::run(parts, stops).await;
         signals.shutdown().await;
         finish(warden).await;
-        Ok(exit_of(ending?))
+        Ok(exit_of(ending.map_err(unfit)?))
     })
 }
 
@@ -236,7 +242,7 @@ fn run_local(common: &Common, args: &LocalArgs) -> Result<Exit, Failure> {
         socket,
         clock,
     } = start(common, settings)?;
-    runtime()?.block_on(async move {
+    on_runtime(async move {
         // Nobody else waits for these slots: each lane may fill them all.
         let shares = LaneShares {
             interactive: slots,

@@ -1,9 +1,9 @@
 //! `local`: a file of jobs through the embedded door and the same walls, no broker.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, BufWriter, IsTerminal, Read, Seek, Write};
-use std::path::{Path, PathBuf};
+
+use std::io::{self, BufRead, BufReader, IsTerminal};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,13 +12,18 @@ use jailfleet::outcome::Outcome;
 use jailfleet::wire;
 use jailfleet_queue::embedded::{EMBEDDED_REPLY, EmbeddedProducer, EmbeddedSender};
 use jailfleet_queue::{JobMessage, ResultMessage};
-use tempfile::NamedTempFile;
+
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::cli::{Exit, LocalArgs};
+use crate::cli::Exit;
 use crate::clock::{Clock, Moment};
 use crate::supervisor::Ending;
+
+mod files;
+
+pub use files::Files;
+use files::{Jobs, Results, read_line};
 
 /// Jobs that wait in the embedded door: enough to keep every slot busy, little to keep in memory.
 pub const DOOR_CAPACITY: usize = 64;
@@ -50,150 +55,6 @@ pub enum LocalError {
         #[source]
         source: io::Error,
     },
-}
-
-/// The files of a local run, opened before the privileges are given up.
-#[derive(Debug)]
-pub struct Files {
-    jobs_path: PathBuf,
-    jobs: Jobs,
-    results_path: PathBuf,
-    results: Results,
-}
-
-#[derive(Debug)]
-enum Jobs {
-    Stdin,
-    File(File),
-}
-
-/// Where results go until they are complete.
-#[derive(Debug)]
-enum Results {
-    Stdout(BufWriter<io::Stdout>),
-    /// Written beside its place and renamed into it in one step.
-    Renamed(BufWriter<NamedTempFile>),
-    /// Written elsewhere and copied in one go at the end: a process that has given up root may
-    /// have no right any more to rename a file in this folder, but its open file it keeps.
-    Copied {
-        kept: BufWriter<File>,
-        target: File,
-    },
-}
-
-impl Files {
-    /// Opens the input, and a place for the results.
-    ///
-    /// # Errors
-    /// When one of them cannot be opened.
-    pub fn open(args: &LocalArgs, will_drop_root: bool) -> Result<Self, LocalError> {
-        let jobs_path = args.jobs.clone();
-        let jobs = if args.jobs.as_os_str() == "-" {
-            Jobs::Stdin
-        } else {
-            let opened = File::open(&args.jobs);
-            Jobs::File(opened.map_err(|source| LocalError::Jobs {
-                path: jobs_path.clone(),
-                source,
-            })?)
-        };
-        let results_path = args
-            .results
-            .clone()
-            .unwrap_or_else(|| PathBuf::from("stdout"));
-        let results = Results::open(args.results.as_deref(), will_drop_root).map_err(|source| {
-            LocalError::Results {
-                path: results_path.clone(),
-                source,
-            }
-        })?;
-        Ok(Self {
-            jobs_path,
-            jobs,
-            results_path,
-            results,
-        })
-    }
-}
-
-impl Results {
-    fn open(path: Option<&Path>, will_drop_root: bool) -> io::Result<Self> {
-        let Some(path) = path else {
-            return Ok(Self::Stdout(BufWriter::new(io::stdout())));
-        };
-        if will_drop_root {
-            let target = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(false)
-                .open(path)?;
-            return Ok(Self::Copied {
-                kept: BufWriter::new(tempfile::tempfile()?),
-                target,
-            });
-        }
-        let folder = path
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        let temp = NamedTempFile::new_in(folder.unwrap_or_else(|| Path::new(".")))?;
-        Ok(Self::Renamed(BufWriter::new(temp)))
-    }
-
-    fn line(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let writer: &mut dyn Write = match self {
-            Self::Stdout(writer) => writer,
-            Self::Renamed(writer) => writer,
-            Self::Copied { kept, .. } => kept,
-        };
-        writer.write_all(bytes)?;
-        writer.write_all(b"\n")?;
-        // Whoever reads our stdout waits for each result; a file is looked at when it is whole.
-        if let Self::Stdout(writer) = self {
-            writer.flush()
-        } else {
-            Ok(())
-        }
-    }
-
-    fn finish(self, path: &Path) -> io::Result<()> {
-        match self {
-            Self::Stdout(mut writer) => writer.flush(),
-            Self::Renamed(writer) => {
-                let temp = writer
-                    .into_inner()
-                    .map_err(io::IntoInnerError::into_error)?;
-                temp.as_file().sync_all()?;
-                temp.persist(path)?;
-                Ok(())
-            }
-            Self::Copied { kept, mut target } => {
-                let mut kept = kept.into_inner().map_err(io::IntoInnerError::into_error)?;
-                kept.rewind()?;
-                target.set_len(0)?;
-                io::copy(&mut kept, &mut target)?;
-                target.sync_all()
-            }
-        }
-    }
-}
-
-/// Reads one line without its end. A line longer than `cap` is cut to one byte more than it, so
-/// that it is refused as too large without ever being in memory.
-fn read_line(reader: &mut impl BufRead, cap: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
-    if reader.by_ref().take(limit).read_until(b'\n', &mut line)? == 0 {
-        return Ok(None);
-    }
-    if line.last() == Some(&b'\n') {
-        line.pop();
-        if line.last() == Some(&b'\r') {
-            line.pop();
-        }
-    } else if line.len() > cap {
-        reader.skip_until(b'\n')?;
-    }
-    Ok(Some(line))
 }
 
 /// The line's own id and lane where it has them; else a name by its number, as a client would give
@@ -230,6 +91,26 @@ impl Tally {
     fn complete(&self) -> bool {
         self.submitted
             .is_some_and(|submitted| self.received >= submitted)
+    }
+
+    fn exit(&self) -> Exit {
+        let ours = self.outcomes.keys().any(|outcome| match outcome {
+            Outcome::EngineFault | Outcome::WorkerLost => true,
+            Outcome::Exited
+            | Outcome::Signaled
+            | Outcome::CpuLimit
+            | Outcome::WallLimit
+            | Outcome::MemoryLimit
+            | Outcome::OutputLimit
+            | Outcome::Rejected
+            | Outcome::Expired
+            | Outcome::Cancelled => false,
+        });
+        if self.complete() && !ours {
+            Exit::Done
+        } else {
+            Exit::Incomplete
+        }
     }
 
     fn words(&self) -> String {
@@ -326,29 +207,13 @@ pub async fn pump(
     if stop.send(()).await.is_err() {
         tracing::debug!("the worker had ended by itself");
     }
-    if let Some(source) = trouble {
-        return Err(LocalError::Jobs {
+    match trouble {
+        Some(source) => Err(LocalError::Jobs {
             path: jobs_path,
             source,
-        });
+        }),
+        None => Ok(tally.exit()),
     }
-    let ours = tally.outcomes.keys().any(|outcome| match outcome {
-        Outcome::EngineFault | Outcome::WorkerLost => true,
-        Outcome::Exited
-        | Outcome::Signaled
-        | Outcome::CpuLimit
-        | Outcome::WallLimit
-        | Outcome::MemoryLimit
-        | Outcome::OutputLimit
-        | Outcome::Rejected
-        | Outcome::Expired
-        | Outcome::Cancelled => false,
-    });
-    Ok(if tally.complete() && !ours {
-        Exit::Done
-    } else {
-        Exit::Incomplete
-    })
 }
 
 fn take(tally: &mut Tally, results: &mut Results, result: &ResultMessage) -> io::Result<()> {
@@ -408,25 +273,6 @@ pub fn exit_of(ending: Ending, pumped: Exit) -> Exit {
 mod tests {
     use super::*;
 
-    fn lines(text: &[u8], cap: usize) -> Vec<Vec<u8>> {
-        let mut reader = BufReader::with_capacity(3, text);
-        std::iter::from_fn(|| read_line(&mut reader, cap).expect("readable")).collect()
-    }
-
-    #[test]
-    fn lines_lose_their_ends_and_the_last_one_needs_none() {
-        assert_eq!(lines(b"a\nbc\r\n\nd", 10), [&b"a"[..], b"bc", b"", b"d"]);
-    }
-
-    #[test]
-    fn a_line_of_exactly_the_cap_is_whole_and_a_longer_one_is_cut_just_above_it() {
-        assert_eq!(
-            lines(b"abcd\nefghi\nj\n", 4),
-            [&b"abcd"[..], b"efghi", b"j"]
-        );
-        assert_eq!(lines(b"abcdefghij\nk", 4), [&b"abcde"[..], b"k"]);
-    }
-
     #[test]
     fn a_job_without_an_id_is_named_by_its_line() {
         let pool = Name::parse("default").expect("a name");
@@ -440,20 +286,5 @@ mod tests {
             (message.message_id.as_str(), message.lane),
             ("x", Lane::Interactive)
         );
-    }
-
-    #[test]
-    fn results_appear_whole_in_one_step_or_not_at_all() {
-        let folder = tempfile::tempdir().expect("a folder");
-        for will_drop_root in [false, true] {
-            let path = folder.path().join(format!("results-{will_drop_root}"));
-            std::fs::write(&path, "old and longer than what comes").expect("writable");
-            let mut results = Results::open(Some(&path), will_drop_root).expect("openable");
-            results.line(b"{}").expect("writable");
-            let before = std::fs::read(&path).expect("readable");
-            assert_eq!(before, b"old and longer than what comes");
-            results.finish(&path).expect("finishable");
-            assert_eq!(std::fs::read(&path).expect("readable"), b"{}\n");
-        }
     }
 }

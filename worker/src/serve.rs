@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use jailfleet::job::Lane;
 use jailfleet::settings::{LaneShares, WorkerSettings};
-use jailfleet_queue::{Delivery, DoorState, Doors, Intake, Link, Source};
+use jailfleet::wall::WallSet;
+use jailfleet_queue::{Delivery, DoorState, Doors, Intake, Link, Sessions, Source};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
@@ -92,25 +93,17 @@ pub async fn run(parts: Parts, stop: mpsc::Receiver<()>) -> Result<Ending, Serve
         clock,
     } = parts;
     let digest = settings.digest();
-    let raw = digest_bytes(&digest).ok_or(ServeError::Digest)?;
-    let greeting = Slots::greet(warden, raw, shares, clock, Arc::clone(&metrics));
-    let (
-        slots,
-        Ready {
-            slots: slot_count,
-            held,
-        },
-    ) = timeout(WARDEN_START, greeting)
-        .await
-        .map_err(|_elapsed| ServeError::WardenSlow)??;
-    let set = settings.worker.walls;
-    WardenReady {
-        slots: slot_count,
-        held: &held,
-        set,
-    }
-    .emit(&metrics);
-    fitness::check_walls(set, &held)?;
+    let (slots, ready) = greet(
+        warden,
+        &digest,
+        settings.worker.walls,
+        shares,
+        clock,
+        &metrics,
+    )
+    .await?;
+    let (slot_count, held) = (ready.slots, ready.held);
+    fitness::check_walls(settings.worker.walls, &held)?;
 
     let Doors {
         intake,
@@ -120,64 +113,79 @@ pub async fn run(parts: Parts, stop: mpsc::Receiver<()>) -> Result<Ending, Serve
         sessions,
     } = doors;
     metrics.watch_doors(counters);
-    let (hand_back, kill, admin_stop) = (
-        CancellationToken::new(),
-        CancellationToken::new(),
-        CancellationToken::new(),
-    );
     let (health, health_seen) = watch::channel(Health {
         unready: Some("starting"),
         alive: true,
     });
-    let (slot_events, events) = mpsc::channel(EVENT_ROOM);
-    let mut owned = JoinSet::new();
-    let routed = slots.clone();
-    owned.spawn(async move { routed.route(slot_events).await });
-    if let Some(admin) = admin {
-        owned.spawn(admin.serve(Arc::clone(&metrics), health_seen, admin_stop.clone()));
-    }
     let bounds = Bounds {
         drain: settings.worker.drain_ms.duration(),
         shares,
         ahead: usize::from(settings.amqp.prefetch_extra),
     };
-    let (host, caps) = (host_name(&settings), settings.caps.wire());
-    let station = Arc::new(Station {
+    let station = Station {
+        host: host_name(&settings),
+        caps: settings.caps.wire(),
+        slots: slots.clone(),
+        metrics: Arc::clone(&metrics),
+        hand_back: CancellationToken::new(),
+        kill: CancellationToken::new(),
         settings,
         digest,
-        host,
-        caps,
         offer,
         held,
         outbox,
-        metrics,
         clock,
-        hand_back,
-        kill,
-        slots: slots.clone(),
-    });
-    let mut floor = Floor {
-        supervisor: Supervisor::new(bounds),
-        station,
-        intake,
-        attempts: JoinSet::new(),
-        lanes: HashMap::new(),
-        health,
     };
+    let floor = Floor::new(bounds, station, intake, health);
+    let (slot_events, events) = mpsc::channel(EVENT_ROOM);
+    let admin_stop = CancellationToken::new();
+    let mut owned = JoinSet::new();
+    let routed = slots.clone();
+    owned.spawn(async move { routed.route(slot_events).await });
+    if let Some(admin) = admin {
+        owned.spawn(admin.serve(metrics, health_seen, admin_stop.clone()));
+    }
     let ending = floor.work(slot_count, events, state, stop).await;
+    close(sessions, slots).await;
+    admin_stop.cancel();
+    owned.shutdown().await;
+    Ok(ending)
+}
 
-    floor.attempts.abort_all();
-    while floor.attempts.join_next().await.is_some() {}
+/// Leaves both sides in peace; what they do not do in time they do by themselves.
+async fn close(sessions: Sessions, slots: Slots) {
     if !sessions.close(DOORS_CLOSE).await {
         tracing::warn!("the doors did not close in time; the broker takes back what was open");
     }
     if let Err(error) = slots.stop().await {
         tracing::debug!(%error, "the warden could not be asked to end");
     }
-    admin_stop.cancel();
-    drop((floor, slots));
-    owned.shutdown().await;
-    Ok(ending)
+}
+
+async fn greet(
+    warden: OwnedFd,
+    digest: &str,
+    set: WallSet,
+    shares: LaneShares,
+    clock: Clock,
+    metrics: &Arc<Metrics>,
+) -> Result<(Slots, Ready), ServeError> {
+    let raw = digest_bytes(digest).ok_or(ServeError::Digest)?;
+    let greeting = Slots::greet(warden, raw, shares, clock, Arc::clone(metrics));
+    match timeout(WARDEN_START, greeting).await {
+        Ok(greeted) => {
+            let (slots, ready) = greeted?;
+            let Ready { slots: count, held } = &ready;
+            WardenReady {
+                slots: *count,
+                held,
+                set,
+            }
+            .emit(metrics);
+            Ok((slots, ready))
+        }
+        Err(_elapsed) => Err(ServeError::WardenSlow),
+    }
 }
 
 /// The loop's own things.
@@ -192,8 +200,26 @@ struct Floor {
 }
 
 impl Floor {
+    fn new(
+        bounds: Bounds,
+        station: Station,
+        intake: Intake,
+        health: watch::Sender<Health>,
+    ) -> Self {
+        Self {
+            supervisor: Supervisor::new(bounds),
+            station: Arc::new(station),
+            intake,
+            attempts: JoinSet::new(),
+            lanes: HashMap::new(),
+            health,
+        }
+    }
+
+    /// Works until it is time to leave; attempts that are still under way then are given up, and
+    /// their deliveries go back.
     async fn work(
-        &mut self,
+        mut self,
         slots: u16,
         mut slot_events: mpsc::Receiver<Event>,
         mut doors: watch::Receiver<DoorState>,
@@ -209,6 +235,7 @@ impl Floor {
         loop {
             for event in pending.drain(..) {
                 if let Some(ending) = self.step(event).await {
+                    self.attempts.shutdown().await;
                     return ending;
                 }
             }

@@ -30,6 +30,10 @@ use crate::events::SlotChanged;
 use crate::metrics::Metrics;
 use crate::supervisor::{Event, SlotState};
 
+mod table;
+
+use table::{Booked, Table, Waiting};
+
 /// How long one datagram may wait for room in the socket: the warden's loop never blocks, so that a
 /// full socket means that it is stuck.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
@@ -46,6 +50,9 @@ pub enum SlotError {
     /// The kernel refused the datagram.
     #[error("send an order to the warden")]
     Send(#[source] io::Error),
+    /// What came is no report.
+    #[error("read a report of the warden")]
+    Receive(#[source] io::Error),
     /// The warden's first word is not what it should be.
     #[error("greet the warden: {0}")]
     Handshake(&'static str),
@@ -88,31 +95,6 @@ struct Shared {
     stuck: CancellationToken,
     clock: Clock,
     metrics: Arc<Metrics>,
-}
-
-#[derive(Debug, Default)]
-struct Table {
-    entries: Vec<Entry>,
-    idle: Vec<u16>,
-    gone: bool,
-}
-
-/// What a slot is up to, as far as the worker knows.
-#[derive(Debug)]
-enum Entry {
-    Idle,
-    Leased,
-    Running(Waiting),
-    Sweeping,
-    Quarantined,
-}
-
-/// The attempt that waits for a run's end.
-#[derive(Debug)]
-struct Waiting {
-    run: u64,
-    started: Option<Moment>,
-    ended: oneshot::Sender<Ended>,
 }
 
 impl Slots {
@@ -168,11 +150,7 @@ impl Slots {
                  environment, so one of them changed during the start: start again",
             ));
         }
-        {
-            let mut table = shared.table();
-            table.entries = (0..slot_count).map(|_| Entry::Idle).collect();
-            table.idle = (0..slot_count).rev().collect();
-        }
+        *shared.table() = Table::of_idle(slot_count);
         shared.idle.add_permits(usize::from(slot_count));
         Ok((
             Self { shared },
@@ -251,7 +229,7 @@ impl Slots {
     /// Whether the warden is gone or stuck.
     #[must_use]
     pub fn gone(&self) -> bool {
-        self.shared.stuck.is_cancelled() || self.shared.table().gone
+        self.shared.stuck.is_cancelled() || self.shared.table().is_gone()
     }
 
     /// Asks the warden to kill everything and end.
@@ -260,14 +238,6 @@ impl Slots {
     /// When it cannot be reached; then it is gone already.
     pub async fn stop(&self) -> Result<(), SlotError> {
         self.shared.send(&Order::Stop, &[]).await
-    }
-}
-
-impl Table {
-    fn lease(&mut self) -> Option<u16> {
-        let slot = self.idle.pop()?;
-        *self.entries.get_mut(usize::from(slot))? = Entry::Leased;
-        Some(slot)
     }
 }
 
@@ -302,56 +272,48 @@ impl Shared {
         match receiving.await {
             Ok(report) => Ok(report),
             Err(error) if error.kind() == io::ErrorKind::ConnectionReset => Ok(None),
-            Err(error) => Err(SlotError::Send(error)),
+            Err(error) => Err(SlotError::Receive(error)),
         }
     }
 
     /// Books one report; answers with what the supervisor must know of it.
     fn take(&self, report: Report) -> Option<Event> {
-        let now = self.clock.now();
-        let mut table = self.table();
-        match report {
-            Report::Ready { .. } => {
-                tracing::warn!("the warden said twice that it is ready");
+        let booked = self.table().book(report, self.clock.now());
+        match booked {
+            Booked::Nothing => None,
+            Booked::Surprise(what) => {
+                tracing::warn!(what, "the warden reported something that cannot be");
                 None
             }
-            Report::Started { slot, run } => {
-                if let Some(Entry::Running(waiting)) = table.entries.get_mut(usize::from(slot))
-                    && waiting.run == run
-                {
-                    waiting.started = Some(now);
-                }
+            Booked::Ended { waiting, evidence } => {
+                waiting.end(evidence);
                 None
             }
-            Report::Ended {
+            Booked::Idle => {
+                self.idle.add_permits(1);
+                None
+            }
+            Booked::Rebuilt { slot } => {
+                self.idle.add_permits(1);
+                SlotChanged::Rebuilt { slot }.emit(&self.metrics);
+                Some(Event::Slot {
+                    slot,
+                    state: SlotState::Idle,
+                })
+            }
+            Booked::Quarantined {
                 slot,
-                run,
-                evidence,
+                residue,
+                lost,
+                idle_before,
             } => {
-                let entry = table.entries.get_mut(usize::from(slot))?;
-                match std::mem::replace(entry, Entry::Sweeping) {
-                    Entry::Running(waiting) if waiting.run == run => waiting.end(evidence),
-                    other @ (Entry::Idle
-                    | Entry::Leased
-                    | Entry::Running(_)
-                    | Entry::Sweeping
-                    | Entry::Quarantined) => {
-                        *entry = other;
-                        tracing::warn!(slot, run, "the warden reported the end of an unknown run");
-                    }
+                if idle_before {
+                    // Where the permit was taken already, whoever took it finds no slot behind it.
+                    self.idle.forget_permits(1);
                 }
-                None
-            }
-            Report::Idle { slot } => self.idle(&mut table, slot),
-            Report::Quarantined { slot, residue } => {
-                let entry = table.entries.get_mut(usize::from(slot))?;
-                if let Entry::Running(waiting) = std::mem::replace(entry, Entry::Quarantined) {
-                    waiting.end(lost());
+                if let Some(waiting) = lost {
+                    waiting.end(vanished());
                 }
-                // An idle slot can be found broken as well: then nobody may lease it.
-                let before = table.idle.len();
-                table.idle.retain(|idle| *idle != slot);
-                self.idle.forget_permits(before - table.idle.len());
                 SlotChanged::Quarantined {
                     slot,
                     residue: &residue,
@@ -365,34 +327,9 @@ impl Shared {
         }
     }
 
-    fn idle(&self, table: &mut Table, slot: u16) -> Option<Event> {
-        let entry = table.entries.get_mut(usize::from(slot))?;
-        let event = match entry {
-            Entry::Quarantined => {
-                SlotChanged::Rebuilt { slot }.emit(&self.metrics);
-                Some(Event::Slot {
-                    slot,
-                    state: SlotState::Idle,
-                })
-            }
-            Entry::Sweeping => None,
-            // The slots start idle, and a lease is ours: neither is the warden's to give back.
-            Entry::Idle | Entry::Leased | Entry::Running(_) => return None,
-        };
-        *entry = Entry::Idle;
-        table.idle.push(slot);
-        self.idle.add_permits(1);
-        event
-    }
-
     fn lose_everything(&self) {
-        let mut table = self.table();
-        table.gone = true;
-        table.idle.clear();
-        for entry in &mut table.entries {
-            if let Entry::Running(waiting) = std::mem::replace(entry, Entry::Quarantined) {
-                waiting.end(lost());
-            }
+        for waiting in self.table().lose_everything() {
+            waiting.end(vanished());
         }
         self.idle.close();
         self.interactive.close();
@@ -400,22 +337,8 @@ impl Shared {
     }
 }
 
-impl Waiting {
-    fn end(self, evidence: Evidence) {
-        let Self {
-            run,
-            started,
-            ended,
-        } = self;
-        if ended.send(Ended { started, evidence }).is_err() {
-            tracing::debug!(run, "nobody waited for the end of a run");
-        }
-    }
-}
-
 /// The evidence of a jail that vanished without a word.
-#[must_use]
-pub fn lost() -> Evidence {
+fn vanished() -> Evidence {
     Evidence {
         end: End::Lost,
         acted: None,
@@ -460,18 +383,13 @@ impl Lease {
     ) -> Result<Running<'_>, SlotError> {
         let run = self.shared.next_run.fetch_add(1, Ordering::Relaxed);
         let (ended, receiver) = oneshot::channel();
-        {
-            let mut table = self.shared.table();
-            if table.gone {
-                return Err(SlotError::WardenGone);
-            }
-            if let Some(entry) = table.entries.get_mut(usize::from(self.slot)) {
-                *entry = Entry::Running(Waiting {
-                    run,
-                    started: None,
-                    ended,
-                });
-            }
+        let waiting = Waiting {
+            run,
+            started: None,
+            ended,
+        };
+        if !self.shared.table().start(self.slot, waiting) {
+            return Err(SlotError::WardenGone);
         }
         self.used = true;
         let plan = JailPlan {
@@ -497,10 +415,7 @@ impl Drop for Lease {
         if self.used {
             return; // The warden says when the slot is idle again.
         }
-        let mut table = self.shared.table();
-        if let Some(entry @ Entry::Leased) = table.entries.get_mut(usize::from(self.slot)) {
-            *entry = Entry::Idle;
-            table.idle.push(self.slot);
+        if self.shared.table().give_back(self.slot) {
             self.shared.idle.add_permits(1);
         }
     }
@@ -525,7 +440,7 @@ impl Running<'_> {
             // The table was dropped with the sender in it: the worker is ending.
             Err(_closed) => Ended {
                 started: None,
-                evidence: lost(),
+                evidence: vanished(),
             },
         }
     }
