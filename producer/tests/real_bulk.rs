@@ -1,0 +1,189 @@
+//! `bulk` and `submit` against a real RabbitMQ node, killed in the middle of their work.
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use jailfleet::job::Job;
+use jailfleet::outcome::Outcome;
+use jailfleet_harness::Broker;
+use jailfleet_producer::journal::replay;
+use support::{Answers, Files, LONG, Responder, kill, lines, producer, result, run};
+use tokio::io::AsyncWriteExt;
+
+const JOBS: usize = 3000;
+
+fn echo(job: &Job) -> Answers {
+    vec![(result(job, Outcome::Exited, job.id.as_str()), None)]
+}
+
+/// Every third job has no id of its own: a resumed run must not make up another one for it.
+fn input() -> Vec<String> {
+    (0..JOBS)
+        .map(|number| match number % 3 {
+            0 => format!("{{\"v\":1,\"runtime\":\"python\",\"code\":\"print({number})\"}}"),
+            _ => format!(
+                "{{\"v\":1,\"id\":\"job-{number}\",\"runtime\":\"python\",\"code\":\"print({number})\"}}"
+            ),
+        })
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_whose_producer_is_killed_again_and_again_gets_each_result_once() {
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let files = Files::new(&input());
+    let mut responder = Responder::start(&vhost.uri(), 64, echo).await;
+    // A small window, so that the batch is long enough to be killed in the middle.
+    let small = ["--set", "producer.window=16"];
+
+    let mut confirmed = BTreeSet::new();
+    let mut middle = 0;
+    for kills in 1..=4 {
+        let child = files.bulk(&vhost.uri(), &small).spawn().expect("it starts");
+        responder.saw(kills * 400).await;
+        kill(child).await;
+        let journal = replay(&std::fs::read(&files.journal).expect("a journal")).expect("whole");
+        confirmed.extend(
+            journal.jobs.values().filter(|known| known.confirmed).map(|known| known.id.to_string()),
+        );
+        middle += usize::from(!confirmed.is_empty() && journal.jobs.len() < JOBS);
+    }
+    assert!(middle > 0, "no kill came in the middle of publishing: the test shows nothing");
+
+    let last = run(&mut files.bulk(&vhost.uri(), &["--json"])).await;
+    let said = String::from_utf8_lossy(&last.stderr);
+    assert_eq!(last.status.code(), Some(0), "{said}");
+    let summary: serde_json::Value = serde_json::from_slice(&last.stdout).expect("one object");
+    assert_eq!(summary["results"], JOBS, "{summary}");
+    assert_eq!(summary["missing"], 0, "{summary}");
+
+    let ids = files.result_ids();
+    assert_eq!(ids.len(), JOBS);
+    assert!(ids.values().all(|times| *times == 1));
+    let seen = responder.seen();
+    assert_eq!(seen.len(), JOBS, "a job was published under two ids");
+    for id in &confirmed {
+        assert_eq!(seen[id], 1, "{id} was confirmed, and published again");
+    }
+    let replies = broker.queues().expect("a list");
+    assert!(!replies.iter().any(|name| name.contains(".reply.")), "{replies:?}");
+
+    // And once more: there is nothing left to do, and it says so without a broker.
+    let again = run(&mut files.bulk("amqp://127.0.0.1:1/none", &["--json"])).await;
+    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    responder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn duplicates_are_dropped_and_conflicts_and_strangers_are_told() {
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let job = |id: &str| {
+        format!("{{\"v\":1,\"id\":\"{id}\",\"runtime\":\"python\",\"code\":\"1\"}}")
+    };
+    let files = Files::new(&["twice", "differs", "lost", "stranger", "last"].map(job));
+    let answer = |job: &Job| {
+        let fine = || result(job, Outcome::Exited, job.id.as_str());
+        match job.id.as_str() {
+            "twice" => vec![(fine(), None), (fine(), None)],
+            "differs" => vec![(fine(), None), (result(job, Outcome::Exited, "else"), None)],
+            "lost" => vec![(result(job, Outcome::WorkerLost, ""), None), (fine(), None)],
+            "stranger" => vec![
+                (result(job, Outcome::Exited, "forged"), Some("0".repeat(32))),
+                (fine(), None),
+            ],
+            _ => vec![(fine(), None)],
+        }
+    };
+    // One job at a time: the last one's answer comes when all others are in the reply queue.
+    let responder = Responder::start(&vhost.uri(), 1, answer).await;
+    let more = ["--json", "--set", "producer.window=1"];
+    let output = run(&mut files.bulk(&vhost.uri(), &more)).await;
+    let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(4), "{summary} {said}");
+    let counts = ["results", "duplicates", "conflicts", "strangers", "exited_zero"];
+    let counts = counts.map(|name| summary[name].as_u64().expect("a number"));
+    assert_eq!(counts, [5, 1, 1, 1, 5], "{summary}");
+    assert!(lines(&files.results).iter().all(|line| !line.contains("forged")));
+    let aside = lines(&files.aside);
+    assert_eq!(aside.len(), 1, "{aside:?}");
+    assert!(aside[0].contains("\"conflict\"") && aside[0].contains("differs"), "{aside:?}");
+    responder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_batch_without_workers_gives_up_and_gets_its_results_later() {
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let good = "{\"v\":1,\"id\":\"a\",\"runtime\":\"python\",\"code\":\"1\"}".to_owned();
+    let bad = "{\"v\":1,\"id\":\"b\",\"runtime\":\"python\",\"code\":\"1\",\"nice\":9}".to_owned();
+    let files = Files::new(&[good, bad, "{".to_owned()]);
+
+    let refused = run(&mut files.bulk(&vhost.uri(), &[])).await;
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(2), "{said}");
+    assert!(said.contains("line 2: unknown_field") && said.contains("line 3: not_json"), "{said}");
+    assert!(broker.queues().expect("a list").iter().all(|name| !name.contains(vhost.name())));
+
+    let skip = ["--skip-bad", "--json", "--set", "producer.idle_timeout_ms=1000"];
+    let quiet = run(&mut files.bulk(&vhost.uri(), &skip)).await;
+    let said = String::from_utf8_lossy(&quiet.stderr);
+    assert_eq!(quiet.status.code(), Some(3), "{said}");
+    let summary: serde_json::Value = serde_json::from_slice(&quiet.stdout).expect("one object");
+    assert_eq!((&summary["missing"], &summary["skipped_lines"]), (&1.into(), &2.into()));
+
+    // The result comes while no producer runs, and waits in the reply queue, which was left there.
+    let mut responder = Responder::start(&vhost.uri(), 64, echo).await;
+    responder.saw(1).await;
+    let done = run(&mut files.bulk(&vhost.uri(), &skip)).await;
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    let summary: serde_json::Value = serde_json::from_slice(&done.stdout).expect("one object");
+    assert_eq!((&summary["results"], &summary["published"]), (&1.into(), &0.into()));
+    assert_eq!(responder.seen().get("a"), Some(&1), "it was confirmed, and published again");
+    responder.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn submit_prints_what_the_program_printed_and_ends_as_it_ended() {
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let answer = |job: &Job| {
+        let code = job.code.clone().unwrap_or_default();
+        let mut answer = result(job, Outcome::Exited, "");
+        answer.exit_code = Some(7);
+        answer.stdout = Some(code);
+        answer.stderr = Some(jailfleet::blob::Blob::new(job.argv.join(" ")));
+        vec![(answer, None)]
+    };
+    let responder = Responder::start(&vhost.uri(), 4, answer).await;
+    let submit = |more: &[&str]| {
+        let mut command = producer(&vhost.uri());
+        command.args(["submit", "--code", "-"]).args(more).stdin(std::process::Stdio::piped());
+        command
+    };
+    let talk = async |more: &[&str]| {
+        let mut child = submit(more).spawn().expect("it starts");
+        let mut stdin = child.stdin.take().expect("a pipe");
+        stdin.write_all(b"\xff code").await.expect("it reads");
+        drop(stdin);
+        let output = tokio::time::timeout(LONG, child.wait_with_output()).await;
+        output.expect("in time").expect("it ends")
+    };
+    let plain = talk(&["--", "one", "--two"]).await;
+    assert_eq!(plain.status.code(), Some(7), "{}", String::from_utf8_lossy(&plain.stderr));
+    assert_eq!(plain.stdout, b"\xff code");
+    assert_eq!(plain.stderr, b"one --two");
+
+    let json = talk(&["--json", "--id", "mine"]).await;
+    assert_eq!(json.status.code(), Some(0));
+    let value: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one object");
+    assert_eq!((&value["job_id"], &value["exit_code"]), (&"mine".into(), &7.into()));
+
+    let nobody = talk(&["--lane", "nowhere"]).await;
+    assert_eq!(nobody.status.code(), Some(125), "a job that cannot be made has no exit code");
+    responder.stop().await;
+}
