@@ -211,6 +211,9 @@ impl Board {
     pub(crate) fn event(&self, event: Option<Event>) -> Result<(), SessionError> {
         match event {
             None => Err(SessionError::Gone),
+            // A soft error closed one channel, and whoever uses that channel hears of it there. A
+            // look for a queue that is missing is one of them, and no reason to end anything.
+            Some(Event::Error(error)) if error.is_amqp_soft_error() => Ok(()),
             Some(Event::Error(error)) => Err(SessionError::Lost(error)),
             Some(Event::ConnectionBlocked(reason)) => {
                 self.counters.blocked.add_one();

@@ -57,8 +57,9 @@ struct Waiting {
     pool: Name,
     source: Source,
     lane: jailfleet::job::Lane,
-    /// Its share of the capacity, given back when it is settled for good.
-    room: OwnedSemaphorePermit,
+    /// Its share of the capacity, given back when it is settled for good. One that was moved has
+    /// none of its own: a full door can still move what is in it.
+    _room: Option<OwnedSemaphorePermit>,
 }
 
 impl EmbeddedSender {
@@ -87,9 +88,9 @@ impl EmbeddedSender {
             pool: job.pool,
             source: Source::of(job.lane),
             lane: job.lane,
-            room,
+            _room: Some(room),
         };
-        self.jobs.send(waiting).await.map_err(|_| DoorGone)
+        self.jobs.send(waiting).await.map_err(|_gone| DoorGone)
     }
 }
 

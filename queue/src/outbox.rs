@@ -185,10 +185,12 @@ impl Outbox {
 
     pub(crate) async fn send(&self, parcel: Parcel) -> Result<Published, OutboxError> {
         let bytes = parcel.weight();
-        if bytes > self.limit_bytes {
+        let permits = u32::try_from(bytes)
+            .ok()
+            .filter(|_| bytes <= self.limit_bytes);
+        let Some(permits) = permits else {
             return Err(OutboxError::TooLarge { bytes });
-        }
-        let permits = u32::try_from(bytes).map_err(|_| OutboxError::TooLarge { bytes })?;
+        };
         let Ok(_room) = self.bytes.acquire_many(permits).await else {
             return Err(OutboxError::Closed);
         };

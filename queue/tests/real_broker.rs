@@ -274,7 +274,8 @@ async fn a_queue_deleted_under_its_consumer_is_noticed_and_made_anew() {
         .settle(Disposition::Ack)
         .await
         .expect("settled");
-    assert_eq!(doors.counters.consume_sessions.get(), 2);
+    let trouble = doors.state.borrow().trouble.clone();
+    assert_eq!(doors.counters.consume_sessions.get(), 2, "{trouble:?}");
     assert!(doors.sessions.close(LONG).await);
     producer.close(LONG).await;
 }
@@ -390,10 +391,11 @@ async fn a_hostile_reply_to_never_becomes_a_property_or_an_address_of_ours() {
             .expect("settled");
     }
     assert_eq!(client.count("jailfleet.dead").await, 3);
+    let trouble = doors.state.borrow().trouble.clone();
     assert_eq!(
         doors.counters.publish_sessions.get(),
         1,
-        "no channel was closed over it"
+        "no channel was closed over it: {trouble:?}"
     );
     // The dead queue has a single active consumer: it is consumed, never peeked at.
     let mut dead = client

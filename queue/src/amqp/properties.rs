@@ -215,22 +215,29 @@ fn header_text(headers: Option<&FieldTable>, key: &str, most: usize) -> Option<S
     let value = match headers?.inner().get(key)? {
         AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok()?,
         AMQPValue::ShortString(text) => text.to_string(),
-        _ => return None,
+        other => {
+            tracing::debug!(key, kind = ?other.get_type(), "ignored a header that is no text");
+            return None;
+        }
     };
     (value.len() <= most).then_some(value)
 }
 
 /// Brokers and clients disagree on the width of an integer; its value is what counts.
 fn as_number(value: &AMQPValue) -> Option<u64> {
-    match value {
-        AMQPValue::ShortShortInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::ShortShortUInt(number) => Some(u64::from(*number)),
-        AMQPValue::ShortInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::ShortUInt(number) => Some(u64::from(*number)),
-        AMQPValue::LongInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::LongUInt(number) => Some(u64::from(*number)),
-        AMQPValue::LongLongInt(number) => u64::try_from(*number).ok(),
-        AMQPValue::LongString(text) => std::str::from_utf8(text.as_bytes()).ok()?.parse().ok(),
-        _ => None,
+    let signed = value
+        .as_long_long_int()
+        .or_else(|| value.as_long_int().map(i64::from))
+        .or_else(|| value.as_long_uint().map(i64::from))
+        .or_else(|| value.as_short_int().map(i64::from))
+        .or_else(|| value.as_short_uint().map(i64::from))
+        .or_else(|| value.as_short_short_int().map(i64::from))
+        .or_else(|| value.as_short_short_uint().map(i64::from));
+    match signed {
+        Some(number) => u64::try_from(number).ok(),
+        None => std::str::from_utf8(value.as_long_string()?.as_bytes())
+            .ok()?
+            .parse()
+            .ok(),
     }
 }

@@ -427,12 +427,9 @@ fn closed_over_a_message(error: &SessionError) -> bool {
         | SessionError::NoConfirm(_)
         | SessionError::NotConfirming => return false,
     };
-    match source.kind() {
-        lapin::ErrorKind::ProtocolError(refusal) => !matches!(
-            refusal.kind(),
-            // An operator or a shutdown closed it.
-            AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED)
-        ),
-        _ => false,
-    }
+    let lapin::ErrorKind::ProtocolError(refusal) = source.kind() else {
+        return false;
+    };
+    // An operator or a shutdown is no message's fault.
+    *refusal.kind() != AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED)
 }

@@ -13,7 +13,9 @@ use crate::counters::DoorCounters;
 use crate::doors::{DoorState, Link};
 use crate::envelope::{Delivery, Envelope, Origin, ResultMessage, Source};
 use crate::intake::IntakeOrder;
-use crate::outbox::{DEAD_HEAD_BYTES, DeadLetter, Order, OutboxError, Parcel, Published, Reply};
+use crate::outbox::{
+    DEAD_HEAD_BYTES, DeadLetter, Move, Order, OutboxError, Parcel, Published, Reply,
+};
 use crate::ticket::{Disposition, Lease, SettleError, Settlement, Ticket};
 
 /// What comes to the store from outside.
@@ -248,51 +250,20 @@ impl Store {
             }
             Parcel::Retry { job, delay_ms } => {
                 let at = clock::now() + Duration::from_millis(delay_ms);
-                self.move_to(
-                    job.body,
-                    job.envelope,
-                    &job.origin,
-                    Source::of(job.origin.lane),
-                )
-                .map(|waiting| self.aside.push((at, waiting)))
-                .map(|()| Published::Delivered)
+                let source = Source::of(job.origin.lane);
+                self.aside.push((at, moved(job, source)));
+                Ok(Published::Delivered)
             }
-            Parcel::Suspect(job) => self
-                .move_to(job.body, job.envelope, &job.origin, Source::Suspect)
-                .map(|waiting| self.enqueue(waiting))
-                .map(|()| Published::Delivered),
+            Parcel::Suspect(job) => {
+                self.enqueue(moved(job, Source::Suspect));
+                Ok(Published::Delivered)
+            }
             // There is no upgraded worker inside one process to wait for.
             Parcel::Newer(_) | Parcel::Job(_) => Err(OutboxError::Homeless {
                 destination: "the embedded door".to_owned(),
             }),
         };
         crate::amqp::answer(order.done, word);
-    }
-
-    /// Makes a job of our own out of one that is about to be acked, and gives it the room of that
-    /// one: so a full door can still move what is in it.
-    fn move_to(
-        &mut self,
-        body: bytes::Bytes,
-        mut envelope: Envelope,
-        origin: &Origin,
-        source: Source,
-    ) -> Result<Waiting, OutboxError> {
-        envelope.redelivered = false;
-        envelope.delivery_count = 0;
-        let spare = Arc::new(Semaphore::new(1));
-        let Ok(room) = spare.try_acquire_owned() else {
-            return Err(OutboxError::Closed);
-        };
-        let (pool, lane) = (origin.pool.clone(), origin.lane);
-        Ok(Waiting {
-            body,
-            envelope,
-            pool,
-            source,
-            lane,
-            room,
-        })
     }
 
     /// Gives the oldest result to the producer, or keeps it if there is nobody (no `slot`).
@@ -337,5 +308,23 @@ async fn wait_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
+    }
+}
+
+/// A job that goes to another queue: for that one it is new.
+fn moved(job: Move, source: Source) -> Waiting {
+    let envelope = Envelope {
+        redelivered: false,
+        delivery_count: 0,
+        ..job.envelope
+    };
+    let (pool, lane) = (job.origin.pool, job.origin.lane);
+    Waiting {
+        body: job.body,
+        envelope,
+        pool,
+        source,
+        lane,
+        _room: None,
     }
 }

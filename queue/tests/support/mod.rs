@@ -13,13 +13,13 @@ use lapin::{Channel, Connection, ConnectionProperties};
 use std::time::Duration;
 
 /// More than any step takes on a machine that is busy with other tests.
-pub const LONG: Duration = Duration::from_secs(60);
+pub(crate) const LONG: Duration = Duration::from_secs(60);
 
-pub fn millis(value: u64) -> Millis {
+pub(crate) fn millis(value: u64) -> Millis {
     Millis::new(value).expect("not zero")
 }
 
-pub fn section(uri: &str, reply_mode: ReplyMode) -> AmqpSection {
+pub(crate) fn section(uri: &str, reply_mode: ReplyMode) -> AmqpSection {
     AmqpSection {
         uri: Secret::new(uri),
         uri_file: None,
@@ -35,11 +35,11 @@ pub fn section(uri: &str, reply_mode: ReplyMode) -> AmqpSection {
     }
 }
 
-pub fn pool() -> Name {
+pub(crate) fn pool() -> Name {
     Name::parse("default").expect("a name")
 }
 
-pub fn plan(slots: usize) -> ConsumePlan {
+pub(crate) fn plan(slots: usize) -> ConsumePlan {
     ConsumePlan {
         pool: pool(),
         slots: LaneShares {
@@ -49,7 +49,7 @@ pub fn plan(slots: usize) -> ConsumePlan {
     }
 }
 
-pub fn job(id: &str, reply_to: Option<&str>) -> JobMessage {
+pub(crate) fn job(id: &str, reply_to: Option<&str>) -> JobMessage {
     JobMessage {
         body: Bytes::from(format!("{{\"id\":\"{id}\"}}")),
         message_id: id.to_owned(),
@@ -63,7 +63,7 @@ pub fn job(id: &str, reply_to: Option<&str>) -> JobMessage {
 }
 
 /// A result without any run behind it: what the doors carry is opaque to them.
-pub fn reply(id: &str, reply_to: &str) -> Reply {
+pub(crate) fn reply(id: &str, reply_to: &str) -> Reply {
     Reply {
         reply_to: jailfleet::reply::vet(reply_to, "jailfleet").expect("a good reply queue"),
         correlation_id: Some(format!("secret-{id}")),
@@ -77,7 +77,7 @@ pub fn reply(id: &str, reply_to: &str) -> Reply {
 }
 
 /// Publishes the result of a delivery and acks it, as a worker does.
-pub async fn serve(outbox: &Outbox, delivery: Delivery) {
+pub(crate) async fn serve(outbox: &Outbox, delivery: Delivery) {
     let id = delivery
         .envelope
         .message_id
@@ -91,19 +91,19 @@ pub async fn serve(outbox: &Outbox, delivery: Delivery) {
     let _settled: Result<(), _> = delivery.ticket.settle(Disposition::Ack).await;
 }
 
-pub async fn up(doors: &mut Doors) {
+pub(crate) async fn up(doors: &mut Doors) {
     let ready = tokio::time::timeout(LONG, doors.state.wait_for(|state| state.is_ready()));
     ready.await.expect("in time").expect("the door stays open");
 }
 
 /// A client that shares nothing with the code under test but lapin.
-pub struct Client {
-    pub connection: Connection,
-    pub channel: Channel,
+pub(crate) struct Client {
+    pub(crate) connection: Connection,
+    pub(crate) channel: Channel,
 }
 
 impl Client {
-    pub async fn new(uri: &str) -> Self {
+    pub(crate) async fn new(uri: &str) -> Self {
         let connection = Connection::connect(uri, ConnectionProperties::default()).await;
         let connection = connection.expect("the broker is up");
         let channel = connection.create_channel().await.expect("a channel");
@@ -114,7 +114,7 @@ impl Client {
     }
 
     /// How many messages wait in `queue`.
-    pub async fn count(&self, queue: &str) -> u32 {
+    pub(crate) async fn count(&self, queue: &str) -> u32 {
         let options = QueueDeclareOptions {
             passive: true,
             ..QueueDeclareOptions::default()
@@ -127,7 +127,7 @@ impl Client {
     }
 
     /// Takes one message out of `queue`, waiting for it.
-    pub async fn take(&self, queue: &str) -> lapin::message::Delivery {
+    pub(crate) async fn take(&self, queue: &str) -> lapin::message::Delivery {
         let taking = async {
             loop {
                 let got = self
@@ -148,7 +148,7 @@ impl Client {
     }
 
     /// Takes everything that waits in `queue`.
-    pub async fn drain(&self, queue: &str) -> Vec<lapin::message::Delivery> {
+    pub(crate) async fn drain(&self, queue: &str) -> Vec<lapin::message::Delivery> {
         let mut all = Vec::new();
         loop {
             let got = self
