@@ -73,10 +73,6 @@ impl ProducerSettings {
         page.text("lane", producer.lane.as_str());
         page.whole("window", producer.window);
         page.whole("prefetch", producer.prefetch);
-        page.text(
-            "reply_prefix",
-            producer.reply_prefix.as_deref().unwrap_or_default(),
-        );
         page.whole("idle_timeout_ms", producer.idle_timeout_ms.get());
         page.whole("message_bytes", producer.message_bytes);
         page.whole("result_bytes", producer.result_bytes);

@@ -21,7 +21,6 @@ fn producer(read: &mut Reader) -> Option<ProducerSection> {
     let lane = read.word("producer.lane", |word| Lane::parse(word).ok());
     let window = read.narrow("producer.window");
     let prefetch = read.narrow("producer.prefetch");
-    let reply_prefix = read.optional("producer.reply_prefix");
     let idle_timeout_ms = read.millis("producer.idle_timeout_ms");
     let message_bytes = read.narrow("producer.message_bytes");
     let result_bytes = read.narrow("producer.result_bytes");
@@ -30,7 +29,6 @@ fn producer(read: &mut Reader) -> Option<ProducerSection> {
         lane: lane?,
         window: window?,
         prefetch: prefetch?,
-        reply_prefix: reply_prefix?,
         idle_timeout_ms: idle_timeout_ms?,
         message_bytes: message_bytes?,
         result_bytes: result_bytes?,

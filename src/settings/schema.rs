@@ -48,8 +48,6 @@ pub(super) enum Shape {
     Name,
     /// 1 to 64 of `[A-Za-z0-9._-]`.
     Label,
-    /// 1 to 200 of `[A-Za-z0-9._-]`, not `amq.`: the start of a queue's name.
-    QueuePrefix,
     /// An IP address and a port.
     Address,
     /// `amqp://` or `amqps://`.
@@ -151,7 +149,6 @@ impl Shape {
             Self::FileName => "a relative path without ..",
             Self::Name => "1 to 64 characters of a-z 0-9 _ -, a letter first",
             Self::Label => "1 to 64 characters of A-Z a-z 0-9 . _ -",
-            Self::QueuePrefix => "1 to 200 characters of A-Z a-z 0-9 . _ -, not amq. first",
             Self::Address => "an IP address and a port, such as 127.0.0.1:9464",
             Self::Uri => "amqp://user:password@host:port/vhost, or amqps://",
             Self::Line => "1 to 1000 printable characters",
@@ -166,7 +163,6 @@ impl Shape {
             Self::FileName => crate::job::RelativePath::parse(text).is_ok(),
             Self::Name => crate::job::Name::parse(text).is_ok(),
             Self::Label => is_label(text, 64),
-            Self::QueuePrefix => is_label(text, 200) && !text.starts_with("amq."),
             Self::Address => text.parse::<std::net::SocketAddr>().is_ok(),
             Self::Uri => is_uri(text),
             Self::Line => (1..=1000).contains(&text.len()) && !text.chars().any(char::is_control),

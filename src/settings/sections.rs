@@ -284,23 +284,10 @@ pub struct ProducerSection {
     pub window: usize,
     /// Results held and not yet written, at most.
     pub prefetch: u16,
-    /// First part of the reply queue's name; `None`: `<amqp.prefix>.reply.`.
-    pub reply_prefix: Option<String>,
     /// How long to wait without any result before giving up.
     pub idle_timeout_ms: Millis,
     /// Encoded bytes of one job: a larger one is refused before it is published.
     pub message_bytes: usize,
     /// Encoded bytes of one result: a larger one is not parsed.
     pub result_bytes: usize,
-}
-
-impl ProducerSettings {
-    /// First part of the reply queue's name.
-    #[must_use]
-    pub fn reply_prefix(&self) -> String {
-        match &self.producer.reply_prefix {
-            Some(prefix) => prefix.clone(),
-            None => format!("{}.reply.", self.amqp.prefix),
-        }
-    }
 }

@@ -39,7 +39,6 @@ fn what_is_printed_reads_back_as_the_same_settings() {
         binds = [{ source = "/opt/odd", target = "/opt/there", optional = true }]
         env = { Weird_1 = "= # \"" }
         cwd = "writable"
-        apparmor = "jailfleet-odd"
         limits = { address_space_bytes = 1073741824, file_bytes = 0 }
     "#;
     for settings in [
@@ -51,7 +50,7 @@ fn what_is_printed_reads_back_as_the_same_settings() {
         again.amqp.uri = settings.amqp.uri.clone();
         assert_eq!(again, settings, "{printed}");
     }
-    let settings = producer("[producer]\nreply_prefix = \"class.\"", &[]).expect("it is right");
+    let settings = producer("[producer]\nlane = \"interactive\"", &[]).expect("it is right");
     let mut again = producer(&settings.to_toml_redacted(), &[]).expect("it was right before");
     again.amqp.uri = settings.amqp.uri.clone();
     assert_eq!(again, settings);

@@ -209,6 +209,10 @@ fn what_spans_several_keys_is_checked() {
         ),
         ("[runtimes.python.env]\n\"A=B\" = \"1\"", "named by A-Z"),
         ("[amqp]\nprefix = \"amq.x\"", "the broker's own"),
+        (
+            "[runtimes.bash]\napparmor = \"x\"",
+            "enters no AppArmor profile",
+        ),
     ] {
         let said = lines(worker(file, &[], &[])).join("\n");
         assert!(said.contains(part), "{file}\nsaid\n{said}");

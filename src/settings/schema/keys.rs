@@ -177,8 +177,6 @@ const PRODUCER_KEYS: &[KeySpec] = &[
     key("window", whole("messages", 1, 10_000),
         "Messages published and not yet confirmed, at most."),
     key("prefetch", whole("results", 1, 2000), "Results delivered and not yet written, at most."),
-    key("reply_prefix", Kind::Optional(Shape::QueuePrefix),
-        "First part of the reply queue's name; `\"\"`: `<amqp.prefix>.reply.`"),
     key("idle_timeout_ms", whole(MS, 1000, 7 * DAY_MS),
         "Give up after this long without any result."),
     key("message_bytes", whole(BYTES, KIB, 128 * MIB), "Encoded bytes of a job."),
