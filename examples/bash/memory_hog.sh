@@ -1,4 +1,6 @@
+# Bounded, in case that nothing else bounds it here.
 hoard=x
-while :; do
+for _ in {1..29}; do
   hoard=$hoard$hoard
 done
+echo took half a gigabyte

@@ -2,10 +2,12 @@
 #include <string.h>
 
 int main(void) {
-    for (;;) {
+    /* Bounded, in case that nothing else bounds it here. */
+    for (int taken = 0; taken < 512; taken++) {
         char *volatile more = malloc(1 << 20);
         if (more == 0)
             return 1;
         memset(more, 1, 1 << 20);
     }
+    return 0;
 }

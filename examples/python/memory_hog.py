@@ -1,3 +1,5 @@
+# Bounded, in case that nothing else bounds it here.
 hoard = []
-while True:
-    hoard.append(bytearray(1 << 20))
+for _ in range(512):
+    hoard.append(bytearray(b"x" * (1 << 20)))
+print("took half a gigabyte")

@@ -6,6 +6,9 @@ use anyhow::Result;
 
 /// Builds worker, warden and producer as they would be deployed.
 pub(crate) fn release(workspace: &Workspace) -> Result<()> {
+    if !workspace.builds() {
+        return Ok(());
+    }
     println!("Building worker, warden and producer (release) ...");
     run(
         "cargo build",

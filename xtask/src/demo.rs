@@ -64,6 +64,28 @@ impl Prepared {
     }
 }
 
+impl Prepared {
+    /// What the producer refuses never reaches a worker, and has no result. Where it named the line
+    /// with the very code that the embedded door answered with, that stands for the result.
+    fn take_refused(&self, embedded: &Answers, queued: &mut Answers, words: &str) -> usize {
+        let mut refused = 0;
+        for (example, number) in self.examples.iter().zip(1_u32..) {
+            let Some(result) = embedded.get(&example.id) else {
+                continue;
+            };
+            let Some(code) = answer::error_code(result) else {
+                continue;
+            };
+            let said = format!("line {number}: {code}");
+            if !queued.contains_key(&example.id) && words.lines().any(|line| line.contains(&said)) {
+                refused += 1;
+                queued.insert(example.id.clone(), result.clone());
+            }
+        }
+        refused
+    }
+}
+
 /// Runs all examples through the embedded door.
 pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
     needs::provide(&Need::EMBEDDED, install)?;
@@ -90,11 +112,13 @@ pub(crate) fn over_amqp(workspace: &Workspace, install: Install) -> Result<()> {
     let mut fleet = Fleet::start(workspace, &prepared.folder, 2, |worker| {
         prepared.configure(worker)
     })?;
-    let queued = fleet.bulk(&prepared.jobs, &prepared.folder.join("amqp.jsonl"))?;
+    let (mut queued, words) =
+        fleet.bulk_with_bad_lines(&prepared.jobs, &prepared.folder.join("amqp.jsonl"))?;
     fleet.stop()?;
 
+    let refused = prepared.take_refused(&embedded, &mut queued, &words);
     let tally = judge(&prepared.examples, &queued)?;
-    println!("\n{tally}");
+    println!("\n{tally}; {refused} of them were refused by the producer, before the broker");
     let mut different = 0;
     for example in &prepared.examples {
         let (Some(one), Some(other)) = (embedded.get(&example.id), queued.get(&example.id)) else {

@@ -1,11 +1,11 @@
 //! A RabbitMQ node of our own, workers that take from it, and the producer that sends to it.
 
 use crate::answer::{self, Answers};
-use crate::broker::Broker;
 use crate::embedded;
 use crate::programs::{Owned, command};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
+use jailfleet_harness::Broker;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,7 +33,8 @@ impl Fleet {
         count: usize,
         complete: impl Fn(Command) -> Command,
     ) -> Result<Self> {
-        let broker = Broker::start(folder)?;
+        println!("Starting a RabbitMQ node of our own (10 to 20 s) ...");
+        let broker = Broker::own()?;
         let producer = workspace.release("jailfleet-producer");
         let mut fleet = Self {
             workers: Vec::new(),
@@ -57,8 +58,8 @@ impl Fleet {
     }
 
     /// Tells a program where our broker is.
-    pub(crate) fn point_at_broker(&self, program: &mut Command) {
-        program.env("JAILFLEET__AMQP__URI", self.broker.uri());
+    fn point_at_broker(&self, program: &mut Command) {
+        program.env("JAILFLEET__AMQP__URI", self.broker.uri("/"));
     }
 
     /// Sends the jobs of a file and returns their results.
@@ -67,12 +68,38 @@ impl Fleet {
         self.finish_bulk(&mut producer, results)
     }
 
+    /// The same of a file with lines that the producer itself refuses: passes them over, and
+    /// returns what it said, too.
+    pub(crate) fn bulk_with_bad_lines(
+        &mut self,
+        jobs: &Path,
+        results: &Path,
+    ) -> Result<(Answers, String)> {
+        let log = self.folder.join("producer.log");
+        let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
+        let mut bulk = self.bulk_command(jobs, results);
+        bulk.arg("--skip-bad").stderr(file);
+        let mut bulk = Owned::start("jailfleet-producer bulk", &mut bulk)?;
+        let answers = self.finish_bulk(&mut bulk, results);
+        let words = std::fs::read_to_string(&log).context("read what the producer said")?;
+        answers
+            .map(|answers| (answers, words.clone()))
+            .with_context(|| words)
+    }
+
     /// Starts to send the jobs of a file.
     pub(crate) fn start_bulk(&self, jobs: &Path, results: &Path) -> Result<Owned> {
+        Owned::start(
+            "jailfleet-producer bulk",
+            &mut self.bulk_command(jobs, results),
+        )
+    }
+
+    fn bulk_command(&self, jobs: &Path, results: &Path) -> Command {
         let mut bulk = command(&self.producer);
         bulk.arg("bulk").arg(jobs).arg("--results").arg(results);
         self.point_at_broker(&mut bulk);
-        Owned::start("jailfleet-producer bulk", &mut bulk)
+        bulk
     }
 
     /// Waits for the end of [`Self::start_bulk`], and gives up as soon as all workers are gone.
@@ -148,7 +175,7 @@ impl Fleet {
             .filter(|queue| queue.starts_with("jailfleet.reply."))
             .collect();
         ensure!(left.is_empty(), "leave no reply queue behind: {left:?}");
-        self.broker.stop()
+        self.broker.halt()
     }
 
     /// The pids of the workers.

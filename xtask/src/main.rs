@@ -17,7 +17,6 @@ mod example;
 mod answer;
 mod venv;
 mod embedded;
-mod broker;
 mod fleet;
 mod demo;
 mod humaneval;

@@ -1,7 +1,8 @@
 //! What a machine must have for a task, and how it gets it: by the distribution's packages.
 
-use crate::programs::{command, is_executable, is_there, run};
+use crate::programs::{is_executable, is_there};
 use anyhow::{Result, bail};
+use jailfleet_harness::packages::ensure_packages;
 use std::path::Path;
 
 /// Whether missing packages may be installed.
@@ -95,36 +96,25 @@ pub(crate) fn provide(needs: &[Need], install: Install) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    let packages: Vec<&str> = missing
+    let packages: Vec<(&str, &str)> = missing
         .iter()
-        .flat_map(|need| need.packages())
-        .copied()
+        .flat_map(|need| {
+            need.packages()
+                .iter()
+                .map(|package| (*package, need.reason()))
+        })
         .collect();
-    println!("This machine lacks:");
-    for need in &missing {
-        println!("  {}: {}", need.packages().join(", "), need.reason());
-    }
-    let by_hand = format!(
-        "apt-get install --no-install-recommends {}",
-        packages.join(" ")
-    );
     if install == Install::Refused {
-        bail!("provide what is missing without installing it; do it by hand: {by_hand}");
+        for (package, reason) in &packages {
+            println!("{package} is missing: {reason}");
+        }
+        let names: Vec<&str> = packages.iter().map(|(package, _)| *package).collect();
+        bail!(
+            "go on with what is here; install it by hand: apt-get install {}",
+            names.join(" ")
+        );
     }
-    if !rustix::process::geteuid().is_root() || !is_there("apt-get") {
-        bail!("install packages without root and apt-get; do it by hand: {by_hand}");
-    }
-    println!("Installing with: {by_hand}");
-    run("apt-get update", command("apt-get").args(["update", "-qq"]))?;
-    run(
-        "apt-get install",
-        command("apt-get")
-            .args(["install", "-y", "-qq", "--no-install-recommends"])
-            .args(&packages)
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            // The package would start a system-wide broker; ours is our own.
-            .env("RUNLEVEL", "1"),
-    )?;
+    ensure_packages(&packages)?;
     match missing.iter().find(|need| !need.is_met()) {
         Some(need) => bail!("find {} after its installation", need.packages().join(", ")),
         None => Ok(()),

@@ -6,7 +6,8 @@ use crate::programs::{cargo, is_there, run, run_heard};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{bench, build, demo, footprint, humaneval, many, schema};
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
+use jailfleet_harness::Broker;
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +66,7 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
     steps.perform("schemas", || schema::check(workspace));
     steps.perform("rules of the repository and pure tests", || {
         let arguments = ["--package=jailfleet", "--package=xtask"];
-        tests(workspace, &arguments).map(|_| ())
+        tests(workspace, &arguments, Vec::new()).map(|_summary| ())
     });
     if is_there("cargo-deny") && workspace.root().join("deny.toml").exists() {
         steps.perform("licences and sources", || {
@@ -91,7 +92,7 @@ pub(crate) fn test(
     steps.perform("build", || build::release(workspace));
     let mut summary = None;
     steps.perform("tests of all crates", || {
-        summary = tests(workspace, &["--workspace"])?;
+        summary = all_tests(workspace, install)?;
         Ok(())
     });
     steps.perform("demo", || demo::run(workspace, install));
@@ -113,10 +114,28 @@ pub(crate) fn test(
     Ok(())
 }
 
+/// All tests of all crates, on a broker that they share and in which nothing may be left.
+fn all_tests(workspace: &Workspace, install: Install) -> Result<Option<String>> {
+    println!("Starting the RabbitMQ node that the tests share (10 to 20 s) ...");
+    let broker = Broker::own()?;
+    let mut environment = broker.environment();
+    if install == Install::Refused {
+        environment.push(("JAILFLEET_NO_INSTALL", "1".to_owned()));
+    }
+    let summary = tests(workspace, &["--workspace"], environment)?;
+    let left = broker.queues()?;
+    ensure!(left.is_empty(), "leave no queue behind: {left:?}");
+    Ok(summary)
+}
+
 /// Runs tests with nextest, or with cargo where it is not there; returns the runner's summary.
-fn tests(workspace: &Workspace, arguments: &[&str]) -> Result<Option<String>> {
+fn tests(
+    workspace: &Workspace,
+    arguments: &[&str],
+    environment: Vec<(&'static str, String)>,
+) -> Result<Option<String>> {
     let mut cargo = cargo();
-    cargo.current_dir(workspace.root());
+    cargo.current_dir(workspace.root()).envs(environment);
     if is_there("cargo-nextest") {
         cargo.args(["nextest", "run", "--no-fail-fast", "--color=always"]);
     } else {

@@ -8,7 +8,12 @@ use std::path::{Path, PathBuf};
 pub(crate) struct Workspace {
     root: PathBuf,
     target: PathBuf,
+    /// Programs that somebody else built, e.g. those of a package.
+    built: Option<PathBuf>,
 }
+
+/// Names a folder with worker, warden and producer, which are then taken instead of being built.
+const BUILT: &str = "JAILFLEET_PROGRAMS";
 
 impl Workspace {
     /// Finds the repository that this xtask was started in.
@@ -23,7 +28,11 @@ impl Workspace {
             .to_path_buf();
         let target = std::env::var_os("CARGO_TARGET_DIR")
             .map_or_else(|| root.join("target"), |folder| root.join(folder));
-        Ok(Self { root, target })
+        Ok(Self {
+            root,
+            target,
+            built: std::env::var_os(BUILT).map(PathBuf::from),
+        })
     }
 
     /// The repository's top folder.
@@ -38,7 +47,15 @@ impl Workspace {
 
     /// Where the release build of `program` lies.
     pub(crate) fn release(&self, program: &str) -> PathBuf {
-        self.target.join("release").join(program)
+        match &self.built {
+            Some(folder) => folder.join(program),
+            None => self.target.join("release").join(program),
+        }
+    }
+
+    /// Whether the programs have to be built.
+    pub(crate) fn builds(&self) -> bool {
+        self.built.is_none()
     }
 
     /// A folder for one task's files, made if it is not there. Kept after the task, so that people
