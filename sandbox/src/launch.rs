@@ -3,7 +3,7 @@
 use crate::payload::{MAX_ARGUMENTS, MAX_VARIABLES};
 use crate::sys::exec::Strings;
 use jailfleet::limits::Ceiling;
-use jailfleet::runtime::{Cwd, Program, Runtime};
+use jailfleet::runtime::{Bind, Cwd, Program, Runtime};
 use std::ffi::{CStr, CString};
 
 /// Where every program is searched for.
@@ -24,6 +24,8 @@ pub struct Launch {
     pub env: Vec<CString>,
     /// Who owns the working directory.
     pub cwd: Cwd,
+    /// What of the host's files it sees: the targets of the system's binds and of its own.
+    pub readable: Vec<String>,
     /// Whether `/etc/passwd` can be read.
     pub passwd: bool,
     /// Whether files of the scratch may be executed.
@@ -45,12 +47,12 @@ impl Launch {
     ///
     /// # Errors
     /// [`NulInRuntime`] when a string of it cannot be handed to the kernel.
-    pub fn prepare(runtime: &Runtime) -> Result<Self, NulInRuntime> {
-        Self::strings(runtime)
+    pub fn prepare(runtime: &Runtime, system_binds: &[Bind]) -> Result<Self, NulInRuntime> {
+        Self::strings(runtime, system_binds)
             .map_err(|source| NulInRuntime { runtime: runtime.name.to_string(), source })
     }
 
-    fn strings(runtime: &Runtime) -> Result<Self, std::ffi::NulError> {
+    fn strings(runtime: &Runtime, system_binds: &[Bind]) -> Result<Self, std::ffi::NulError> {
         let variables = runtime.env.iter();
         Ok(Self {
             program: match &runtime.program {
@@ -64,6 +66,7 @@ impl Launch {
                 .map(|(name, value)| CString::new(format!("{name}={value}")))
                 .collect::<Result<_, _>>()?,
             cwd: runtime.cwd,
+            readable: system_binds.iter().chain(&runtime.binds).map(|bind| bind.target.clone()).collect(),
             passwd: runtime.passwd,
             execute_scratch: runtime.execute_scratch,
             ceiling: runtime.ceiling,

@@ -11,7 +11,7 @@ mod scratch;
 
 use crate::jail::Identity;
 use crate::launch::Launch;
-use crate::sys::mount::make_read_only;
+use crate::sys::mount::make_tree_read_only;
 use jailfleet::limits::Limits;
 use jailfleet::runtime::Bind;
 use jailfleet::settings::WorkerSettings;
@@ -86,7 +86,7 @@ impl Root {
         }
         furnish(root, identity)?;
         let fresh = quiet | MsFlags::MS_NOEXEC;
-        mount(Some("proc"), &root.join("proc"), Some("proc"), fresh, Some("subset=pid"))?;
+        mount(Some("proc"), &root.join("proc"), Some("proc"), fresh, nothing)?;
         chdir(STAGING)?;
         pivot_root(".", ".")?;
         umount2(".", MntFlags::MNT_DETACH)?;
@@ -159,7 +159,7 @@ fn place(root: &Path, bind: &Bind) -> io::Result<()> {
     }
     let nothing = None::<&str>;
     mount(Some(source), &target, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing)?;
-    make_read_only(&target)
+    make_tree_read_only(&std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(target.as_os_str()))?)
 }
 
 fn inside(root: &Path, path: &str) -> PathBuf {

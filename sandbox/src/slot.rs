@@ -83,6 +83,8 @@ pub struct Ending {
     pub deadline: Instant,
     /// Whether somebody was told.
     pub stuck: bool,
+    /// When its place may be built on again; later than at once only after a build that failed.
+    pub build_at: Instant,
 }
 
 /// How long a child may take from the order to its exec: files of the job are written in it.
@@ -201,7 +203,8 @@ impl Slot<Running> {
     #[must_use]
     pub fn look_at_cpu(&mut self, now: Instant, cores: u32) -> Option<Acted> {
         let limit = self.state.limits.cpu_ms.duration().saturating_add(CPU_GRACE);
-        let Some(used) = self.counters().cpu else {
+        let cpu = self.jail.cgroup.as_ref().and_then(SlotCgroup::cpu_time);
+        let Some(used) = cpu else {
             // RLIMIT_CPU alone stands guard where nobody counts for the whole tree.
             self.state.next_cpu_look = after(now, SETUP_DEADLINE);
             return None;

@@ -1,36 +1,128 @@
-//! Proving that nothing of a run is left, and killing what is.
+//! Proof that nothing of a run is left, and what is done where something is.
+//!
+//! Only a leased uid can be swept ([`LeasedUid`] cannot be made otherwise): a plain user's slot
+//! shares its uid with everything that the user runs, and cannot even express the question.
 
-use nix::unistd::Uid;
+use crate::lease::LeasedUid;
+use crate::sys::clone::{Cloned, clone_process};
+use crate::sys::ipc::system_v_objects;
+use crate::sys::exec::{Patience, Strings, Waited, execve, exit_now, wait_child};
+use nix::errno::Errno;
+use nix::fcntl::{OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::stat::Mode;
+use nix::unistd::{Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setresgid, setresuid};
+use std::ffi::{CStr, CString};
 use std::io;
+use std::os::fd::AsFd;
 
-/// The proof that no process of a slot's uid is left. Only a look makes one.
+/// Nothing of a leased uid runs on this host. Made here and nowhere else.
 #[derive(Debug)]
+#[must_use]
 pub struct CleanProof(());
 
-/// Looks whether any process of this uid exists.
+/// Something of the uid is still there, or it cannot be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum NotClean {
+    /// At least one process, perhaps a zombie, has the uid.
+    #[error("prove the slot clean: a process of its uid is still there")]
+    Processes,
+    /// The kernel did not say.
+    #[error("prove the slot clean: the kernel answered {0}")]
+    Unknown(i32),
+}
+
+/// Looks whether any process has this uid.
 ///
 /// # Errors
-/// `AlreadyExists` when one does.
-pub fn look(uid: Uid) -> io::Result<CleanProof> {
-    match rustix::process::getpriority_user(rustix::process::Uid::from_raw(uid.as_raw())) {
+/// [`NotClean`] unless the kernel says that there is none.
+///
+/// # Source
+/// getpriority(2): ESRCH, no process was located. (`kill(-1, 0)` never says so.)
+pub fn look(uid: LeasedUid) -> Result<CleanProof, NotClean> {
+    match rustix::process::getpriority_user(rustix::process::Uid::from_raw(uid.get())) {
         Err(rustix::io::Errno::SRCH) => Ok(CleanProof(())),
-        Ok(_) => Err(io::ErrorKind::AlreadyExists.into()),
-        Err(error) => Err(error.into()),
+        Ok(_) => Err(NotClean::Processes),
+        Err(errno) => Err(NotClean::Unknown(errno.raw_os_error())),
     }
 }
 
-/// No System V object and no POSIX queue is left in this IPC namespace.
+/// How long a sweep may keep its caller, who has neighbours to watch.
+const SWEEP_MILLIS: u8 = 200;
+/// Where pkill is found.
+const PKILL: [&CStr; 2] = [c"/usr/bin/pkill", c"/bin/pkill"];
+
+/// Kills everything that has this uid: once by `kill(-1, SIGKILL)` from a child of that uid, which
+/// no fork bomb outruns, then by the `pkill` binary, which that child becomes.
+///
+/// What is killed still has to be reaped: [`look`] again.
 ///
 /// # Errors
-/// `AlreadyExists` when one is.
-pub fn no_ipc_left() -> io::Result<()> {
+/// When the child cannot be made, or does not end in time (it is killed then).
+pub fn sweep(uid: LeasedUid) -> io::Result<()> {
+    let number = CString::new(uid.get().to_string())?;
+    let mut argv = Strings::with_room(4);
+    let fits = [c"pkill", c"-KILL", c"-U", number.as_c_str()].iter().all(|text| argv.push(text));
+    debug_assert!(fits, "there is room for four");
+    match clone_process(0, None)? {
+        Cloned::Child => {
+            let status = i32::from(sweep_as(uid, &argv).is_err());
+            exit_now(status)
+        }
+        Cloned::Parent { pid, pidfd } => {
+            let mut waits = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            let ended = poll(&mut waits, PollTimeout::from(SWEEP_MILLIS));
+            if !matches!(ended, Ok(1..)) {
+                rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL)?;
+            }
+            match wait_child(pid, Patience::Block)? {
+                Waited::Ended(..) | Waited::NoChild => Ok(()),
+                Waited::NoneYet => Err(io::ErrorKind::TimedOut.into()),
+            }
+        }
+    }
+}
+
+/// In the child: becomes the uid, kills, and leaves as pkill.
+fn sweep_as(uid: LeasedUid, argv: &Strings<'_>) -> io::Result<()> {
+    // The worker's socket may lie on a standard descriptor; a process of the slot's uid must not
+    // carry it.
+    let null = open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    dup2_stdin(&null)?;
+    dup2_stdout(&null)?;
+    dup2_stderr(&null)?;
+    crate::sys::restrict::close_on_exec_from(3)?;
+    let (user, group) = (Uid::from_raw(uid.get()), Gid::from_raw(uid.get()));
+    setgroups(&[])?;
+    setresgid(group, group, group)?;
+    setresuid(user, user, user)?;
+    match kill(Pid::from_raw(-1), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(errno) => return Err(errno.into()),
+    }
+    for program in PKILL {
+        let error = execve(program, argv, &Strings::with_room(0));
+        if error.raw_os_error() != Some(libc::ENOENT) {
+            return Err(error);
+        }
+    }
+    // A host without pkill: the kill above was the sweep.
     Ok(())
 }
 
-/// Kills every process of this uid, from a child that has become it.
+/// Makes sure that no message queue, semaphore set or shared memory is left in this IPC namespace;
+/// where one is, the namespace is left for a new one, and dies with all that it holds.
+///
+/// POSIX queues need no look: RLIMIT_MSGQUEUE is 0, so that none can be made.
 ///
 /// # Errors
-/// What the kernel answered.
-pub fn sweep(_uid: Uid) -> io::Result<()> {
-    Ok(())
+/// When the kernel does not tell or the namespace cannot be replaced.
+pub fn no_ipc_left() -> io::Result<()> {
+    if system_v_objects()?.is_empty() {
+        return Ok(());
+    }
+    unshare(CloneFlags::CLONE_NEWIPC)?;
+    if system_v_objects()?.is_empty() { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) }
 }

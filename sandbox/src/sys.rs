@@ -9,3 +9,5 @@ pub mod restrict;
 pub mod caps;
 pub mod signals;
 pub mod mount;
+pub mod ipc;
+pub mod landlock;

@@ -107,7 +107,11 @@ impl Warden {
     /// # Errors
     /// [`WardenError`] when the host refuses what all slots need.
     pub fn prepare(settings: &WorkerSettings, control: OwnedFd) -> Result<Self, WardenError> {
-        let launches = settings.runtimes.iter().map(Launch::prepare).collect::<Result<Vec<_>, _>>()?;
+        let launches = settings
+            .runtimes
+            .iter()
+            .map(|runtime| Launch::prepare(runtime, &settings.warden.system_binds))
+            .collect::<Result<Vec<_>, _>>()?;
         let host = Host::prepare(settings)?;
         let now = clock::now();
         let count = u16::try_from(settings.worker.slots.count(host.cores())).unwrap_or(u16::MAX);
@@ -167,11 +171,18 @@ impl Warden {
         now: Instant,
     ) -> Result<(Stand, Option<Instant>), WardenError> {
         match stand {
-            Stand::Vacant { number, build_at } if now >= build_at => {
-                let slot = self.build(number, now)?;
-                let due = slot.state.deadline;
-                Ok((Stand::Building(slot), Some(due)))
-            }
+            Stand::Vacant { number, build_at } if now >= build_at => match self.build(number, now) {
+                Ok(slot) => {
+                    let due = slot.state.deadline;
+                    Ok((Stand::Building(slot), Some(due)))
+                }
+                Err(error) if self.greeting == Greeting::Answered => {
+                    runs::log(number, &format!("failed to {error}"));
+                    let build_at = now.checked_add(build::BUILD_AGAIN).unwrap_or(now);
+                    Ok((Stand::Vacant { number, build_at }, Some(build_at)))
+                }
+                Err(error) => Err(error),
+            },
             Stand::Vacant { build_at, .. } => Ok((stand, Some(build_at))),
             Stand::Building(slot) if now >= slot.state.deadline => {
                 let ending = self.give_up(slot, Residue::Build, now)?;

@@ -25,6 +25,7 @@ struct Fleet {
     next_run: u64,
     state: tempfile::TempDir,
     idle: Vec<bool>,
+    ended_at: std::time::Instant,
 }
 
 /// What one run came to.
@@ -49,7 +50,7 @@ impl Seen {
 #[derive(Clone)]
 struct Job<'a> {
     runtime: &'a str,
-    code: Option<&'a str>,
+    main: Option<&'a [u8]>,
     argv: Vec<String>,
     env: Vec<(String, String)>,
     files: Vec<JobFile>,
@@ -60,7 +61,7 @@ struct Job<'a> {
 fn job<'a>(runtime: &'a str, code: &'a str) -> Job<'a> {
     Job {
         runtime,
-        code: Some(code),
+        main: Some(code.as_bytes()),
         argv: Vec::new(),
         env: Vec::new(),
         files: Vec::new(),
@@ -113,6 +114,7 @@ impl Fleet {
             next_run: 1,
             state,
             idle: vec![true; slots],
+            ended_at: jailfleet_sandbox::clock::now(),
         };
         let digest = digest_of_hex(&fleet.settings.digest()).expect("a digest");
         fleet.send(&Order::Hello { digest }, &[]);
@@ -154,7 +156,7 @@ impl Fleet {
         let run = self.next_run;
         self.next_run += 1;
         let payload = Payload {
-            main: job.code.map(str::as_bytes),
+            main: job.main,
             files: &job.files,
             argv: &job.argv,
             env: &job.env,
@@ -186,6 +188,7 @@ impl Fleet {
             drain(&stderr, &mut outputs[1]);
             match client::receive(self.warden().socket()) {
                 Ok(Some(Report::Ended { run, evidence: seen, .. })) if run == going.run => {
+                    self.ended_at = jailfleet_sandbox::clock::now();
                     evidence = Some(seen);
                 }
                 Ok(Some(Report::Idle { slot })) => self.idle[usize::from(slot)] = true,

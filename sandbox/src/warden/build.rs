@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 /// How long an init may take to stand.
 const BUILD_DEADLINE: Duration = Duration::from_secs(20);
 /// How long a place stays vacant after a build that failed.
-const BUILD_AGAIN: Duration = Duration::from_secs(5);
+pub(super) const BUILD_AGAIN: Duration = Duration::from_secs(5);
 /// The uid and gid inside a plain user's jail.
 const MAPPED_ID: u32 = 1000;
 
@@ -97,6 +97,13 @@ impl Host {
         if landlock_abi == 0 { walls } else { walls.with_landlock(landlock_abi) }
     }
 
+    /// Removes the groups that held the slots' own.
+    pub(super) fn remove_groups(&mut self) {
+        if let Some(cgroups) = &mut self.cgroups {
+            cgroups.remove();
+        }
+    }
+
     fn identity(uid: Option<Uid>) -> Identity {
         match uid {
             Some(uid) => Identity::Leased { uid, gid: Gid::from_raw(uid.as_raw()) },
@@ -113,7 +120,7 @@ impl Warden {
     pub(super) fn build(&mut self, number: u16, now: Instant) -> Result<Slot<Building>, WardenError> {
         let failed = |source: io::Error| WardenError::Slot { slot: number, reason: source.to_string() };
         let lease = self.host.leases.as_mut().map(Leases::take).transpose().map_err(failed)?;
-        let uid = lease.as_ref().map(crate::lease::Lease::uid);
+        let uid = lease.as_ref().map(|lease| lease.uid().user());
         let cgroup = self.host.cgroups.as_mut().map(|cgroups| cgroups.slot(number));
         let cgroup = cgroup.transpose().map_err(failed)?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
@@ -170,14 +177,10 @@ impl Warden {
             }
         }
     }
-
-    pub(super) fn build_later(number: u16, now: Instant) -> Stand {
-        Stand::Vacant { number, build_at: now.checked_add(BUILD_AGAIN).unwrap_or(now) }
-    }
 }
 
 fn ended_now(now: Instant) -> crate::slot::Ending {
-    crate::slot::Ending { deadline: now, stuck: false }
+    crate::slot::Ending { deadline: now, stuck: false, build_at: now }
 }
 
 const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWPID

@@ -24,7 +24,7 @@ impl Warden {
     ) -> Result<(Stand, Option<Instant>), WardenError> {
         let again = now.checked_add(REMOVE_AGAIN).unwrap_or(now);
         if reaped(&slot) && clean(&mut slot) {
-            let vacant = Stand::Vacant { number: slot.number, build_at: now };
+            let vacant = Stand::Vacant { number: slot.number, build_at: slot.state.build_at };
             // What the build needs is free now; the lease is returned last, here.
             drop(slot);
             return Ok((vacant, Some(now)));
@@ -54,22 +54,23 @@ impl Warden {
         let mut ending: Vec<Slot<Ending>> = stands.into_iter().filter_map(|s| kill(s, deadline)).collect();
         while !ending.is_empty() && clock::now() < deadline {
             ending.retain_mut(|slot| !(reaped(slot) && clean(slot)));
-            let Some(slot) = ending.first() else { return };
+            let Some(slot) = ending.first() else { break };
             let mut waits = [PollFd::new(slot.jail.pidfd.as_fd(), PollFlags::POLLIN)];
             if poll(&mut waits, PollTimeout::from(10_u8)).is_err() {
                 break;
             }
         }
-        for slot in ending {
+        for slot in &ending {
             log(slot.number, "something of it is left; the next start sweeps it");
         }
+        self.host.remove_groups();
     }
 }
 
 fn kill(stand: Stand, deadline: Instant) -> Option<Slot<Ending>> {
     fn end<S>(slot: Slot<S>, deadline: Instant) -> Slot<Ending> {
         signal_init(&slot);
-        slot.into_state(Ending { deadline, stuck: false })
+        slot.into_state(Ending { deadline, stuck: false, build_at: deadline })
     }
     match stand {
         Stand::Building(slot) => Some(end(slot, deadline)),

@@ -227,7 +227,12 @@ impl Warden {
         if self.greeting == super::Greeting::Answered {
             self.report(&Report::Quarantined { slot: slot.number, residue })?;
         }
-        Ok(self.end_init(slot, now))
+        let build_at = match residue {
+            // What failed once most likely fails again: no hurry.
+            Residue::Build => now.checked_add(super::build::BUILD_AGAIN).unwrap_or(now),
+            Residue::InitLost | Residue::Processes | Residue::Scratch | Residue::Ipc => now,
+        };
+        Ok(self.end_init(slot, build_at))
     }
 
     /// A running slot whose init does not answer: the run is over, the slot is replaced.
@@ -244,10 +249,10 @@ impl Warden {
         self.give_up(slot, Residue::InitLost, now)
     }
 
-    fn end_init<S>(&mut self, slot: Slot<S>, now: Instant) -> Stand {
+    fn end_init<S>(&mut self, slot: Slot<S>, build_at: Instant) -> Stand {
         signal_init(&slot);
-        let deadline = now.checked_add(ENDING_DEADLINE).unwrap_or(now);
-        Stand::Ending(slot.into_state(Ending { deadline, stuck: false }))
+        let deadline = build_at.checked_add(ENDING_DEADLINE).unwrap_or(build_at);
+        Stand::Ending(slot.into_state(Ending { deadline, stuck: false, build_at }))
     }
 }
 
