@@ -11,7 +11,7 @@ mod scratch;
 
 use crate::jail::Identity;
 use crate::launch::Launch;
-use crate::sys::mount::make_tree_read_only;
+use crate::sys::mount as sys_mount;
 use jailfleet::limits::Limits;
 use jailfleet::runtime::Bind;
 use jailfleet::settings::WorkerSettings;
@@ -159,7 +159,7 @@ fn place(root: &Path, bind: &Bind) -> io::Result<()> {
     }
     let nothing = None::<&str>;
     mount(Some(source), &target, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing)?;
-    make_tree_read_only(&std::ffi::CString::new(std::os::unix::ffi::OsStrExt::as_bytes(target.as_os_str()))?)
+    sys_mount::make_read_only(&target)
 }
 
 fn inside(root: &Path, path: &str) -> PathBuf {

@@ -1,10 +1,8 @@
 //! Mount attributes that only `mount_setattr` sets recursively.
 
-use std::ffi::CString;
+use std::ffi::CStr;
 use std::io;
 use std::mem::size_of;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
 
 /// Makes everything mounted at and below `path` read-only, without devices and set-id programs.
 /// Attributes are only added, so that flags which a user namespace may not clear stay.
@@ -14,8 +12,7 @@ use std::path::Path;
 ///
 /// # Source
 /// mount_setattr(2)
-pub fn make_read_only(path: &Path) -> io::Result<()> {
-    let path = CString::new(path.as_os_str().as_bytes())?;
+pub fn make_tree_read_only(path: &CStr) -> io::Result<()> {
     // SAFETY: all-zero is a valid value of this plain structure and means "change nothing".
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
     attributes.attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
