@@ -126,6 +126,9 @@ pub(crate) fn over_amqp(workspace: &Workspace, install: Install) -> Result<()> {
             println!("  {}: one of the two doors gave no result", example.id);
             continue;
         };
+        if !missing_walls(example, one).is_empty() {
+            continue;
+        }
         let differences = answer::differences(one, other, &example.may_differ);
         different += usize::from(!differences.is_empty());
         for line in differences {
