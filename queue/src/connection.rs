@@ -48,10 +48,13 @@ pub(crate) struct Dialer {
     backoff: Backoff,
 }
 
+/// What a connection tells of itself.
+pub(crate) type Events = BoxStream<'static, Event>;
+
 /// A connection that is up, with its only listener of events: two would split them.
 pub(crate) struct Connected {
     pub(crate) connection: Connection,
-    pub(crate) events: BoxStream<'static, Event>,
+    pub(crate) events: Events,
 }
 
 /// Why a session did not come up or did not last.

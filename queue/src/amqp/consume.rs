@@ -167,22 +167,13 @@ impl<T: Send + 'static> ConsumeRole<T> {
                     }
                 }
                 Some((line, arrival)) = arrivals.next(), if waiting.is_none() => {
-                    match arrival {
-                        Some(Ok(received)) if session.stopping => {
+                    let queue = self.lines.get(line).map_or("", |line| line.queue.as_str());
+                    match session.arrive(queue, arrival)? {
+                        Some(received) if session.stopping => {
                             session.give_back(line, received.delivery_tag).await?;
                         }
-                        Some(Ok(received)) => waiting = Some((line, received)),
-                        Some(Err(source)) => {
-                            return Err(SessionError::Amqp { what: "consume", source });
-                        }
-                        None if session.stopping => {}
-                        // Not an error for lapin, and no more deliveries ever: a worker that went
-                        // on would look alive and take no work.
-                        None => {
-                            let queue = self.lines.get(line).map(|line| line.queue.clone());
-                            let queue = queue.unwrap_or_default();
-                            return Err(SessionError::ConsumerEnded { queue });
-                        }
+                        Some(received) => waiting = Some((line, received)),
+                        None => {}
                     }
                 }
             }
@@ -258,6 +249,27 @@ impl Session {
             epoch: self.epoch,
             channel,
             tag,
+        }
+    }
+
+    /// What came from a consumer; `None` for the end of one that we cancelled ourselves.
+    fn arrive(
+        &self,
+        queue: &str,
+        arrival: Option<Result<Received, lapin::Error>>,
+    ) -> Result<Option<Received>, SessionError> {
+        match arrival {
+            Some(Ok(received)) => Ok(Some(received)),
+            Some(Err(source)) => Err(SessionError::Amqp {
+                what: "consume",
+                source,
+            }),
+            None if self.stopping => Ok(None),
+            // Not an error for lapin, and no more deliveries ever: a worker that went on would
+            // look alive and take no work.
+            None => Err(SessionError::ConsumerEnded {
+                queue: queue.to_owned(),
+            }),
         }
     }
 

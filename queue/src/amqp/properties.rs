@@ -212,13 +212,10 @@ pub(super) fn result(received: Received) -> ResultMessage {
 }
 
 fn header_text(headers: Option<&FieldTable>, key: &str, most: usize) -> Option<String> {
-    let value = match headers?.inner().get(key)? {
-        AMQPValue::LongString(text) => String::from_utf8(text.as_bytes().to_vec()).ok()?,
-        AMQPValue::ShortString(text) => text.to_string(),
-        other => {
-            tracing::debug!(key, kind = ?other.get_type(), "ignored a header that is no text");
-            return None;
-        }
+    let value = headers?.inner().get(key)?;
+    let value = match value.as_long_string() {
+        Some(text) => String::from_utf8(text.as_bytes().to_vec()).ok()?,
+        None => value.as_short_string()?.to_string(),
     };
     (value.len() <= most).then_some(value)
 }

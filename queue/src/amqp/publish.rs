@@ -8,8 +8,9 @@
 use futures_util::StreamExt;
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError};
-use lapin::{Channel, Confirmation, PublisherConfirm};
+use lapin::{Channel, Confirmation, Event, PublisherConfirm};
 use std::collections::{HashSet, VecDeque};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -18,7 +19,9 @@ use tokio_util::sync::CancellationToken;
 use super::address::{Addressed, Mark, Post};
 use super::consume::answer;
 use crate::clock;
-use crate::connection::{Board, Connected, Dialer, Role, SessionError, call, close};
+use crate::connection::{
+    Board, Connected, Dialer, Events, GOODBYE, Role, SessionError, call, close,
+};
 use crate::doors::Link;
 use crate::outbox::{Order, OutboxError, Parcel, Published};
 use crate::topology::{Topology, declare};
@@ -102,16 +105,17 @@ impl PublishRole {
         call("ask for confirms", select).await?;
         self.board.up();
         let board = self.board.clone();
-        let watch = async {
-            loop {
-                if let Err(error) = board.event(events.next().await) {
-                    return error;
-                }
-            }
-        };
+        let mut watch = pin!(watch(&board, &channel, &mut events));
         let ended = tokio::select! {
             ended = self.publish_all(&channel) => ended,
-            error = watch => Err(error),
+            error = &mut watch => Err(error),
+        };
+        let ended = match ended {
+            // The channel is closed, says lapin; why it was closed, the broker says.
+            Err(error) if is_channel_state(&error) => {
+                Err(timeout(GOODBYE, watch).await.unwrap_or(error))
+            }
+            ended => ended,
         };
         // Whatever was not confirmed may still be in the broker's hands. It must let go of this
         // connection before the same message is published over another.
@@ -314,6 +318,29 @@ impl PublishRole {
             answer(item.order.done, Err(OutboxError::Refused { reason }));
         }
     }
+}
+
+/// Listens until the connection, or the channel that publishes, is gone.
+async fn watch(board: &Board, channel: &Channel, events: &mut Events) -> SessionError {
+    loop {
+        let event = events.next().await;
+        // Other channels come and go: the topology is looked for on channels that are thrown away.
+        if let Some(Event::Error(error)) = &event
+            && !channel.status().connected()
+        {
+            return SessionError::Lost(error.clone());
+        }
+        if let Err(error) = board.event(event) {
+            return error;
+        }
+    }
+}
+
+fn is_channel_state(error: &SessionError) -> bool {
+    let SessionError::Amqp { source, .. } = error else {
+        return false;
+    };
+    matches!(source.kind(), lapin::ErrorKind::InvalidChannelState(..))
 }
 
 impl Item {
