@@ -30,3 +30,12 @@ pub fn make_tree_read_only(path: &CStr) -> io::Result<()> {
     };
     if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
+
+/// [`make_tree_read_only`] for a path.
+///
+/// # Errors
+/// As there; `InvalidInput` for a NUL byte in the path.
+pub fn make_read_only(path: &std::path::Path) -> io::Result<()> {
+    use std::os::unix::ffi::OsStrExt;
+    make_tree_read_only(&std::ffi::CString::new(path.as_os_str().as_bytes())?)
+}
