@@ -6,7 +6,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use jailfleet::settings::ReplyMode;
 use jailfleet_harness::Broker;
 use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor, ReplyQueue};
-use jailfleet_queue::{Disposition, Published, amqp};
+use jailfleet_queue::{Delivery, Disposition, Move, Outbox, Published, amqp};
 use lapin::BasicProperties;
 use lapin::options::{
     BasicPublishOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -23,17 +23,59 @@ fn produce_plan(reply: &str) -> ProducePlan {
     }
 }
 
-/// The promise of the outbox: 2,000 results, every other one for a queue that does not exist, in an
-/// order that mixes them, and each of them is found in exactly one place.
-async fn each_result_in_one_place(mode: ReplyMode) {
-    const RESULTS: usize = 2000;
-    const QUEUES: usize = 10;
-    let broker = Broker::start().expect("a broker");
-    let vhost = broker.vhost().expect("a vhost");
-    let mut doors = amqp::open(&section(&vhost.uri(), mode), &plan(1)).expect("opens");
-    up(&mut doors).await;
-    let client = Client::new(&vhost.uri()).await;
-    let alive: Vec<String> = (0..QUEUES).map(|place| format!("alive-{place}")).collect();
+fn as_move(delivery: &Delivery) -> Move {
+    Move {
+        body: delivery.body.clone(),
+        envelope: delivery.envelope.clone(),
+        origin: delivery.origin.clone(),
+    }
+}
+
+const RESULTS: usize = 2000;
+const LOST: &str = "jailfleet.results.lost";
+
+/// A result on its way: where it is sent, and whether that queue exists.
+struct Sent {
+    id: String,
+    queue: String,
+    lives: bool,
+    published: Published,
+}
+
+/// Sends every other result to a queue that does not exist, in an order that mixes them.
+async fn send_all(outbox: &Outbox, alive: &[String]) -> Vec<Sent> {
+    // 7 and 2000 have no common factor: all places are visited.
+    let sends: FuturesUnordered<_> = (0..RESULTS)
+        .map(|step| {
+            let place = step * 7 % RESULTS;
+            let lives = place.is_multiple_of(2);
+            let home = alive
+                .iter()
+                .cycle()
+                .nth(place / 2)
+                .expect("endless")
+                .clone();
+            let queue = if lives { home } else { format!("gone-{place}") };
+            let (id, outbox) = (format!("job-{place}"), outbox.clone());
+            async move {
+                let published = outbox.publish(reply(&id, &queue)).await.expect("safe");
+                Sent {
+                    id,
+                    queue,
+                    lives,
+                    published,
+                }
+            }
+        })
+        .collect();
+    tokio::time::timeout(LONG, sends.collect())
+        .await
+        .expect("in time")
+}
+
+/// Makes queues that take results in both reply modes.
+async fn make_queues(client: &Client) -> Vec<String> {
+    let alive: Vec<String> = (0..10).map(|place| format!("alive-{place}")).collect();
     for name in &alive {
         let queue = name.as_str();
         let (options, none) = (QueueDeclareOptions::default(), FieldTable::default());
@@ -49,49 +91,37 @@ async fn each_result_in_one_place(mode: ReplyMode) {
             .queue_bind(queue.into(), results, queue.into(), bind, none);
         bound.await.expect("bound");
     }
-    // 7 and 2000 have no common factor: all places are visited, in a mixed order.
-    let sends: FuturesUnordered<_> = (0..RESULTS)
-        .map(|step| {
-            let place = step * 7 % RESULTS;
-            let lives = place % 2 == 0;
-            let queue = if lives {
-                alive[place / 2 % QUEUES].clone()
-            } else {
-                format!("gone-{place}")
-            };
-            let outbox = doors.outbox.clone();
-            async move {
-                let id = format!("job-{place}");
-                let published = outbox.publish(reply(&id, &queue)).await;
-                (id, queue, lives, published.expect("safe"))
-            }
-        })
-        .collect();
-    let sent: Vec<_> = tokio::time::timeout(LONG, sends.collect())
-        .await
-        .expect("in time");
+    alive
+}
+
+/// The promise of the outbox: each result is found in exactly one place, and it is the right one.
+async fn each_result_in_one_place(mode: ReplyMode) {
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let mut doors = amqp::open(&section(&vhost.uri(), mode), &plan(1)).expect("opens");
+    up(&mut doors).await;
+    let client = Client::new(&vhost.uri()).await;
+    let alive = make_queues(&client).await;
+    let sent = send_all(&doors.outbox, &alive).await;
 
     let mut found: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for queue in alive
-        .iter()
-        .map(String::as_str)
-        .chain(["jailfleet.results.lost"])
-    {
+    for queue in alive.iter().map(String::as_str).chain([LOST]) {
         for message in client.drain(queue).await {
             let id = message.properties.message_id().clone().expect("has an id");
             let place = format!("{queue}/{}", message.routing_key);
             found.entry(id.to_string()).or_default().push(place);
         }
     }
-    assert_eq!(sent.len(), RESULTS);
-    assert_eq!(found.len(), RESULTS);
-    for (id, queue, lives, published) in sent {
-        let places = &found[&format!("{id}.1")];
-        let home = if lives {
-            queue.clone()
-        } else {
-            "jailfleet.results.lost".to_owned()
-        };
+    assert_eq!((sent.len(), found.len()), (RESULTS, RESULTS));
+    for Sent {
+        id,
+        queue,
+        lives,
+        published,
+    } in sent
+    {
+        let home = if lives { queue.as_str() } else { LOST };
+        let places = found.get(&format!("{id}.1")).expect("somewhere");
         assert_eq!(places, &[format!("{home}/{queue}")], "{id}");
         if mode == ReplyMode::Default {
             let expected = if lives {
@@ -452,11 +482,7 @@ async fn moved_jobs_come_back_with_their_faults_and_nobody_else_can_make_faults_
         (first.envelope.faults, first.envelope.delivery_count),
         (0, 0)
     );
-    let mut moved = jailfleet_queue::Move {
-        body: first.body.clone(),
-        envelope: first.envelope.clone(),
-        origin: first.origin.clone(),
-    };
+    let mut moved = as_move(&first);
     moved.envelope.faults = 1;
     doors
         .outbox
@@ -519,11 +545,7 @@ async fn a_message_that_closes_the_channel_is_given_up_alone() {
         .await
         .expect("confirmed");
     let delivery = doors.intake.next().await.expect("the job");
-    let moved = jailfleet_queue::Move {
-        body: delivery.body.clone(),
-        envelope: delivery.envelope.clone(),
-        origin: delivery.origin.clone(),
-    };
+    let moved = as_move(&delivery);
     // No broker takes an expiration of half a billion years.
     let poison = doors.outbox.retry(moved, u64::MAX);
     let ids: Vec<String> = (0..20).map(|place| format!("good-{place}")).collect();

@@ -98,7 +98,8 @@ pub(crate) async fn up(doors: &mut Doors) {
 
 /// A client that shares nothing with the code under test but lapin.
 pub(crate) struct Client {
-    pub(crate) connection: Connection,
+    // Dropping the connection would close the channel.
+    _connection: Connection,
     pub(crate) channel: Channel,
 }
 
@@ -108,7 +109,7 @@ impl Client {
         let connection = connection.expect("the broker is up");
         let channel = connection.create_channel().await.expect("a channel");
         Self {
-            connection,
+            _connection: connection,
             channel,
         }
     }
