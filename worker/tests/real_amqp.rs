@@ -1,0 +1,283 @@
+//! Jobs through a real RabbitMQ node, real workers and their wardens.
+
+#[path = "support/client.rs"]
+mod client;
+#[path = "support/worker.rs"]
+#[expect(dead_code, reason = "shared with the tests that need no broker")]
+mod worker;
+
+use std::collections::BTreeMap;
+
+use client::{Client, Job};
+use jailfleet_harness::Broker;
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use worker::{LONG, Worker, resident_kib};
+
+const ADMIN: [&str; 2] = ["--set", "admin.listen=127.0.0.1:0"];
+
+fn start(uri: &str, more: &[&str]) -> (Worker, String) {
+    let worker = Worker::start(&[&ADMIN, more].concat(), &[("JAILFLEET__AMQP__URI", uri)]);
+    let line = worker.says("the admin port is open");
+    let admin = line["address"].as_str().expect("its address").to_owned();
+    worker.says("taking jobs");
+    (worker, admin)
+}
+
+fn valid(id: &str) -> Value {
+    json!({ "v": 1, "id": id, "runtime": "bash", "code": "echo $((6*7))" })
+}
+
+/// The same job with one field replaced.
+fn with(id: &str, field: &str, value: Value) -> String {
+    let mut job = valid(id);
+    job[field] = value;
+    job.to_string()
+}
+
+/// Each mistake of the list in the documentation, with the code that it must be answered with.
+fn mistakes() -> Vec<(&'static str, String, &'static str)> {
+    let deep = format!(
+        "{{\"v\":1,\"id\":\"deep\",\"code\":{}1{}}}",
+        "[".repeat(200),
+        "]".repeat(200)
+    );
+    let files = |paths: &[&str]| {
+        Value::from_iter(
+            paths
+                .iter()
+                .map(|path| json!({ "path": path, "content": "" })),
+        )
+    };
+    let limit = |id: &str, text: &str| {
+        valid(id)
+            .to_string()
+            .replacen('{', &format!("{{\"limits\":{{\"cpu_ms\":{text}}},"), 1)
+    };
+    vec![
+        ("json", "{\"v\":1,".to_owned(), "not_json"),
+        ("bytes", "\u{0}\u{1}".to_owned(), "not_json"),
+        ("version", with("version", "v", json!(2)), "wrong_version"),
+        ("type", with("type", "runtime", json!(5)), "wrong_type"),
+        ("field", with("field", "sudo", json!(true)), "unknown_field"),
+        (
+            "runtime",
+            with("runtime", "runtime", json!("cobol")),
+            "unknown_runtime",
+        ),
+        (
+            "profile",
+            with("profile", "limit_profile", json!("huge")),
+            "unknown_profile",
+        ),
+        (
+            "large",
+            with("large", "stdin", json!("x".repeat(70_000))),
+            "too_large",
+        ),
+        ("deep", deep, "too_deep"),
+        ("up", with("up", "files", files(&["a/../../b"])), "bad_path"),
+        (
+            "absolute",
+            with("absolute", "files", files(&["/etc/passwd"])),
+            "bad_path",
+        ),
+        ("nul", with("nul", "files", files(&["a\0b"])), "bad_path"),
+        (
+            "twice",
+            with("twice", "files", files(&["a", "a"])),
+            "duplicate_path",
+        ),
+        ("zero", limit("zero", "0"), "bad_limit"),
+        ("negative", limit("negative", "-5"), "bad_limit"),
+        ("fraction", limit("fraction", "1.5"), "bad_limit"),
+        ("nan", limit("nan", "NaN"), "not_json"),
+        (
+            "overflow",
+            limit("overflow", "18446744073709551616"),
+            "bad_limit",
+        ),
+        ("ceiling", limit("ceiling", "86400000"), "above_ceiling"),
+        (
+            "env",
+            with("env", "env", json!({ "LD_PRELOAD": "x.so" })),
+            "bad_env",
+        ),
+        (
+            "lane",
+            with("lane", "lane", json!("interactive")),
+            "wrong_queue",
+        ),
+        ("pool", with("pool", "pool", json!("gpu")), "wrong_queue"),
+        ("other", with("another", "slug", json!("x")), "id_mismatch"),
+        (
+            "deadline",
+            with("deadline", "deadline", json!("soon")),
+            "bad_deadline",
+        ),
+        (
+            "globals",
+            with("globals", "globals", json!("{}")),
+            "globals_unsupported",
+        ),
+    ]
+}
+
+#[tokio::test]
+async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let (worker, admin) = start(&vhost.uri(), &["--set", "caps.message_bytes=65536"]);
+    let mut client = Client::new(&vhost.uri(), "jailfleet.reply.mistakes").await;
+    let mistakes = mistakes();
+    for (id, body, _) in &mistakes {
+        client.publish(Job::new(id, body)).await;
+    }
+    client
+        .publish(Job::new("good", &valid("good").to_string()))
+        .await;
+    let mut past = valid("past");
+    past["deadline"] = json!("2001-01-01T00:00:00Z");
+    client.publish(Job::new("past", &past.to_string())).await;
+
+    let mut answers = BTreeMap::new();
+    for _ in 0..mistakes.len() + 2 {
+        let (correlation, result) = client.result().await;
+        assert!(
+            answers.insert(correlation, result).is_none(),
+            "answered twice"
+        );
+    }
+    for (id, _, code) in &mistakes {
+        let answer = answers
+            .get(*id)
+            .unwrap_or_else(|| panic!("{id} was not answered"));
+        assert_eq!(
+            (&answer["outcome"], &answer["error"]["code"]),
+            (&json!("rejected"), &json!(code)),
+            "{id}: {answer}"
+        );
+    }
+    assert_eq!(answers["good"]["stdout"], "42\n");
+    assert_eq!(answers["past"]["outcome"], "expired");
+
+    let metrics = client::get(&admin, "/metrics").await;
+    let bad_paths = "jailfleet_jobs_rejected_total{code=\"bad_path\"} 3";
+    assert!(
+        metrics.contains(bad_paths),
+        "{bad_paths} is not in {metrics}"
+    );
+    assert!(
+        client::get(&admin, "/readyz")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
+}
+
+#[tokio::test]
+async fn what_nobody_can_be_told_is_kept_in_the_dead_queue_and_a_job_may_want_no_result() {
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let (worker, admin) = start(&vhost.uri(), &[]);
+    let client = Client::new(&vhost.uri(), "jailfleet.reply.dead").await;
+    let long = format!("no job at all {}", "x".repeat(10_000));
+    client.publish(Job::new("lost", &long).reply_to(None)).await;
+    for (id, reply_to) in [
+        ("hostile", "amq.rabbitmq.reply-to.g1h2AA.bogus"),
+        ("ours", "jailfleet.dead"),
+    ] {
+        let body = valid(id).to_string();
+        client
+            .publish(Job::new(id, &body).reply_to(Some(reply_to)))
+            .await;
+    }
+    let mut newer = valid("newer");
+    newer["minor"] = json!(7);
+    client.publish(Job::new("newer", &newer.to_string())).await;
+    client
+        .publish(Job::new("quiet", &valid("quiet").to_string()).reply_to(None))
+        .await;
+
+    let mut dead = client.read("jailfleet.dead", 3).await;
+    dead.sort();
+    let reasons: Vec<&str> = dead
+        .iter()
+        .map(|(reason, _)| reason.split(':').next().unwrap_or_default())
+        .collect();
+    assert_eq!(reasons, ["bad_reply_to", "bad_reply_to", "not_json"]);
+    let (_, kept) = dead.last().expect("three of them");
+    assert_eq!(
+        kept.as_slice(),
+        &long.as_bytes()[..4096],
+        "its head is kept"
+    );
+    assert_eq!(client.read("jailfleet.jobs.newer", 1).await.len(), 1);
+
+    let quiet = "jailfleet_jobs_set_aside_total{reason=\"no_reply\"} 1\n";
+    client::get_until(&admin, "/metrics", |metrics| metrics.contains(quiet)).await;
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
+}
+
+#[tokio::test]
+async fn two_hundred_jobs_get_one_result_each_though_one_of_two_workers_is_stopped() {
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let uri = vhost.uri();
+    let ((first, _), (second, _)) = (start(&uri, &[]), start(&uri, &[]));
+    let mut client = Client::new(&uri, "jailfleet.reply.batch").await;
+    for number in 0..200 {
+        let id = format!("job-{number}");
+        client.publish(Job::new(&id, &valid(&id).to_string())).await;
+    }
+    let mut results = BTreeMap::new();
+    let mut first = Some(first);
+    while results.len() < 200 {
+        let (id, result) = client.result().await;
+        assert_eq!(result["stdout"], "42\n", "{result}");
+        assert!(results.insert(id, result).is_none(), "a second result");
+        if results.len() == 60
+            && let Some(first) = first.take()
+        {
+            first.signal(Signal::SIGTERM);
+            let ended = tokio::task::spawn_blocking(move || first.ends());
+            let ended = tokio::time::timeout(LONG, ended).await.expect("in time");
+            assert_eq!(ended.expect("no panic").code(), Some(0), "drained cleanly");
+        }
+    }
+    assert_eq!(
+        client.waiting("jailfleet.reply.batch").await,
+        0,
+        "no second result waits"
+    );
+    assert_eq!(
+        client.waiting("jailfleet.jobs.default.bulk").await,
+        0,
+        "no job is left"
+    );
+    second.signal(Signal::SIGTERM);
+    assert_eq!(second.ends().code(), Some(0));
+}
+
+#[tokio::test]
+async fn worker_and_warden_stay_small() {
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let worker = Worker::start(&ADMIN, &[("JAILFLEET__AMQP__URI", &vhost.uri())]);
+    let warden = worker.says("started")["warden"].to_string();
+    worker.says("taking jobs");
+    let mut client = Client::new(&vhost.uri(), "jailfleet.reply.small").await;
+    for number in 0..500 {
+        let id = format!("job-{number}");
+        client.publish(Job::new(&id, &valid(&id).to_string())).await;
+    }
+    for _ in 0..50 {
+        client.result().await;
+    }
+    let together = resident_kib(&worker.pid().to_string()) + resident_kib(&warden);
+    assert!(together < 64 * 1024, "{together} KiB");
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
+}

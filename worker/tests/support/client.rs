@@ -1,0 +1,184 @@
+//! A plain AMQP client that shares nothing with the code under test but lapin.
+
+use futures_util::StreamExt;
+use lapin::options::{
+    BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
+    QueueDeclareOptions,
+};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
+use serde_json::Value;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::worker::LONG;
+
+/// A job's message.
+pub(crate) struct Job<'a> {
+    id: &'a str,
+    body: &'a str,
+    reply_to: Option<Option<&'a str>>,
+}
+
+impl<'a> Job<'a> {
+    pub(crate) fn new(id: &'a str, body: &'a str) -> Self {
+        Self {
+            id,
+            body,
+            reply_to: None,
+        }
+    }
+
+    /// Another reply queue than the client's own, or none.
+    pub(crate) fn reply_to(self, name: Option<&'a str>) -> Self {
+        Self {
+            reply_to: Some(name),
+            ..self
+        }
+    }
+}
+
+pub(crate) struct Client {
+    // Dropped last, or the channel would be closed under the consumer.
+    channel: Channel,
+    results: Consumer,
+    reply_to: String,
+    _connection: Connection,
+}
+
+impl Client {
+    pub(crate) async fn new(uri: &str, reply_to: &str) -> Self {
+        let connection = Connection::connect(uri, ConnectionProperties::default()).await;
+        let connection = connection.expect("the broker is up");
+        let channel = connection.create_channel().await.expect("a channel");
+        let select = channel
+            .confirm_select(ConfirmSelectOptions::default())
+            .await;
+        select.expect("confirms");
+        let durable = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declared = channel
+            .queue_declare(reply_to.into(), durable, FieldTable::default())
+            .await;
+        declared.expect("a reply queue");
+        let options = BasicConsumeOptions::default();
+        let results =
+            channel.basic_consume(reply_to.into(), "".into(), options, FieldTable::default());
+        let results = results.await.expect("consumable");
+        Self {
+            channel,
+            results,
+            reply_to: reply_to.to_owned(),
+            _connection: connection,
+        }
+    }
+
+    /// Publishes into the bulk lane of the default pool.
+    pub(crate) async fn publish(&self, job: Job<'_>) {
+        let mut properties = BasicProperties::default()
+            .with_message_id(job.id.into())
+            .with_correlation_id(job.id.into())
+            .with_delivery_mode(2);
+        if let Some(name) = job.reply_to.unwrap_or(Some(&self.reply_to)) {
+            properties = properties.with_reply_to(name.into());
+        }
+        let options = BasicPublishOptions::default();
+        let (exchange, key) = ("jailfleet.jobs".into(), "default.bulk".into());
+        let confirm =
+            self.channel
+                .basic_publish(exchange, key, options, job.body.as_bytes(), properties);
+        let confirmed = confirm.await.expect("written").await.expect("confirmed");
+        assert!(confirmed.is_ack(), "the broker took the job");
+    }
+
+    /// The next result with its correlation id.
+    pub(crate) async fn result(&mut self) -> (String, Value) {
+        let next = timeout(LONG, self.results.next())
+            .await
+            .expect("a result in time");
+        let delivery = next.expect("the queue lives").expect("the channel lives");
+        delivery
+            .acker
+            .ack(BasicAckOptions::default())
+            .await
+            .expect("acked");
+        let correlation = delivery
+            .properties
+            .correlation_id()
+            .as_ref()
+            .expect("an echo");
+        let result = serde_json::from_slice(&delivery.data).expect("a result is JSON");
+        (correlation.to_string(), result)
+    }
+
+    /// Reads `count` messages from `queue`: the reason that each carries, and its body.
+    pub(crate) async fn read(&self, queue: &str, count: usize) -> Vec<(String, Vec<u8>)> {
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            ..BasicConsumeOptions::default()
+        };
+        let consumer =
+            self.channel
+                .basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let mut consumer = consumer.await.expect("consumable");
+        let mut read = Vec::new();
+        while read.len() < count {
+            let next = timeout(LONG, consumer.next())
+                .await
+                .expect("a message in time");
+            let delivery = next.expect("the queue lives").expect("the channel lives");
+            let headers = delivery.properties.headers().as_ref();
+            let reason = headers.and_then(|headers| headers.inner().get("jailfleet-reason"));
+            let reason = match reason {
+                Some(AMQPValue::LongString(text)) => text.to_string(),
+                Some(_) | None => String::new(),
+            };
+            read.push((reason, delivery.data));
+        }
+        read
+    }
+
+    /// How many messages wait in `queue`.
+    pub(crate) async fn waiting(&self, queue: &str) -> u32 {
+        let passive = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let found = self
+            .channel
+            .queue_declare(queue.into(), passive, FieldTable::default())
+            .await;
+        found.expect("the queue exists").message_count()
+    }
+}
+
+/// Asks the admin port.
+pub(crate) async fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).await.expect("the port is open");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+    stream
+        .write_all(request.as_bytes())
+        .await
+        .expect("it reads");
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .await
+        .expect("it answers");
+    answer
+}
+
+/// Asks the admin port again and again until the answer is the right one.
+pub(crate) async fn get_until(address: &str, path: &str, right: impl Fn(&str) -> bool) {
+    let asking = async {
+        while !right(&get(address, path).await) {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, asking)
+        .await
+        .expect("the right answer in time");
+}

@@ -1,0 +1,214 @@
+//! A real worker with its real warden, started by a test and ended with it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+/// More than any step takes on a machine that is busy with other tests.
+pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// The worker's executable, with a warden of the same build beside it.
+pub(crate) fn executable() -> &'static Path {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let worker = Path::new(env!("CARGO_BIN_EXE_jailfleet-worker"));
+    BUILT.get_or_init(|| {
+        // Cargo builds the executables of this package for its tests, but not those of others.
+        let folder = worker
+            .parent()
+            .and_then(Path::parent)
+            .expect("target/<profile>/");
+        let built = command(env!("CARGO"))
+            .args(["build", "--quiet", "--package", "jailfleet-sandbox"])
+            .args(["--bin", "jailfleet-warden", "--target-dir"])
+            .arg(folder)
+            .current_dir(env!("CARGO_MANIFEST_DIR"))
+            .status();
+        assert!(
+            built.expect("cargo starts").success(),
+            "the warden does not build"
+        );
+    });
+    worker
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "these tests start the real worker"
+)]
+fn command(program: impl AsRef<OsStr>) -> Command {
+    Command::new(program)
+}
+
+fn worker_command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = command(executable());
+    command.args(["--walls", "laptop", "--set", "log.format=json"]);
+    command.args([
+        "--set",
+        "log.level=debug,lapin=warn",
+        "--set",
+        "worker.slots=2",
+    ]);
+    command.args(arguments).envs(variables.iter().copied());
+    command
+}
+
+/// Runs `local` over these lines to its end, and answers with its exit code and results.
+pub(crate) fn local(lines: &[String], arguments: &[&str]) -> (i32, Vec<Value>) {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    for line in lines {
+        writeln!(file, "{line}").expect("writable");
+    }
+    let path = file.path().to_str().expect("a plain path");
+    let arguments = [&["local", path], arguments].concat();
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = worker_command(&arguments, &[])
+        .output()
+        .expect("the worker starts");
+    let results = stdout
+        .split(|byte| *byte == b'\n')
+        .filter(|line| !line.is_empty())
+        .map(|line| serde_json::from_slice(line).expect("each line is a JSON object"))
+        .collect();
+    eprintln!("{}", String::from_utf8_lossy(&stderr));
+    (status.code().expect("it exits"), results)
+}
+
+/// A worker process with its log.
+pub(crate) struct Worker {
+    child: Child,
+    lines: Receiver<Value>,
+    reader: Option<JoinHandle<()>>,
+}
+
+impl Worker {
+    /// Starts a worker.
+    pub(crate) fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = worker_command(arguments, variables);
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the worker starts");
+        let stderr = child.stderr.take().expect("it is a pipe");
+        let (sender, lines) = sync_channel(100_000);
+        let reader = std::thread::spawn(move || {
+            for value in log_lines(stderr) {
+                if sender.send(value).is_err() {
+                    return;
+                }
+            }
+        });
+        Self {
+            child,
+            lines,
+            reader: Some(reader),
+        }
+    }
+
+    /// Waits for a log line whose message holds `text`.
+    pub(crate) fn says(&self, text: &str) -> Value {
+        loop {
+            match self.lines.recv_timeout(LONG) {
+                Ok(line)
+                    if line["message"]
+                        .as_str()
+                        .is_some_and(|said| said.contains(text)) =>
+                {
+                    return line;
+                }
+                Ok(_) => {}
+                Err(RecvTimeoutError::Timeout) => panic!("the worker never said {text:?}"),
+                Err(RecvTimeoutError::Disconnected) => panic!("it ended without saying {text:?}"),
+            }
+        }
+    }
+
+    /// Sends it a signal.
+    pub(crate) fn signal(&self, signal: Signal) {
+        kill(self.pid(), signal).expect("it is alive");
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
+    }
+
+    /// Waits for its end.
+    pub(crate) fn ends(mut self) -> ExitStatus {
+        // Its stderr closes when it and its warden have ended; that can be waited for.
+        while let Ok(line) = self.lines.recv_timeout(LONG) {
+            eprintln!("{line}");
+        }
+        if let Some(reader) = self.reader.take() {
+            reader.join().expect("the reader does not panic");
+        }
+        self.child.wait().expect("it can be waited for")
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Err(error) = self.child.kill() {
+            eprintln!("the worker could not be killed: {error}");
+        }
+        if let Err(error) = self.child.wait() {
+            eprintln!("the worker could not be waited for: {error}");
+        }
+    }
+}
+
+fn log_lines(stderr: ChildStderr) -> impl Iterator<Item = Value> {
+    BufReader::new(stderr)
+        .lines()
+        .map_while(Result::ok)
+        .map(|line| {
+            serde_json::from_str(&line).unwrap_or_else(|_| serde_json::json!({ "message": line }))
+        })
+}
+
+/// The pids of every process that has `argument` among its arguments.
+pub(crate) fn processes_with(argument: &str) -> Vec<PathBuf> {
+    let processes = std::fs::read_dir("/proc").expect("/proc is there");
+    processes
+        .filter_map(Result::ok)
+        .map(|entry| entry.path())
+        .filter(|path| {
+            std::fs::read(path.join("cmdline")).is_ok_and(|line| {
+                line.split(|byte| *byte == 0)
+                    .any(|part| part == argument.as_bytes())
+            })
+        })
+        .collect()
+}
+
+/// Resident memory of a process in KiB.
+pub(crate) fn resident_kib(pid: &str) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is alive");
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .expect("it has memory");
+    line.trim()
+        .trim_end_matches(" kB")
+        .parse()
+        .expect("a number")
+}
+
+/// A file with the content, for a worker's `--config` or jobs.
+pub(crate) fn file_of(content: &str) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    File::write_all(file.as_file_mut(), content.as_bytes()).expect("writable");
+    file
+}
