@@ -2,7 +2,7 @@
 
 mod support;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use jailfleet::job::Job;
 use jailfleet::outcome::Outcome;
@@ -38,19 +38,24 @@ async fn a_batch_whose_producer_is_killed_again_and_again_gets_each_result_once(
     // A small window, so that the batch is long enough to be killed in the middle.
     let small = ["--set", "producer.window=16"];
 
-    let mut confirmed = BTreeSet::new();
+    // No result comes while it is killed: only the journal can tell a resumed run what it sent.
+    responder.hold_answers(true);
+    // How often a job was planned and not confirmed when its producer was killed: as often it may
+    // be published again.
+    let mut open: BTreeMap<String, usize> = BTreeMap::new();
     let mut middle = 0;
     for kills in 1..=4 {
         let child = files.bulk(&vhost.uri(), &small).spawn().expect("it starts");
         responder.saw(kills * 400).await;
         kill(child).await;
         let journal = replay(&std::fs::read(&files.journal).expect("a journal")).expect("whole");
-        confirmed.extend(
-            journal.jobs.values().filter(|known| known.confirmed).map(|known| known.id.to_string()),
-        );
-        middle += usize::from(!confirmed.is_empty() && journal.jobs.len() < JOBS);
+        for known in journal.jobs.values().filter(|known| !known.confirmed) {
+            *open.entry(known.id.to_string()).or_default() += 1;
+        }
+        middle += usize::from(journal.jobs.len() < JOBS);
     }
     assert!(middle > 0, "no kill came in the middle of publishing: the test shows nothing");
+    responder.hold_answers(false);
 
     let last = run(&mut files.bulk(&vhost.uri(), &["--json"])).await;
     let said = String::from_utf8_lossy(&last.stderr);
@@ -64,8 +69,12 @@ async fn a_batch_whose_producer_is_killed_again_and_again_gets_each_result_once(
     assert!(ids.values().all(|times| *times == 1));
     let seen = responder.seen();
     assert_eq!(seen.len(), JOBS, "a job was published under two ids");
-    for id in &confirmed {
-        assert_eq!(seen[id], 1, "{id} was confirmed, and published again");
+    // What was under way at a kill may come twice: at most one window of it.
+    let again = seen.values().sum::<usize>() - JOBS;
+    assert!(again <= 4 * 16, "{again} jobs were published again");
+    for (id, times) in &seen {
+        let most = 1 + open.get(id).copied().unwrap_or(0);
+        assert!(*times <= most, "{id} was confirmed, and published again: {times} times");
     }
     let replies = broker.queues().expect("a list");
     assert!(!replies.iter().any(|name| name.contains(".reply.")), "{replies:?}");

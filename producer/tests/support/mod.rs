@@ -31,6 +31,8 @@ pub(crate) struct Responder {
     seen: Arc<Mutex<BTreeMap<String, usize>>>,
     /// How many deliveries there were in all.
     pub(crate) count: watch::Receiver<usize>,
+    /// Whether answers go out.
+    answering: watch::Sender<bool>,
 }
 
 impl Responder {
@@ -51,9 +53,15 @@ impl Responder {
         drop(up.await.expect("in time").expect("the door stays open"));
         let seen = Arc::default();
         let (sender, count) = watch::channel(0);
+        let (answering, gate) = watch::channel(true);
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(doors, most, Arc::new(answer), Arc::clone(&seen), sender));
-        Self { tasks, seen, count }
+        tasks.spawn(serve(doors, most, Arc::new(answer), Arc::clone(&seen), sender, gate));
+        Self { tasks, seen, count, answering }
+    }
+
+    /// Takes jobs and acks them, and keeps the answers back until told otherwise.
+    pub(crate) fn hold_answers(&self, hold: bool) {
+        self.answering.send_replace(!hold);
     }
 
     /// Waits until at least `deliveries` came.
@@ -80,14 +88,15 @@ async fn serve(
     answer: Arc<impl Fn(&Job) -> Answers + Send + Sync + 'static>,
     seen: Arc<Mutex<BTreeMap<String, usize>>>,
     count: watch::Sender<usize>,
+    gate: watch::Receiver<bool>,
 ) {
     let mut attempts = JoinSet::new();
     while let Some(delivery) = doors.intake.next().await {
         let id = delivery.envelope.message_id.clone().expect("our jobs have ids");
         *seen.lock().expect("nobody panicked").entry(id).or_default() += 1;
         count.send_modify(|count| *count += 1);
-        attempts.spawn(attempt(delivery, doors.outbox.clone(), Arc::clone(&answer)));
-        while attempts.len() >= most && attempts.join_next().await.is_some() {}
+        attempts.spawn(attempt(delivery, doors.outbox.clone(), Arc::clone(&answer), gate.clone()));
+        while *gate.borrow() && attempts.len() >= most && attempts.join_next().await.is_some() {}
     }
 }
 
@@ -95,6 +104,7 @@ async fn attempt(
     delivery: Delivery,
     outbox: Outbox,
     answer: Arc<impl Fn(&Job) -> Answers + Send + Sync>,
+    mut gate: watch::Receiver<bool>,
 ) {
     let hint = DecodeHint {
         message_id: delivery.envelope.message_id.as_deref(),
@@ -103,6 +113,13 @@ async fn attempt(
     };
     let job = wire::decode_job(&delivery.body, &hint, &WireCaps::default()).expect("a good job");
     let reply_to = delivery.envelope.reply_to.clone().expect("the producer waits");
+    let mut ticket = Some(delivery.ticket);
+    if !*gate.borrow()
+        && let Some(ticket) = ticket.take()
+    {
+        ticket.settle(Disposition::Ack).await.expect("acked");
+        gate.wait_for(|open| *open).await.expect("the responder lives");
+    }
     for (result, correlation) in answer(&job) {
         let reply = Reply {
             reply_to: jailfleet::reply::vet(&reply_to, "jailfleet").expect("a good queue"),
@@ -112,7 +129,9 @@ async fn attempt(
         };
         outbox.publish(reply).await.expect("the result is safe");
     }
-    delivery.ticket.settle(Disposition::Ack).await.expect("acked");
+    if let Some(ticket) = ticket {
+        ticket.settle(Disposition::Ack).await.expect("acked");
+    }
 }
 
 /// A result as a worker would write it for a program that printed its own id.
