@@ -45,9 +45,27 @@ impl Broker {
     /// When RabbitMQ is missing and may not be installed, or does not start.
     pub fn start() -> Result<Self> {
         match std::env::var(SHARED_URI) {
-            Ok(uri) => Self::shared(uri),
+            Ok(_) => Self::join(|name| std::env::var(name).ok()),
             Err(_) => Self::own(),
         }
+    }
+
+    /// The node that somebody else started, by the variables of its [`Broker::environment`]. It is
+    /// not ours to stop.
+    ///
+    /// # Errors
+    /// When a variable is missing.
+    pub fn join(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
+        let read = |name: &str| variable(name).with_context(|| format!("read {name}"));
+        let folder = PathBuf::from(read(SHARED_FOLDER)?);
+        let epmd_port = read(SHARED_EPMD)?.parse().context("read the epmd's port")?;
+        let place = Place::of_another(&folder, &read(SHARED_NODE)?, epmd_port);
+        Ok(Self {
+            node: None,
+            _epmd: None,
+            uri: read(SHARED_URI)?,
+            place,
+        })
     }
 
     /// A node of our own, for tests that stop and start it.
@@ -72,21 +90,6 @@ impl Broker {
         };
         broker.resume()?;
         Ok(broker)
-    }
-
-    fn shared(uri: String) -> Result<Self> {
-        let variable = |name| std::env::var(name).with_context(|| format!("read {name}"));
-        let folder = PathBuf::from(variable(SHARED_FOLDER)?);
-        let epmd_port = variable(SHARED_EPMD)?
-            .parse()
-            .context("read the epmd's port")?;
-        let place = Place::of_another(&folder, &variable(SHARED_NODE)?, epmd_port);
-        Ok(Self {
-            node: None,
-            _epmd: None,
-            uri,
-            place,
-        })
     }
 
     /// The variables by which other processes share this node.
