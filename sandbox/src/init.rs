@@ -27,6 +27,7 @@ use nix::unistd::pipe2;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+pub(crate) use build::map_one_user;
 pub use build::{Blueprint, PidsLimit, become_init};
 
 /// How many runs an init serves.

@@ -67,6 +67,17 @@ pub fn ruleset(launch: &Launch, working_path: &str) -> io::Result<Option<OwnedFd
     Ok(ruleset.into())
 }
 
+/// A ruleset that allows nothing at all, for a trial; `None` where the host has no Landlock.
+///
+/// # Errors
+/// When the kernel does not enforce all that its version promises.
+pub fn empty_ruleset() -> io::Result<Option<OwnedFd>> {
+    match abi() {
+        0 => Ok(None),
+        version => Ok(empty(ABI::from(i32::from(version))).map_err(io::Error::other)?.into()),
+    }
+}
+
 /// A ruleset that denies everything, or an error: never a part of it.
 fn empty(abi: ABI) -> Result<RulesetCreated, landlock::RulesetError> {
     let mut ruleset = Ruleset::default()

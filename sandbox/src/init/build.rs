@@ -114,7 +114,7 @@ fn own_signals() -> io::Result<SignalFd> {
 }
 
 /// Maps one uid and one gid, which needs no privilege: the program will be that user inside.
-fn map_one_user(identity: Identity, outer_uid: Uid, outer_gid: Gid) -> io::Result<()> {
+pub(crate) fn map_one_user(identity: Identity, outer_uid: Uid, outer_gid: Gid) -> io::Result<()> {
     let (Identity::Leased { uid, gid } | Identity::Mapped { uid, gid }) = identity;
     put("/proc/self/setgroups", "deny")?;
     put("/proc/self/uid_map", &format!("{uid} {outer_uid} 1"))?;

@@ -94,6 +94,7 @@ impl Host {
         let walls = always.into_iter().fold(Walls::default(), Walls::with);
         let walls = walls.with(if self.leases.is_some() { Wall::Uid } else { Wall::Userns });
         let walls = self.cgroups.iter().flat_map(Cgroups::walls).fold(walls, Walls::with);
+        let walls = if self.cgroups.is_some() { walls.with(Wall::Cgroupns) } else { walls };
         if landlock_abi == 0 { walls } else { walls.with_landlock(landlock_abi) }
     }
 

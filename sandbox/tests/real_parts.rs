@@ -1,0 +1,143 @@
+//! The parts of the walls alone, on this machine's kernel.
+
+use jailfleet::settings::{WorkerSettings, env_pairs, worker_settings};
+use jailfleet::wall::{Wall, WallSet, missing};
+use jailfleet_sandbox::lease::Leases;
+use jailfleet_sandbox::probe::{State, held_walls, probe};
+use jailfleet_sandbox::sweep;
+use nix::unistd::geteuid;
+use std::io::Read;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// Says aloud that a test needs root and was not run; with JAILFLEET_NO_SKIPS set that is a failure.
+fn root_or_skip(test: &str) -> bool {
+    if geteuid().is_root() {
+        return true;
+    }
+    assert!(std::env::var_os("JAILFLEET_NO_SKIPS").is_none(), "{test} needs root");
+    println!("SKIPPED {test}: needs root");
+    false
+}
+
+fn settings(state: &Path) -> WorkerSettings {
+    let flags = [
+        ("warden.state_dir".to_owned(), state.display().to_string()),
+        ("warden.cgroup_name".to_owned(), format!("jailfleet-test-{}", std::process::id())),
+        ("warden.uid_count".to_owned(), "4".to_owned()),
+    ];
+    worker_settings(None, &env_pairs(std::env::vars_os()), &flags).expect("good settings")
+}
+
+#[test]
+fn every_wall_is_tried_and_each_that_is_missing_comes_with_a_remedy() {
+    let state = tempfile::tempdir().expect("a folder");
+    let reports = probe(&settings(state.path()));
+    let walls: Vec<Wall> = reports.iter().map(|report| report.wall).collect();
+    assert_eq!(walls, Wall::ALL);
+    for report in &reports {
+        println!("{report:?}");
+        let userns_of_root = report.wall == Wall::Userns && geteuid().is_root();
+        let remedied = report.state == State::Held || report.fix.is_some() || userns_of_root;
+        assert!(remedied, "{} has no remedy: {}", report.wall, report.evidence);
+    }
+    assert_eq!(missing(WallSet::Laptop.required(), &held_walls(&reports)), []);
+}
+
+#[test]
+fn two_workers_of_a_host_never_lease_the_same_uid() {
+    if !root_or_skip("two_workers_of_a_host_never_lease_the_same_uid") {
+        return;
+    }
+    let state = tempfile::tempdir().expect("a folder");
+    let section = settings(state.path()).warden;
+    let mut one = Leases::open(&section).expect("the first worker's");
+    let mut other = Leases::open(&section).expect("the second worker's");
+    let held: Vec<_> = (0..2)
+        .flat_map(|_| [one.take().expect("a uid"), other.take().expect("a uid")])
+        .collect();
+    let mut uids: Vec<u32> = held.iter().map(|lease| lease.uid().get()).collect();
+    uids.sort_unstable();
+    uids.dedup();
+    assert_eq!(uids.len(), 4, "four leases of four uids");
+    one.take().expect_err("a fifth lease of four uids");
+    drop(held);
+    other.take().expect("a uid that was returned");
+}
+
+/// A process of another user that lives until it is killed.
+fn sleeper_of(uid: u32) -> Child {
+    #[expect(clippy::disallowed_methods, reason = "the test needs a process that is no jail's")]
+    let mut command = Command::new("/bin/sh");
+    let mut child = command
+        .args(["-c", "trap '' TERM HUP INT; echo ready; while :; do read never; done"])
+        .uid(uid)
+        .gid(uid)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("a shell");
+    let mut ready = [0; 6];
+    let stdout = child.stdout.as_mut().expect("its output is a pipe");
+    stdout.read_exact(&mut ready).expect("it says that it is ready");
+    child
+}
+
+#[test]
+fn a_uid_that_a_stranger_runs_under_is_not_leased() {
+    if !root_or_skip("a_uid_that_a_stranger_runs_under_is_not_leased") {
+        return;
+    }
+    let state = tempfile::tempdir().expect("a folder");
+    let section = settings(state.path()).warden;
+    let mut stranger = sleeper_of(section.uid_base);
+    let lease = Leases::open(&section).and_then(|mut leases| leases.take()).expect("another uid");
+    assert_ne!(lease.uid().get(), section.uid_base);
+    assert!(stranger.try_wait().expect("a look").is_none(), "the stranger was left alone");
+    stranger.kill().expect("a kill");
+    stranger.wait().expect("its end");
+}
+
+#[test]
+fn a_sweep_kills_what_ignores_every_signal_and_only_then_the_slot_is_proved_clean() {
+    if !root_or_skip("a_sweep_kills_what_ignores_every_signal") {
+        return;
+    }
+    let state = tempfile::tempdir().expect("a folder");
+    let section = settings(state.path()).warden;
+    let lease = Leases::open(&section).and_then(|mut leases| leases.take()).expect("a uid");
+    let _clean = sweep::look(lease.uid()).expect("nothing runs under a fresh lease");
+    let mut left = sleeper_of(lease.uid().get());
+    sweep::look(lease.uid()).expect_err("a process is there");
+    sweep::sweep(lease.uid()).expect("the sweep");
+    let status = left.wait().expect("its end");
+    assert_eq!(status.signal(), Some(9));
+    let _clean = sweep::look(lease.uid()).expect("nothing is left");
+}
+
+#[test]
+fn what_a_killed_warden_left_is_ended_by_whoever_leases_its_uid_next() {
+    if !root_or_skip("what_a_killed_warden_left_is_ended_by_whoever_leases_its_uid_next") {
+        return;
+    }
+    let state = tempfile::tempdir().expect("a folder");
+    let section = settings(state.path()).warden;
+    let uid = {
+        let lease = Leases::open(&section).and_then(|mut leases| leases.take()).expect("a uid");
+        lease.uid().get()
+    };
+    let mut left = sleeper_of(uid);
+    let _next = Leases::open(&section).and_then(|mut leases| leases.take()).expect("a uid");
+    assert_eq!(left.wait().expect("its end").signal(), Some(9));
+}
+
+#[test]
+fn a_folder_of_locks_that_others_may_write_is_refused() {
+    use std::os::unix::fs::PermissionsExt;
+    let state = tempfile::tempdir().expect("a folder");
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(state.path(), open).expect("a mode");
+    let refused = Leases::open(&settings(state.path()).warden).expect_err("everybody may write");
+    assert!(refused.to_string().contains("warden.state_dir"), "{refused}");
+}
