@@ -3,6 +3,7 @@
 mod ledger;
 mod properties;
 mod address;
+mod barrier;
 mod consume;
 mod publish;
 pub mod producer;

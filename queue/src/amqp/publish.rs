@@ -6,9 +6,9 @@
 //! all confirms of a batch together say everything.
 
 use futures_util::StreamExt;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::options::ConfirmSelectOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError};
-use lapin::{Channel, Confirmation, Event, PublisherConfirm};
+use lapin::{Channel, Event};
 use std::collections::{HashSet, VecDeque};
 use std::pin::pin;
 use std::time::Duration;
@@ -17,6 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::address::{Addressed, Mark, Post};
+use super::barrier::{Fate, barrier};
 use super::consume::answer;
 use crate::clock;
 use crate::connection::{
@@ -367,80 +368,6 @@ impl Item {
 struct Round {
     items: Vec<(Item, Addressed)>,
     marks: HashSet<Mark>,
-}
-
-/// What the broker did with one message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Fate {
-    /// It is in a queue.
-    Routed,
-    /// No queue was there for it.
-    Returned,
-    /// A queue was there and took it not: full.
-    Refused,
-}
-
-/// Publishes all and waits for all confirms; the fates are in the order of the messages.
-async fn barrier(
-    channel: &Channel,
-    addressed: &[Addressed],
-    bodies: &[&[u8]],
-    within: Duration,
-) -> Result<Vec<Fate>, SessionError> {
-    match timeout(within, publish_and_confirm(channel, addressed, bodies)).await {
-        Ok(fates) => fates,
-        Err(_) => Err(SessionError::NoConfirm(within)),
-    }
-}
-
-async fn publish_and_confirm(
-    channel: &Channel,
-    addressed: &[Addressed],
-    bodies: &[&[u8]],
-) -> Result<Vec<Fate>, SessionError> {
-    let amqp = |source| SessionError::Amqp {
-        what: "publish",
-        source,
-    };
-    let options = BasicPublishOptions {
-        mandatory: true,
-        ..BasicPublishOptions::default()
-    };
-    let mut confirms: Vec<PublisherConfirm> = Vec::with_capacity(addressed.len());
-    for (address, body) in addressed.iter().zip(bodies) {
-        let (exchange, key) = (
-            address.exchange.as_str().into(),
-            address.key.as_str().into(),
-        );
-        let properties = address.properties.clone();
-        let publishing = channel.basic_publish(exchange, key, options, body, properties);
-        confirms.push(publishing.await.map_err(amqp)?);
-    }
-    let mut returned: HashSet<Mark> = HashSet::new();
-    let mut fates = Vec::with_capacity(confirms.len());
-    for confirm in confirms {
-        let confirmation = confirm.await.map_err(amqp)?;
-        fates.push(match &confirmation {
-            Confirmation::Ack(_) => Fate::Routed,
-            Confirmation::Nack(_) => Fate::Refused,
-            // Counting this as a success would lose every message, silently.
-            Confirmation::NotRequested => return Err(SessionError::NotConfirming),
-        });
-        if let Some(message) = confirmation.take_message() {
-            let id = message.delivery.properties.message_id().as_ref();
-            returned.insert(Mark {
-                exchange: message.delivery.exchange.to_string(),
-                key: message.delivery.routing_key.to_string(),
-                id: id.map(ToString::to_string).unwrap_or_default(),
-            });
-        }
-    }
-    for (fate, address) in fates.iter_mut().zip(addressed) {
-        if returned.contains(&address.mark()) {
-            *fate = Fate::Returned;
-        }
-    }
-    Ok(fates)
 }
 
 /// Whether the broker closed the channel or connection because of what was sent over it.
