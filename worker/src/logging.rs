@@ -4,10 +4,15 @@ use std::io::{IsTerminal, stderr};
 
 use jailfleet::settings::LogFormat;
 use thiserror::Error;
-use tracing_subscriber::filter::Targets;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{Layer, fmt};
+
+/// The AMQP client shouts about every closed channel, also of a look that is expected to fail. The
+/// doors handle each such failure and say once what is to be said, so that it is silent unless the
+/// setting names it.
+const AMQP_CLIENT: &str = "lapin";
 
 /// Why logging could not be set up.
 #[derive(Debug, Error)]
@@ -37,7 +42,10 @@ pub fn start(format: LogFormat, level: &str) -> Result<(), LoggingError> {
         value: level.to_owned(),
         source,
     };
-    let targets: Targets = level.parse().map_err(bad)?;
+    let mut targets: Targets = level.parse().map_err(bad)?;
+    if !level.contains(AMQP_CLIENT) {
+        targets = targets.with_target(AMQP_CLIENT, LevelFilter::OFF);
+    }
     let lines = match format {
         LogFormat::Text => fmt::layer()
             .with_writer(stderr)

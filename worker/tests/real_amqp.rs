@@ -16,11 +16,15 @@ use worker::{LONG, Worker, resident_kib};
 
 const ADMIN: [&str; 2] = ["--set", "admin.listen=127.0.0.1:0"];
 
-fn start(uri: &str, more: &[&str]) -> (Worker, String) {
+async fn start(uri: &str, more: &[&str]) -> (Worker, String) {
     let worker = Worker::start(&[&ADMIN, more].concat(), &[("JAILFLEET__AMQP__URI", uri)]);
     let line = worker.says("the admin port is open");
     let admin = line["address"].as_str().expect("its address").to_owned();
     worker.says("taking jobs");
+    client::get_until(&admin, "/readyz", |answer| {
+        answer.starts_with("HTTP/1.1 200")
+    })
+    .await;
     (worker, admin)
 }
 
@@ -91,7 +95,7 @@ fn mistakes() -> Vec<(&'static str, String, &'static str)> {
         ("zero", limit("zero", "0"), "bad_limit"),
         ("negative", limit("negative", "-5"), "bad_limit"),
         ("fraction", limit("fraction", "1.5"), "bad_limit"),
-        ("nan", limit("nan", "NaN"), "not_json"),
+        ("nan", limit("nan", "NaN"), "bad_limit"),
         (
             "overflow",
             limit("overflow", "18446744073709551616"),
@@ -127,7 +131,7 @@ fn mistakes() -> Vec<(&'static str, String, &'static str)> {
 async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let (worker, admin) = start(&vhost.uri(), &["--set", "caps.message_bytes=65536"]);
+    let (worker, admin) = start(&vhost.uri(), &["--set", "caps.message_bytes=65536"]).await;
     let mut client = Client::new(&vhost.uri(), "jailfleet.reply.mistakes").await;
     let mistakes = mistakes();
     for (id, body, _) in &mistakes {
@@ -180,7 +184,7 @@ async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
 async fn what_nobody_can_be_told_is_kept_in_the_dead_queue_and_a_job_may_want_no_result() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let (worker, admin) = start(&vhost.uri(), &[]);
+    let (worker, admin) = start(&vhost.uri(), &[]).await;
     let client = Client::new(&vhost.uri(), "jailfleet.reply.dead").await;
     let long = format!("no job at all {}", "x".repeat(10_000));
     client.publish(Job::new("lost", &long).reply_to(None)).await;
@@ -226,7 +230,7 @@ async fn two_hundred_jobs_get_one_result_each_though_one_of_two_workers_is_stopp
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
-    let ((first, _), (second, _)) = (start(&uri, &[]), start(&uri, &[]));
+    let ((first, _), (second, _)) = (start(&uri, &[]).await, start(&uri, &[]).await);
     let mut client = Client::new(&uri, "jailfleet.reply.batch").await;
     for number in 0..200 {
         let id = format!("job-{number}");
@@ -265,9 +269,8 @@ async fn two_hundred_jobs_get_one_result_each_though_one_of_two_workers_is_stopp
 async fn worker_and_warden_stay_small() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let worker = Worker::start(&ADMIN, &[("JAILFLEET__AMQP__URI", &vhost.uri())]);
-    let warden = worker.says("started")["warden"].to_string();
-    worker.says("taking jobs");
+    let (worker, _) = start(&vhost.uri(), &[]).await;
+    let warden = worker.warden().to_string();
     let mut client = Client::new(&vhost.uri(), "jailfleet.reply.small").await;
     for number in 0..500 {
         let id = format!("job-{number}");

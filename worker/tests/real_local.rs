@@ -5,7 +5,6 @@
 mod worker;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde_json::{Value, json};
 use worker::{Worker, file_of, local, processes_with};
 
@@ -134,13 +133,11 @@ fn a_results_file_appears_whole_and_nothing_goes_to_stdout() {
 fn when_the_warden_is_killed_every_jail_dies_and_the_worker_says_so_by_its_exit_code() {
     let jobs = file_of(&format!("{}\n", job("a", "bash", "exec sleep 86411")));
     let worker = Worker::start(&["local", jobs.path().to_str().expect("a plain path")], &[]);
-    let warden = worker.says("started")["warden"].as_i64().expect("its pid");
-    let warden = Pid::from_raw(i32::try_from(warden).expect("a pid"));
     worker.says("job received");
     while processes_with("86411").is_empty() {
         std::thread::yield_now();
     }
-    kill(warden, Signal::SIGKILL).expect("it is alive");
+    kill(worker.warden(), Signal::SIGKILL).expect("it is alive");
     assert_eq!(worker.ends().code(), Some(4));
     while !processes_with("86411").is_empty() {
         std::thread::yield_now();

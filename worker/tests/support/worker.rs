@@ -28,10 +28,19 @@ pub(crate) fn executable() -> &'static Path {
             .and_then(Path::parent)
             .expect("target/<profile>/");
         let built = command(env!("CARGO"))
-            .args(["build", "--quiet", "--package", "jailfleet-sandbox"])
-            .args(["--bin", "jailfleet-warden", "--target-dir"])
+            .args([
+                "build",
+                "--quiet",
+                "--bin",
+                "jailfleet-warden",
+                "--manifest-path",
+            ])
+            .arg(concat!(
+                env!("CARGO_MANIFEST_DIR"),
+                "/../sandbox/Cargo.toml"
+            ))
+            .arg("--target-dir")
             .arg(folder)
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
             .status();
         assert!(
             built.expect("cargo starts").success(),
@@ -52,12 +61,7 @@ fn command(program: impl AsRef<OsStr>) -> Command {
 fn worker_command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = command(executable());
     command.args(["--walls", "laptop", "--set", "log.format=json"]);
-    command.args([
-        "--set",
-        "log.level=debug,lapin=warn",
-        "--set",
-        "worker.slots=2",
-    ]);
+    command.args(["--set", "log.level=debug", "--set", "worker.slots=2"]);
     command.args(arguments).envs(variables.iter().copied());
     command
 }
@@ -89,6 +93,7 @@ pub(crate) fn local(lines: &[String], arguments: &[&str]) -> (i32, Vec<Value>) {
 /// A worker process with its log.
 pub(crate) struct Worker {
     child: Child,
+    warden: Pid,
     lines: Receiver<Value>,
     reader: Option<JoinHandle<()>>,
 }
@@ -111,11 +116,16 @@ impl Worker {
                 }
             }
         });
-        Self {
+        let mut worker = Self {
             child,
+            warden: Pid::from_raw(0),
             lines,
             reader: Some(reader),
-        }
+        };
+        let pid = worker.says("started")["warden"].as_i64();
+        let pid = pid.and_then(|pid| i32::try_from(pid).ok());
+        worker.warden = Pid::from_raw(pid.expect("the warden's pid"));
+        worker
     }
 
     /// Waits for a log line whose message holds `text`.
@@ -134,6 +144,11 @@ impl Worker {
                 Err(RecvTimeoutError::Disconnected) => panic!("it ended without saying {text:?}"),
             }
         }
+    }
+
+    /// The pid of its warden.
+    pub(crate) fn warden(&self) -> Pid {
+        self.warden
     }
 
     /// Sends it a signal.
@@ -165,6 +180,10 @@ impl Drop for Worker {
         }
         if let Err(error) = self.child.wait() {
             eprintln!("the worker could not be waited for: {error}");
+        }
+        // What it said last explains a test that failed.
+        for line in self.lines.try_iter() {
+            eprintln!("{line}");
         }
     }
 }
