@@ -1,10 +1,16 @@
 //! Programs in real jails on this machine's kernel, through the warden as the worker uses it.
 
+#[path = "real_jail/programs.rs"]
+mod programs;
+#[path = "real_jail/parity.rs"]
+mod parity;
+#[path = "real_jail/ends.rs"]
+mod ends;
 #[path = "real_jail/bench.rs"]
 mod bench;
 
 use jailfleet::blob::Blob;
-use jailfleet::evidence::{Acted, End, Evidence};
+use jailfleet::evidence::{End, Evidence};
 use jailfleet::job::{JobFile, JobFileKind, RelativePath};
 use jailfleet::limits::Limits;
 use jailfleet::settings::{WorkerSettings, env_pairs, worker_settings};
@@ -93,7 +99,10 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Fleet {
     fn start(slots: usize) -> Self {
-        let state = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder"), slots)
+    }
+
+    fn start_in(state: tempfile::TempDir, slots: usize) -> Self {
         let flags = vec![
             ("worker.slots".to_owned(), slots.to_string()),
             ("warden.state_dir".to_owned(), state.path().display().to_string()),
@@ -204,8 +213,89 @@ impl Fleet {
     }
 
     fn run(&mut self, job: &Job<'_>) -> Seen {
-        let going = self.order(0, job);
+        self.run_in(0, job)
+    }
+
+    fn run_in(&mut self, slot: u16, job: &Job<'_>) -> Seen {
+        let going = self.order(slot, job);
         self.finish(going)
+    }
+
+    /// Closes the socket and waits until the warden has ended.
+    fn wait_for_end(&mut self) {
+        if let Some(warden) = self.warden.take() {
+            let status = warden.wait().expect("the warden is our child");
+            assert!(status.success(), "{status}");
+        }
+    }
+
+    fn kill_warden(&mut self) {
+        let warden = self.warden.take().expect("it was not stopped");
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(warden.pid()).expect("a pid"));
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it is our child");
+        warden.wait().expect("the warden is our child");
+    }
+
+    /// The inits are the warden's children.
+    fn kill_inits(&self) {
+        let path = format!("/proc/{0}/task/{0}/children", self.warden().pid());
+        for pid in std::fs::read_to_string(path).expect("a list").split_whitespace() {
+            let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a pid"));
+            nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it lives");
+        }
+    }
+
+    fn start_again(self) -> Self {
+        Self::start_in(self.state, self.idle.len())
+    }
+
+    /// Processes whose uid is one of those that this fleet may lease.
+    fn processes_of_slots(&self) -> Vec<String> {
+        let base = self.settings.warden.uid_base;
+        let range = base..base + self.settings.warden.uid_count;
+        let proc = std::fs::read_dir("/proc").expect("there is a /proc");
+        proc.flatten()
+            .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok())
+            .filter(|entry| {
+                use std::os::unix::fs::MetadataExt;
+                entry.metadata().is_ok_and(|seen| range.contains(&seen.uid()))
+            })
+            .map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default())
+            .collect()
+    }
+
+    /// Folders of this fleet's cgroups.
+    fn cgroups(&self) -> Vec<std::path::PathBuf> {
+        let name = self.settings.warden.cgroup_name.as_str();
+        let mut found = Vec::new();
+        let mut open = vec![(std::path::PathBuf::from("/sys/fs/cgroup"), 0)];
+        while let Some((folder, depth)) = open.pop() {
+            for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    if entry.file_name().to_string_lossy() == name {
+                        found.push(entry.path());
+                    } else if depth < 4 {
+                        open.push((entry.path(), depth + 1));
+                    }
+                }
+            }
+        }
+        found
+    }
+
+    fn wait_until_no_process_is_left(&self) {
+        let deadline = jailfleet_sandbox::clock::now() + PATIENCE;
+        while !self.processes_of_slots().is_empty() {
+            assert!(jailfleet_sandbox::clock::now() < deadline, "{:?}", self.processes_of_slots());
+            std::thread::yield_now();
+        }
+    }
+
+    fn assert_nothing_left(&self) {
+        assert_eq!(self.processes_of_slots(), Vec::<String>::new());
+        assert_eq!(self.cgroups(), Vec::<std::path::PathBuf>::new());
+        let mounts = std::fs::read_to_string("/proc/self/mounts").expect("a list");
+        assert!(!mounts.contains("codejail") && !mounts.contains("scratch"), "{mounts}");
     }
 
     fn wait_started(&mut self, run: u64) {

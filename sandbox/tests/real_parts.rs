@@ -17,7 +17,7 @@ fn root_or_skip(test: &str) -> bool {
         return true;
     }
     assert!(std::env::var_os("JAILFLEET_NO_SKIPS").is_none(), "{test} needs root");
-    println!("SKIPPED {test}: needs root");
+    eprintln!("SKIPPED {test}: needs root");
     false
 }
 
@@ -37,7 +37,7 @@ fn every_wall_is_tried_and_each_that_is_missing_comes_with_a_remedy() {
     let walls: Vec<Wall> = reports.iter().map(|report| report.wall).collect();
     assert_eq!(walls, Wall::ALL);
     for report in &reports {
-        println!("{report:?}");
+        eprintln!("{report:?}");
         let userns_of_root = report.wall == Wall::Userns && geteuid().is_root();
         let remedied = report.state == State::Held || report.fix.is_some() || userns_of_root;
         assert!(remedied, "{} has no remedy: {}", report.wall, report.evidence);
