@@ -65,7 +65,7 @@ pub enum BulkError {
     #[error(transparent)]
     Client(#[from] ClientError),
     /// A job could not be published.
-    #[error("publish the job of line {line}: {source}; the same command goes on from here")]
+    #[error("publish the job of line {line} (the same command goes on from here)")]
     Publish {
         /// The line.
         line: u64,

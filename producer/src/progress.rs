@@ -1,9 +1,10 @@
 //! How far a batch is: a bar on a terminal, a plain line now and then elsewhere. Always on stderr.
 
+use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::clock::Moment;
 
@@ -48,11 +49,7 @@ impl Progress {
         }
         let length = u64::try_from(stand.jobs).unwrap_or(u64::MAX);
         let bar = ProgressBar::with_draw_target(Some(length), ProgressDrawTarget::stderr());
-        let style = ProgressStyle::with_template(
-            "{bar:30.green/dim} {pos}/{len} results  {per_sec}  {elapsed_precise}, {eta} to go  {wide_msg}",
-        )
-        .expect("the template is well-formed")
-        .progress_chars("━╸─");
+        let style = style("{rate}  {elapsed_precise}, {eta} to go  {wide_msg}");
         bar.set_style(style);
         // What earlier runs stored must not count into this run's rate.
         bar.set_position(u64::try_from(stand.resumed).unwrap_or(0));
@@ -81,11 +78,22 @@ impl Progress {
             Self::Bar(bar) => {
                 bar.set_message(remark(stand));
                 bar.set_position(u64::try_from(stand.stored).unwrap_or(u64::MAX));
+                bar.set_style(style("{elapsed_precise}  {wide_msg}"));
                 bar.abandon();
             }
             Self::Plain { .. } => say(&plain(stand, now)),
         }
     }
+}
+
+/// The bar, the count, and the rest of the line.
+fn style(rest: &str) -> ProgressStyle {
+    ProgressStyle::with_template(&format!("{{bar:30.green/dim}} {{pos}}/{{len}} results  {rest}"))
+        .expect("the template is well-formed")
+        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            write!(out, "{:.1}/s", state.per_sec()).expect("the bar's own buffer takes everything");
+        })
+        .progress_chars("━╸─")
 }
 
 /// Writes a line to stderr. Where that is closed, nobody reads it anyway.

@@ -50,7 +50,7 @@ pub enum SubmitError {
     #[error("read code and stdin both from our stdin: give one of them as a file")]
     StdinTwice,
     /// The job would be refused.
-    #[error("make the job: {0}")]
+    #[error("make the job")]
     Refused(#[from] Rejection),
     /// A limit that there is not.
     #[error("make the job: no limit is called {name}; {known}")]
