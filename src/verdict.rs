@@ -105,7 +105,9 @@ fn decide(
     match evidence.end {
         // Where only the kernel keeps the limit, a program that ignores SIGXCPU is ended by the
         // SIGKILL of the hard limit: the same limit, one second later.
-        End::Signaled(SIGXCPU | SIGKILL) if evidence.cpu >= limits.cpu_ms.duration() => {
+        End::Signaled(SIGXCPU | SIGKILL)
+            if evidence.cpu >= limits.cpu_ms.duration().mul_f64(KERNEL_CLOCK_SHARE) =>
+        {
             (Outcome::CpuLimit, None)
         }
         End::Signaled(_) => (Outcome::Signaled, None),
@@ -114,6 +116,10 @@ fn decide(
         End::StageFailed { stage, errno } => stage_failed(stage, errno, program),
     }
 }
+
+/// The kernel counts towards RLIMIT_CPU in whole ticks, those in which a hypervisor took the CPU
+/// away included; the exact clocks of the evidence may lie this far below when SIGXCPU comes.
+const KERNEL_CLOCK_SHARE: f64 = 0.75;
 
 const CANCELLED: &str = "the job was cancelled while it ran";
 const WORKER_STOPPING: &str = "the worker stopped before the run's end";

@@ -2,7 +2,6 @@
 
 use super::{Fleet, Job, file, job};
 use jailfleet::evidence::{Acted, End};
-use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
 use std::time::Duration;
 
@@ -69,7 +68,8 @@ fn a_busy_loop_ends_at_its_cpu_limit() {
     });
     let seen = fleet.run(&spin);
     assert_eq!(seen.evidence.end, End::Signaled(libc::SIGXCPU), "{:?}", seen.evidence);
-    assert!(seen.evidence.cpu >= Duration::from_millis(950), "{:?}", seen.evidence);
+    // RLIMIT_CPU counts whole ticks, those that a hypervisor stole included.
+    assert!(seen.evidence.cpu >= Duration::from_millis(750), "{:?}", seen.evidence);
     let deaf = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass";
     let seen = fleet.run(&job("python", deaf).limits(|limits| {
         limits.cpu_ms = millis(300);
@@ -222,5 +222,3 @@ fn no_capability_group_descriptor_or_privilege_is_left() {
         seen.err()
     );
 }
-
-fn _unused(_: &Limits) {}
