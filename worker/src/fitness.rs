@@ -5,6 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{self, HeldWall, Wall, WallSet};
+use jailfleet_sandbox::probe::offers_apparmor;
 use thiserror::Error;
 
 use crate::programs::Offer;
@@ -93,7 +94,7 @@ pub fn missing_walls(set: WallSet, held: &[HeldWall], apparmor_offered: bool) ->
 /// # Errors
 /// [`Unfit::Walls`] naming each missing wall and how to raise it.
 pub fn check_walls(set: WallSet, held: &[HeldWall]) -> Result<(), Unfit> {
-    let missing = missing_walls(set, held, apparmor_offered());
+    let missing = missing_walls(set, held, offers_apparmor());
     if missing.is_empty() {
         return Ok(());
     }
@@ -101,13 +102,6 @@ pub fn check_walls(set: WallSet, held: &[HeldWall]) -> Result<(), Unfit> {
         set,
         missing: Missing(missing),
     })
-}
-
-/// Whether this kernel enforces AppArmor.
-#[must_use]
-pub fn apparmor_offered() -> bool {
-    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-        .is_ok_and(|text| text.trim() == "Y")
 }
 
 /// Checks what the slots may use together against the host's memory.

@@ -2,6 +2,8 @@
 
 #[path = "support/client.rs"]
 mod client;
+#[path = "support/mistakes.rs"]
+mod mistakes;
 #[path = "support/worker.rs"]
 #[expect(dead_code, reason = "shared with the tests that need no broker")]
 mod worker;
@@ -10,8 +12,9 @@ use std::collections::BTreeMap;
 
 use client::{Client, Job};
 use jailfleet_harness::Broker;
+use mistakes::{mistakes, valid};
 use nix::sys::signal::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use worker::{LONG, Worker, resident_kib};
 
 const ADMIN: [&str; 2] = ["--set", "admin.listen=127.0.0.1:0"];
@@ -19,112 +22,17 @@ const ADMIN: [&str; 2] = ["--set", "admin.listen=127.0.0.1:0"];
 async fn start(uri: &str, more: &[&str]) -> (Worker, String) {
     let worker = Worker::start(&[&ADMIN, more].concat(), &[("JAILFLEET__AMQP__URI", uri)]);
     let line = worker.says("the admin port is open");
-    let admin = line["address"].as_str().expect("its address").to_owned();
+    let admin = line
+        .get("address")
+        .and_then(serde_json::Value::as_str)
+        .expect("its address")
+        .to_owned();
     worker.says("taking jobs");
     client::get_until(&admin, "/readyz", |answer| {
         answer.starts_with("HTTP/1.1 200")
     })
     .await;
     (worker, admin)
-}
-
-fn valid(id: &str) -> Value {
-    json!({ "v": 1, "id": id, "runtime": "bash", "code": "echo $((6*7))" })
-}
-
-/// The same job with one field replaced.
-fn with(id: &str, field: &str, value: Value) -> String {
-    let mut job = valid(id);
-    job[field] = value;
-    job.to_string()
-}
-
-/// Each mistake of the list in the documentation, with the code that it must be answered with.
-fn mistakes() -> Vec<(&'static str, String, &'static str)> {
-    let deep = format!(
-        "{{\"v\":1,\"id\":\"deep\",\"code\":{}1{}}}",
-        "[".repeat(200),
-        "]".repeat(200)
-    );
-    let files = |paths: &[&str]| {
-        Value::from_iter(
-            paths
-                .iter()
-                .map(|path| json!({ "path": path, "content": "" })),
-        )
-    };
-    let limit = |id: &str, text: &str| {
-        valid(id)
-            .to_string()
-            .replacen('{', &format!("{{\"limits\":{{\"cpu_ms\":{text}}},"), 1)
-    };
-    vec![
-        ("json", "{\"v\":1,".to_owned(), "not_json"),
-        ("bytes", "\u{0}\u{1}".to_owned(), "not_json"),
-        ("version", with("version", "v", json!(2)), "wrong_version"),
-        ("type", with("type", "runtime", json!(5)), "wrong_type"),
-        ("field", with("field", "sudo", json!(true)), "unknown_field"),
-        (
-            "runtime",
-            with("runtime", "runtime", json!("cobol")),
-            "unknown_runtime",
-        ),
-        (
-            "profile",
-            with("profile", "limit_profile", json!("huge")),
-            "unknown_profile",
-        ),
-        (
-            "large",
-            with("large", "stdin", json!("x".repeat(70_000))),
-            "too_large",
-        ),
-        ("deep", deep, "too_deep"),
-        ("up", with("up", "files", files(&["a/../../b"])), "bad_path"),
-        (
-            "absolute",
-            with("absolute", "files", files(&["/etc/passwd"])),
-            "bad_path",
-        ),
-        ("nul", with("nul", "files", files(&["a\0b"])), "bad_path"),
-        (
-            "twice",
-            with("twice", "files", files(&["a", "a"])),
-            "duplicate_path",
-        ),
-        ("zero", limit("zero", "0"), "bad_limit"),
-        ("negative", limit("negative", "-5"), "bad_limit"),
-        ("fraction", limit("fraction", "1.5"), "bad_limit"),
-        ("nan", limit("nan", "NaN"), "bad_limit"),
-        (
-            "overflow",
-            limit("overflow", "18446744073709551616"),
-            "bad_limit",
-        ),
-        ("ceiling", limit("ceiling", "86400000"), "above_ceiling"),
-        (
-            "env",
-            with("env", "env", json!({ "LD_PRELOAD": "x.so" })),
-            "bad_env",
-        ),
-        (
-            "lane",
-            with("lane", "lane", json!("interactive")),
-            "wrong_queue",
-        ),
-        ("pool", with("pool", "pool", json!("gpu")), "wrong_queue"),
-        ("other", with("another", "slug", json!("x")), "id_mismatch"),
-        (
-            "deadline",
-            with("deadline", "deadline", json!("soon")),
-            "bad_deadline",
-        ),
-        (
-            "globals",
-            with("globals", "globals", json!("{}")),
-            "globals_unsupported",
-        ),
-    ]
 }
 
 #[tokio::test]

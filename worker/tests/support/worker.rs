@@ -122,7 +122,8 @@ impl Worker {
             lines,
             reader: Some(reader),
         };
-        let pid = worker.says("started")["warden"].as_i64();
+        let pid = worker.says("started");
+        let pid = pid.get("warden").and_then(Value::as_i64);
         let pid = pid.and_then(|pid| i32::try_from(pid).ok());
         worker.warden = Pid::from_raw(pid.expect("the warden's pid"));
         worker
@@ -132,13 +133,7 @@ impl Worker {
     pub(crate) fn says(&self, text: &str) -> Value {
         loop {
             match self.lines.recv_timeout(LONG) {
-                Ok(line)
-                    if line["message"]
-                        .as_str()
-                        .is_some_and(|said| said.contains(text)) =>
-                {
-                    return line;
-                }
+                Ok(line) if said(&line).contains(text) => return line,
                 Ok(_) => {}
                 Err(RecvTimeoutError::Timeout) => panic!("the worker never said {text:?}"),
                 Err(RecvTimeoutError::Disconnected) => panic!("it ended without saying {text:?}"),
@@ -186,6 +181,11 @@ impl Drop for Worker {
             eprintln!("{line}");
         }
     }
+}
+
+fn said(line: &Value) -> &str {
+    let message = line.get("message").and_then(Value::as_str);
+    message.unwrap_or_default()
 }
 
 fn log_lines(stderr: ChildStderr) -> impl Iterator<Item = Value> {
