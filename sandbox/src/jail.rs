@@ -38,7 +38,7 @@ pub const STAGES: &[Stage] = &[
 
 fn perform(stage: Stage, run: &mut Run<'_>) -> io::Result<()> {
     match stage {
-        Stage::Session => start::own_session(),
+        Stage::Session => start::own_session(run.identity),
         Stage::Descriptors => start::three_descriptors(run),
         Stage::Unpack => unpack::write_files(run),
         Stage::WorkingDirectory => Ok(nix::unistd::fchdir(run.cwd)?),

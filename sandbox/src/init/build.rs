@@ -116,6 +116,8 @@ fn own_signals() -> io::Result<SignalFd> {
 /// Maps one uid and one gid, which needs no privilege: the program will be that user inside.
 pub(crate) fn map_one_user(identity: Identity, outer_uid: Uid, outer_gid: Gid) -> io::Result<()> {
     let (Identity::Leased { uid, gid } | Identity::Mapped { uid, gid }) = identity;
+    // The map of a process that cannot be dumped belongs to root; `build` shuts this again.
+    set_dumpable(true)?;
     put("/proc/self/setgroups", "deny")?;
     put("/proc/self/uid_map", &format!("{uid} {outer_uid} 1"))?;
     put("/proc/self/gid_map", &format!("{gid} {outer_gid} 1"))

@@ -1,12 +1,12 @@
 //! Small stages: session, descriptors, the parent, Landlock and the exec itself.
 
-use crate::jail::Run;
+use crate::jail::{Identity, Run};
 use crate::launch::complete_environment;
 use crate::sys::exec::execve;
 use crate::sys::restrict::{close_on_exec_from, landlock_restrict_self};
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
-use nix::sys::prctl::set_pdeathsig;
+use nix::sys::prctl::{set_dumpable, set_pdeathsig};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid, write};
@@ -14,9 +14,15 @@ use std::io;
 
 /// A session without a terminal, no blocked signal, and first in line when memory runs out: the
 /// kernel must never pick the init, which has to tell of it.
-pub(super) fn own_session() -> io::Result<()> {
+pub(super) fn own_session(identity: Identity) -> io::Result<()> {
     setsid()?;
     SigSet::empty().thread_set_mask()?;
+    match identity {
+        Identity::Leased { .. } => {}
+        // The files in `/proc` of a process that cannot be dumped belong to root, and in a user
+        // namespace we are not root.
+        Identity::Mapped { .. } => set_dumpable(true)?,
+    }
     let score = open(c"/proc/self/oom_score_adj", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     write(&score, b"1000")?;
     Ok(())

@@ -1,0 +1,32 @@
+//! Programs that attack their jail, on this machine's kernel. Each must fail, leave the slot as it
+//! was, and leave nothing on the host.
+
+#[path = "support/fleet.rs"]
+mod fleet;
+#[path = "real_attacks/kernel.rs"]
+mod kernel;
+#[path = "real_attacks/files.rs"]
+mod files;
+#[path = "real_attacks/resources.rs"]
+mod resources;
+#[path = "real_attacks/processes.rs"]
+mod processes;
+
+use fleet::{Attack, Fleet, Seen};
+use jailfleet::evidence::End;
+
+/// Runs an attack that ends by itself, and sees that it did no harm.
+fn survive(attack: &Attack<'_>) -> Seen {
+    let mut fleet = Fleet::start(1);
+    let seen = fleet.run(attack);
+    fleet.is_unharmed();
+    fleet.stop();
+    seen
+}
+
+/// What a python program printed that came to its end.
+fn printed(code: &str) -> String {
+    let seen = survive(&fleet::python(code));
+    assert_eq!(seen.evidence.end, End::Exited(0), "{}", seen.err());
+    seen.out()
+}
