@@ -9,7 +9,8 @@ use crate::table::Table;
 use crate::workspace::Workspace;
 use crate::{build, embedded, venv};
 use anyhow::{Result, bail, ensure};
-use std::collections::BTreeSet;
+use jailfleet::wall::Wall;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
@@ -94,7 +95,7 @@ pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
     let answers = prepared.run_embedded(workspace)?;
     let seconds = watch.elapsed().as_secs_f64();
     let tally = judge(&prepared.examples, &answers)?;
-    print_walls(workspace, &answers)?;
+    print_walls(workspace, &answers);
     println!(
         "\n{tally}, in {seconds:.1} s (files: {})",
         prepared.folder.display()
@@ -242,7 +243,7 @@ fn without_detail(wall: &str) -> &str {
 }
 
 /// Prints which walls held in every run, and what the doctor says about the others.
-fn print_walls(workspace: &Workspace, answers: &Answers) -> Result<()> {
+fn print_walls(workspace: &Workspace, answers: &Answers) {
     let runs: Vec<BTreeSet<&str>> = answers
         .values()
         .map(|result| answer::walls(result).collect::<BTreeSet<_>>())
@@ -261,10 +262,26 @@ fn print_walls(workspace: &Workspace, answers: &Answers) -> Result<()> {
         println!("Walls that held in some runs only: {}", sometimes.join(" "));
     }
     let held: BTreeSet<&str> = all.iter().map(|wall| without_detail(wall)).collect();
-    for (wall, state, fix) in embedded::walls(workspace)? {
-        if !held.contains(wall.as_str()) {
-            println!("Missing here: {wall} ({state}) {fix}");
-        }
+    // uid or userns: one of the two is enough, and nobody can have both.
+    let has_identity = held.contains("uid") || held.contains("userns");
+    let missing: Vec<&str> = Wall::ALL
+        .iter()
+        .map(|wall| wall.as_str())
+        .filter(|wall| !held.contains(wall))
+        .filter(|wall| !(has_identity && matches!(*wall, "uid" | "userns")))
+        .collect();
+    if missing.is_empty() {
+        println!("No wall is missing here");
+        return;
     }
-    Ok(())
+    let advice = embedded::advice(workspace).unwrap_or_else(|error| {
+        println!("(jailfleet-worker doctor has no advice: failed to {error:#})");
+        BTreeMap::new()
+    });
+    for wall in missing {
+        println!(
+            "Missing here: {wall} {}",
+            advice.get(wall).map_or("", String::as_str)
+        );
+    }
 }

@@ -5,6 +5,7 @@ use crate::programs::{command, output, status};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
@@ -31,26 +32,26 @@ pub(crate) fn run(mut worker: Command, jobs: &Path, results: &Path) -> Result<An
     read_all(results)
 }
 
-/// What `doctor` says about each wall: its name, whether it holds, and what to do if not.
-pub(crate) fn walls(workspace: &Workspace) -> Result<Vec<(String, String, String)>> {
+/// What `doctor` advises for each wall that it finds missing, by the wall's name.
+pub(crate) fn advice(workspace: &Workspace) -> Result<BTreeMap<String, String>> {
     let doctor = output(
         "jailfleet-worker doctor",
         worker(workspace).args(["doctor", "--json"]),
     )?;
-    let report: Value =
-        serde_json::from_slice(&doctor.stdout).context("read what jailfleet-worker doctor says")?;
+    let report: Value = serde_json::from_slice(&doctor.stdout).context("read its report")?;
     let rows = report
         .get("walls")
         .and_then(Value::as_array)
-        .context("find the doctor's walls")?;
-    let text = |row: &Value, field: &str| {
-        row.get(field)
-            .and_then(Value::as_str)
-            .unwrap_or_default()
-            .to_owned()
-    };
+        .context("find its walls")?;
+    let text = |row: &Value, field: &str| row.get(field).and_then(Value::as_str).map(str::to_owned);
     Ok(rows
         .iter()
-        .map(|row| (text(row, "wall"), text(row, "state"), text(row, "fix")))
+        .filter_map(|row| {
+            let words = [text(row, "evidence"), text(row, "fix")];
+            Some((
+                text(row, "wall")?,
+                words.into_iter().flatten().collect::<Vec<_>>().join("; "),
+            ))
+        })
         .collect())
 }

@@ -107,6 +107,8 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// Everything on this machine that bears our marks: processes, mounts, cgroups, folders.
+    Leftovers,
     /// Write the JSON Schemas of the messages to docs/schema.
     Schema,
     /// Say what this machine lacks for developing.
@@ -181,6 +183,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
         Task::Fuzz { seconds } => fuzz::run_all(&workspace, seconds),
+        Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
         Task::Doctor => doctor::run(),
     }

@@ -114,6 +114,11 @@ pub(crate) fn test(
     Ok(())
 }
 
+/// What is on this machine now; an error when it is anything.
+pub(crate) fn leftovers(workspace: &Workspace) -> Result<()> {
+    Traces::now(slot_uids(workspace)?)?.nothing_since(&Traces::default())
+}
+
 /// All tests of all crates, on a broker that they share and in which nothing may be left.
 fn all_tests(workspace: &Workspace, install: Install) -> Result<Option<String>> {
     println!("Starting the RabbitMQ node that the tests share (10 to 20 s) ...");
