@@ -48,13 +48,17 @@ pub enum BulkError {
     #[error(transparent)]
     Results(#[from] ResultsError),
     /// There are results, and no journal that says whose.
-    #[error("begin with {results}: it holds results already and has no journal beside it; give another --results, or move it away")]
+    #[error(
+        "begin with {results}: it holds results already and has no journal beside it; give another --results, or move it away"
+    )]
     Orphaned {
         /// The results file.
         results: String,
     },
     /// The journal knows of results that are gone.
-    #[error("go on with {results}: the result of line {line} was in it and is not any more; restore it, or give another --results")]
+    #[error(
+        "go on with {results}: the result of line {line} was in it and is not any more; restore it, or give another --results"
+    )]
     ResultsGone {
         /// The results file.
         results: String,
@@ -139,7 +143,10 @@ pub async fn run(settings: &ProducerSettings, args: &BulkArgs) -> Result<Exit, B
     };
     io::stdout()
         .write_all(text.as_bytes())
-        .map_err(|source| BulkError::Io { action: "write the summary to stdout", source })?;
+        .map_err(|source| BulkError::Io {
+            action: "write the summary to stdout",
+            source,
+        })?;
     Ok(match end {
         End::Stopped => Exit::Stopped,
         End::Quiet => Exit::Incomplete,
@@ -149,8 +156,7 @@ pub async fn run(settings: &ProducerSettings, args: &BulkArgs) -> Result<Exit, B
 }
 
 async fn work(settings: &ProducerSettings, batch: &mut Batch) -> Result<End, BulkError> {
-    let mut client =
-        Client::connect_as(settings, batch.pools(), batch.journal.reply()).await?;
+    let mut client = Client::connect_as(settings, batch.pools(), batch.journal.reply()).await?;
     let end = batch.run(&mut client, settings).await;
     batch.hand_back().await;
     batch.journal.sync()?;
@@ -193,10 +199,17 @@ fn prepare(settings: &ProducerSettings, args: &BulkArgs) -> Result<Batch, BulkEr
     let mut summary = Summary::default();
     let results = read_results(settings, args, &seats, &mut ledger, &mut summary)?;
     let mut waiting = VecDeque::new();
-    for (job, seat) in seats.iter().enumerate().filter(|(job, _)| !ledger.is_stored(*job)) {
+    for (job, seat) in seats
+        .iter()
+        .enumerate()
+        .filter(|(job, _)| !ledger.is_stored(*job))
+    {
         let line = seat.line.number;
         if replayed.jobs.get(&line).is_some_and(|known| known.received) {
-            return Err(BulkError::ResultsGone { results: shown(), line });
+            return Err(BulkError::ResultsGone {
+                results: shown(),
+                line,
+            });
         }
         if !seat.confirmed {
             waiting.push_back(job);
@@ -232,7 +245,10 @@ fn checked_input(settings: &ProducerSettings, args: &BulkArgs) -> Result<Input, 
         pool: settings.producer.pool.clone(),
         lane: settings.producer.lane,
         batch: args.batch.clone(),
-        caps: WireCaps { body_bytes: settings.producer.message_bytes, ..WireCaps::default() },
+        caps: WireCaps {
+            body_bytes: settings.producer.message_bytes,
+            ..WireCaps::default()
+        },
     };
     let input = Input::open(&args.jobs, defaults)?;
     for bad in &input.bad {
@@ -241,7 +257,10 @@ fn checked_input(settings: &ProducerSettings, args: &BulkArgs) -> Result<Input, 
     if input.bad.is_empty() || args.skip_bad {
         return Ok(input);
     }
-    Err(BulkError::BadLines { path: args.jobs.display().to_string(), bad: input.bad })
+    Err(BulkError::BadLines {
+        path: args.jobs.display().to_string(),
+        bad: input.bad,
+    })
 }
 
 /// Opens the results file and enters what it holds into the books: it is the last word on which
@@ -262,7 +281,9 @@ fn read_results(
     let line_bytes = settings.producer.result_bytes.saturating_mul(2);
     let results = ResultsFile::open(&args.results, line_bytes, |content| {
         let id = content.result.job_id.as_ref().ok_or("has no job_id")?;
-        let job = by_id.get(id).ok_or_else(|| format!("{id} is no job of this batch"))?;
+        let job = by_id
+            .get(id)
+            .ok_or_else(|| format!("{id} is no job of this batch"))?;
         if ledger.is_stored(*job) {
             return Err(format!("is a second result of {id}"));
         }
@@ -315,7 +336,11 @@ fn holds_anything(path: &Path) -> bool {
 impl Batch {
     /// The pools that jobs of this batch go to.
     fn pools(&self) -> Vec<Name> {
-        let mut pools: Vec<Name> = self.seats.iter().map(|seat| seat.line.pool.clone()).collect();
+        let mut pools: Vec<Name> = self
+            .seats
+            .iter()
+            .map(|seat| seat.line.pool.clone())
+            .collect();
         pools.sort();
         pools.dedup();
         pools

@@ -193,7 +193,9 @@ fn pair(text: &str) -> Result<(String, String), String> {
 fn limit(text: &str) -> Result<(String, u64), String> {
     let expected = "expected NAME=NUMBER, e.g. cpu_ms=500";
     let (name, value) = text.split_once('=').ok_or(expected)?;
-    let number = value.parse().map_err(|error| format!("{expected}: {error}"))?;
+    let number = value
+        .parse()
+        .map_err(|error| format!("{expected}: {error}"))?;
     Ok((name.to_owned(), number))
 }
 
@@ -268,17 +270,30 @@ mod tests {
     #[test]
     fn every_exit_code_is_named_in_the_help() {
         for exit in Exit::NAMED {
-            assert!(AFTER_HELP.contains(&format!("\n  {}  ", exit.code())), "{exit:?}");
+            assert!(
+                AFTER_HELP.contains(&format!("\n  {}  ", exit.code())),
+                "{exit:?}"
+            );
         }
     }
 
     #[test]
     fn arguments_of_the_program_may_look_like_options() {
         let cli = Cli::try_parse_from([
-            "jailfleet-producer", "submit", "--code", "-", "--arg", "-x", "--", "--json", "-v",
+            "jailfleet-producer",
+            "submit",
+            "--code",
+            "-",
+            "--arg",
+            "-x",
+            "--",
+            "--json",
+            "-v",
         ])
         .expect("a valid command line");
-        let Command::Submit(submit) = cli.command else { panic!("another subcommand") };
+        let Command::Submit(submit) = cli.command else {
+            panic!("another subcommand")
+        };
         assert_eq!(submit.args, ["-x"]);
         assert_eq!(submit.rest, ["--json", "-v"]);
         assert!(!submit.json);
@@ -286,7 +301,13 @@ mod tests {
 
     #[test]
     fn limits_and_settings_that_do_not_read_are_refused() {
-        for wrong in ["cpu_ms", "cpu_ms=", "cpu_ms=-1", "cpu_ms=0.5", "cpu_ms=99999999999999999999"] {
+        for wrong in [
+            "cpu_ms",
+            "cpu_ms=",
+            "cpu_ms=-1",
+            "cpu_ms=0.5",
+            "cpu_ms=99999999999999999999",
+        ] {
             let line = ["jailfleet-producer", "submit", "--limit", wrong];
             assert!(Cli::try_parse_from(line).is_err(), "{wrong}");
         }

@@ -17,21 +17,22 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::FutureExt;
-use jailfleet::job::{Job, JobId, Name};
+use jailfleet::job::{Job, Name};
 use jailfleet::result::JobResult;
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire;
 use jailfleet_queue::amqp::OpenError;
 use jailfleet_queue::amqp::producer::{JobSender, ProducePlan, ProducerDoor, ReplyQueue};
-use jailfleet_queue::{
-    Disposition, DoorState, JobMessage, OutboxError, ResultDelivery, SettleError, Ticket,
-};
-use serde_json::Value;
+use jailfleet_queue::{DoorState, JobMessage, OutboxError};
 use uuid::Uuid;
 
 use crate::clock::Clock;
 use crate::correlation::CorrelationId;
 use crate::dedupe::{Claim, Ledger, PROVISIONAL_GRACE, Reception};
+
+mod arrival;
+
+pub use arrival::{Arrival, Content, Unreadable};
 
 /// Why a client cannot go on.
 #[derive(Debug, thiserror::Error)]
@@ -68,92 +69,6 @@ pub enum ClientError {
     /// The door closed under our hands.
     #[error("go on with a door that closed")]
     Closed,
-}
-
-/// A result that came, read as far as it can be.
-#[derive(Debug)]
-pub struct Arrival {
-    /// The secret that it carries, where that looks like one of ours.
-    pub correlation: Option<CorrelationId>,
-    /// What it says.
-    pub content: Result<Content, Unreadable>,
-    ticket: Ticket,
-}
-
-/// A result that reads.
-#[derive(Debug, Clone)]
-pub struct Content {
-    /// The result, typed.
-    pub result: JobResult,
-    /// The message as it came, in one line; fields that only a newer worker knows are kept.
-    pub line: String,
-    /// Hex SHA-256 over what does not vary between honest attempts, computed here.
-    pub digest: String,
-}
-
-impl Content {
-    /// Names the job in a result that does not: its secret proved whose it is, and whoever reads
-    /// the line has only the id to go by.
-    pub fn name_job(&mut self, id: &JobId) {
-        if self.result.job_id.is_none() {
-            self.result.job_id = Some(id.clone());
-            // The line is one JSON object: decoding proved it.
-            let comma = if self.line.starts_with("{}") { "" } else { "," };
-            let rest = self.line.split_off(1);
-            self.line = format!("{{\"job_id\":\"{id}\"{comma}{rest}");
-        }
-    }
-}
-
-/// A result that does not read.
-#[derive(Debug, Clone)]
-pub struct Unreadable {
-    /// What is wrong with it.
-    pub what: String,
-    /// The message.
-    pub body: Bytes,
-}
-
-impl Arrival {
-    fn read(delivery: ResultDelivery, max_bytes: usize) -> Self {
-        let ResultDelivery { message, ticket } = delivery;
-        let correlation = message.correlation_id.as_deref().and_then(CorrelationId::parse);
-        let content = Content::read(&message.body, max_bytes);
-        let content = content.map_err(|what| Unreadable { what, body: message.body });
-        Self { correlation, content, ticket }
-    }
-
-    /// Tells the broker that the result is stored, or is not wanted. Only then does it forget it.
-    ///
-    /// # Errors
-    /// When the session that brought it is over: it comes again, and is a duplicate then.
-    pub async fn take(self) -> Result<(), SettleError> {
-        self.ticket.settle(Disposition::Ack).await
-    }
-
-    /// Hands the result back to the broker, for the next run.
-    ///
-    /// # Errors
-    /// When the session that brought it is over: the broker has it back already.
-    pub async fn hand_back(self) -> Result<(), SettleError> {
-        self.ticket.settle(Disposition::Requeue).await
-    }
-}
-
-impl Content {
-    /// Reads a message, or a line of a results file.
-    ///
-    /// # Errors
-    /// What is wrong with it.
-    pub fn read(body: &[u8], max_bytes: usize) -> Result<Self, String> {
-        if body.len() > max_bytes {
-            return Err(format!("has {} bytes where {max_bytes} are allowed", body.len()));
-        }
-        let result = wire::decode_result(body).map_err(|error| error.message)?;
-        let value: Value = serde_json::from_slice(body).map_err(|error| error.to_string())?;
-        let digest = wire::encode_result(&result, usize::MAX).digest;
-        Ok(Self { result, line: value.to_string(), digest })
-    }
 }
 
 /// The sending half of a client: cheap to clone.
@@ -228,17 +143,30 @@ impl Client {
         if let Err(trouble) = door.ready(within).await {
             let uri = settings.amqp.uri.redacted();
             door.close(confirm_timeout).await;
-            return Err(ClientError::Unreachable { uri, within, trouble });
+            return Err(ClientError::Unreachable {
+                uri,
+                within,
+                trouble,
+            });
         }
         let result_bytes = settings.producer.result_bytes;
-        Ok(Self { door, clock: Clock::start(), result_bytes, confirm_timeout })
+        Ok(Self {
+            door,
+            clock: Clock::start(),
+            result_bytes,
+            confirm_timeout,
+        })
     }
 
     /// The sending half.
     #[must_use]
     pub fn publisher(&self) -> Publisher {
         let reply_to = self.door.reply_queue().to_owned();
-        Publisher { sender: self.door.sender(), reply_to, clock: self.clock }
+        Publisher {
+            sender: self.door.sender(),
+            reply_to,
+            clock: self.clock,
+        }
     }
 
     /// The next result, whosever it is: [`Ledger::receive`] says whether it counts. `None` once
@@ -264,7 +192,11 @@ impl Client {
             return None;
         }
         Some(state.trouble.unwrap_or_else(|| {
-            format!("publishing is {}, receiving {}", state.publish.as_str(), state.consume.as_str())
+            format!(
+                "publishing is {}, receiving {}",
+                state.publish.as_str(),
+                state.consume.as_str()
+            )
         }))
     }
 
@@ -276,7 +208,9 @@ impl Client {
     /// # Cancel safety
     /// Not cancel safe: the job may run although nobody waits any longer.
     pub async fn run(&mut self, job: &Job, within: Duration) -> Result<JobResult, ClientError> {
-        self.run_to_content(job, within).await.map(|content| content.result)
+        self.run_to_content(job, within)
+            .await
+            .map(|content| content.result)
     }
 
     /// As [`Client::run`], with the message beside the typed result.
@@ -297,9 +231,10 @@ impl Client {
         match (answer, provisional) {
             (Ok(answer), _) => answer,
             (Err(_), Some(lost)) => Ok(lost),
-            (Err(_), None) => {
-                Err(ClientError::NoResult { job_id: job.id.as_str().to_owned(), within })
-            }
+            (Err(_), None) => Err(ClientError::NoResult {
+                job_id: job.id.as_str().to_owned(),
+                within,
+            }),
         }
     }
 
@@ -311,9 +246,13 @@ impl Client {
         let correlation = CorrelationId::random();
         let mut ledger = Ledger::new(PROVISIONAL_GRACE);
         ledger.expect(job.id.clone(), correlation);
-        self.publisher().publish(job, correlation).await.map_err(|source| {
-            ClientError::Publish { job_id: job.id.as_str().to_owned(), source }
-        })?;
+        self.publisher()
+            .publish(job, correlation)
+            .await
+            .map_err(|source| ClientError::Publish {
+                job_id: job.id.as_str().to_owned(),
+                source,
+            })?;
         // Far away until somebody says that the worker is lost.
         let grace = tokio::time::sleep(Duration::MAX);
         tokio::pin!(grace);

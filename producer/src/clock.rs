@@ -16,7 +16,9 @@ impl Clock {
     #[must_use]
     #[expect(clippy::disallowed_methods, reason = "this is the clock module")]
     pub fn start() -> Self {
-        Self { start: Instant::now() }
+        Self {
+            start: Instant::now(),
+        }
     }
 
     /// Time since [`Clock::start`].
@@ -29,7 +31,9 @@ impl Clock {
     #[must_use]
     pub fn epoch_ms(&self) -> u64 {
         // A clock before 1970 counts as 1970: the worker then sees a very long wait, and no error.
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
     }
 }

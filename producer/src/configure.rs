@@ -3,9 +3,7 @@
 use std::fs;
 use std::io;
 
-use jailfleet::settings::{
-    self, Mistakes, ProducerSettings, Secret, SourceText,
-};
+use jailfleet::settings::{self, Mistakes, ProducerSettings, Secret, SourceText};
 
 use crate::cli::Common;
 
@@ -31,7 +29,10 @@ pub enum ConfigureError {
 /// When a file cannot be read, and for every mistake of every layer at once.
 pub fn settings(common: &Common) -> Result<ProducerSettings, ConfigureError> {
     let file = match &common.config {
-        Some(path) => Some((path.display().to_string(), read(&path.display().to_string())?)),
+        Some(path) => Some((
+            path.display().to_string(),
+            read(&path.display().to_string())?,
+        )),
         None => None,
     };
     let source = file.as_ref().map(|(name, text)| SourceText { name, text });
@@ -45,6 +46,8 @@ pub fn settings(common: &Common) -> Result<ProducerSettings, ConfigureError> {
 }
 
 fn read(path: &str) -> Result<String, ConfigureError> {
-    fs::read_to_string(path)
-        .map_err(|source| ConfigureError::Read { path: path.to_owned(), source })
+    fs::read_to_string(path).map_err(|source| ConfigureError::Read {
+        path: path.to_owned(),
+        source,
+    })
 }

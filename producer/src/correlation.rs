@@ -61,7 +61,13 @@ mod tests {
     fn a_written_correlation_id_is_read_back_and_other_texts_are_not_read() {
         let id = CorrelationId::random();
         assert!(CorrelationId::parse(&id.to_string()) == Some(id));
-        for text in ["", "0", "+0000000000000000000000000000001", &"F".repeat(32), &"0".repeat(33)] {
+        for text in [
+            "",
+            "0",
+            "+0000000000000000000000000000001",
+            &"F".repeat(32),
+            &"0".repeat(33),
+        ] {
             assert!(CorrelationId::parse(text).is_none(), "{text}");
         }
     }

@@ -104,7 +104,10 @@ impl Ledger {
     /// Enters a job that a result is expected for, and returns its number, counted from 0.
     pub fn expect(&mut self, id: JobId, correlation: CorrelationId) -> usize {
         let job = self.places.len();
-        self.places.push(Place { id, standing: Standing::Waiting });
+        self.places.push(Place {
+            id,
+            standing: Standing::Waiting,
+        });
         self.by_correlation.insert(correlation, job);
         job
     }
@@ -116,15 +119,21 @@ impl Ledger {
 
     /// Takes notice of a result and says what to do with it.
     pub fn receive(&mut self, claim: &Claim<'_>, now: Moment) -> Reception {
-        let Some(job) = self.job_of(claim.correlation) else { return Reception::Stranger };
-        let Some(place) = self.places.get_mut(job) else { return Reception::Stranger };
+        let Some(job) = self.job_of(claim.correlation) else {
+            return Reception::Stranger;
+        };
+        let Some(place) = self.places.get_mut(job) else {
+            return Reception::Stranger;
+        };
         if claim.job_id.is_some_and(|id| *id != place.id) {
             return Reception::Stranger;
         }
         let lost = claim.outcome == Outcome::WorkerLost;
         match (&place.standing, lost) {
             (Standing::Waiting, true) => {
-                place.standing = Standing::Held { until: now.saturating_add(self.grace) };
+                place.standing = Standing::Held {
+                    until: now.saturating_add(self.grace),
+                };
                 self.held.push_back(job);
                 self.held_now += 1;
                 Reception::Held { job }
@@ -167,7 +176,13 @@ impl Ledger {
     /// Whether the job's result is stored.
     #[must_use]
     pub fn is_stored(&self, job: usize) -> bool {
-        matches!(self.places.get(job), Some(Place { standing: Standing::Stored { .. }, .. }))
+        matches!(
+            self.places.get(job),
+            Some(Place {
+                standing: Standing::Stored { .. },
+                ..
+            })
+        )
     }
 
     /// The job that carries that secret.
@@ -195,13 +210,17 @@ impl Ledger {
     }
 
     fn store(&mut self, job: usize, digest: &str) {
-        let Some(place) = self.places.get_mut(job) else { return };
+        let Some(place) = self.places.get_mut(job) else {
+            return;
+        };
         match place.standing {
             Standing::Held { .. } => self.held_now -= 1,
             Standing::Waiting => {}
             Standing::Stored { .. } => return,
         }
-        place.standing = Standing::Stored { digest: digest.to_owned() };
+        place.standing = Standing::Stored {
+            digest: digest.to_owned(),
+        };
         self.stored += 1;
     }
 }

@@ -74,7 +74,9 @@ pub enum InputError {
         path: String,
     },
     /// It was written to while we worked.
-    #[error("read line {line} of {path} again: it has changed since the start; restore it and resume")]
+    #[error(
+        "read line {line} of {path} again: it has changed since the start; restore it and resume"
+    )]
     Changed {
         /// The file.
         path: String,
@@ -116,7 +118,10 @@ impl Input {
     /// When the file cannot be read. Lines that are no jobs are no error here: see [`Input::bad`].
     pub fn open(path: &Path, defaults: Defaults) -> Result<Self, InputError> {
         let shown = || path.display().to_string();
-        let io_error = |source| InputError::Io { path: shown(), source };
+        let io_error = |source| InputError::Io {
+            path: shown(),
+            source,
+        };
         let file = File::open(path).map_err(io_error)?;
         if !file.metadata().map_err(io_error)?.is_file() {
             return Err(InputError::NotAFile { path: shown() });
@@ -146,7 +151,11 @@ impl Input {
             }
             number += 1;
             if let Some(line) = self.check(number, offset, &text) {
-                match line.id.as_ref().and_then(|id| names.insert(id.clone(), number)) {
+                match line
+                    .id
+                    .as_ref()
+                    .and_then(|id| names.insert(id.clone(), number))
+                {
                     Some(first) => self.bad.push(BadLine {
                         number,
                         what: format!("has the id of line {first}: give each job its own, or none"),
@@ -185,7 +194,10 @@ impl Input {
     fn decode(&self, text: &[u8], id: &str) -> Result<(Job, bool), String> {
         let caps = &self.defaults.caps;
         if text.len() > caps.body_bytes {
-            return Err(format!("too_large: has more than {} bytes", caps.body_bytes));
+            return Err(format!(
+                "too_large: has more than {} bytes",
+                caps.body_bytes
+            ));
         }
         // A line that does not even read this far is the decoder's to complain about.
         let peek = serde_json::from_slice(text).unwrap_or(Peek {
@@ -205,7 +217,10 @@ impl Input {
         }
         let bytes = wire::encode_job(&job).len();
         if bytes > caps.body_bytes {
-            return Err(format!("too_large: has {bytes} bytes as a message; {} are allowed", caps.body_bytes));
+            return Err(format!(
+                "too_large: has {bytes} bytes as a message; {} are allowed",
+                caps.body_bytes
+            ));
         }
         Ok((job, peek.id.is_some()))
     }
@@ -216,20 +231,30 @@ impl Input {
     /// When the file cannot be read, or the line is not what it was.
     pub fn job(&self, line: &Line, id: &JobId) -> Result<Job, InputError> {
         let path = || self.path.display().to_string();
-        let changed = || InputError::Changed { path: path(), line: line.number };
+        let changed = || InputError::Changed {
+            path: path(),
+            line: line.number,
+        };
         let mut text = vec![0; line.bytes];
-        self.file.read_exact_at(&mut text, line.offset).map_err(|source| {
-            if source.kind() == io::ErrorKind::UnexpectedEof {
-                changed()
-            } else {
-                InputError::Io { path: path(), source }
-            }
-        })?;
+        self.file
+            .read_exact_at(&mut text, line.offset)
+            .map_err(|source| {
+                if source.kind() == io::ErrorKind::UnexpectedEof {
+                    changed()
+                } else {
+                    InputError::Io {
+                        path: path(),
+                        source,
+                    }
+                }
+            })?;
         if <[u8; 32]>::from(Sha256::digest(&text)) != line.sha256 {
             return Err(changed());
         }
         // These very bytes were a job before: only a wrong id could spoil them now, and ids are ours.
-        self.decode(&text, id.as_str()).map(|(job, _)| job).map_err(|_what| changed())
+        self.decode(&text, id.as_str())
+            .map(|(job, _)| job)
+            .map_err(|_what| changed())
     }
 }
 
@@ -270,10 +295,12 @@ fn read_line(
 #[must_use]
 pub fn hex(bytes: &[u8]) -> String {
     use fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        write!(text, "{byte:02x}").expect("writing to a String cannot fail");
-        text
-    })
+    bytes
+        .iter()
+        .fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
+            write!(text, "{byte:02x}").expect("writing to a String cannot fail");
+            text
+        })
 }
 
 #[cfg(test)]

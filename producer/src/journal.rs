@@ -44,13 +44,17 @@ pub enum JournalError {
         source: io::Error,
     },
     /// Another run has it.
-    #[error("lock the journal {path}: another run of this batch is under way; wait for it or stop it")]
+    #[error(
+        "lock the journal {path}: another run of this batch is under way; wait for it or stop it"
+    )]
     Locked {
         /// The journal.
         path: String,
     },
     /// A line in its middle does not read.
-    #[error("read the journal {path}, line {line}: {what}; it was changed by somebody else: give another --results and start anew")]
+    #[error(
+        "read the journal {path}, line {line}: {what}; it was changed by somebody else: give another --results and start anew"
+    )]
     Damaged {
         /// The journal.
         path: String,
@@ -60,7 +64,9 @@ pub enum JournalError {
         what: String,
     },
     /// It belongs to another input.
-    #[error("resume with the journal {path}: the input has changed since that run began; restore it, or give another --results")]
+    #[error(
+        "resume with the journal {path}: the input has changed since that run began; restore it, or give another --results"
+    )]
     OtherInput {
         /// The journal.
         path: String,
@@ -93,7 +99,11 @@ impl Journal {
         let shown = path.display().to_string();
         let failed = |action| {
             let path = shown.clone();
-            move |source| JournalError::Io { action, path, source }
+            move |source| JournalError::Io {
+                action,
+                path,
+                source,
+            }
         };
         let mut file = OpenOptions::new()
             .read(true)
@@ -116,7 +126,8 @@ impl Journal {
             what,
         })?;
         let kept = u64::try_from(replayed.valid_bytes).unwrap_or(u64::MAX);
-        file.set_len(kept).map_err(failed("cut the unfinished last line of"))?;
+        file.set_len(kept)
+            .map_err(failed("cut the unfinished last line of"))?;
         file.seek(SeekFrom::End(0)).map_err(failed("read"))?;
 
         let header = match &replayed.header {
@@ -126,7 +137,12 @@ impl Journal {
             Some(header) => header.clone(),
             None => Header::new(fresh_reply, input_sha256),
         };
-        let mut journal = Self { file, path: path.to_owned(), header, pending: Vec::new() };
+        let mut journal = Self {
+            file,
+            path: path.to_owned(),
+            header,
+            pending: Vec::new(),
+        };
         if replayed.header.is_none() {
             journal.begin()?;
         }
@@ -137,7 +153,10 @@ impl Journal {
     fn begin(&mut self) -> Result<(), JournalError> {
         self.header.write(&mut self.pending);
         self.sync()?;
-        let parent = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let parent = self
+            .path
+            .parent()
+            .filter(|parent| !parent.as_os_str().is_empty());
         File::open(parent.unwrap_or(Path::new(".")))
             .and_then(|folder| folder.sync_all())
             .map_err(|source| self.failed("sync the folder of", source))
@@ -200,11 +219,17 @@ impl Journal {
     /// When the file system refuses.
     pub fn sync(&mut self) -> Result<(), JournalError> {
         self.flush()?;
-        self.file.sync_data().map_err(|source| self.failed("sync", source))
+        self.file
+            .sync_data()
+            .map_err(|source| self.failed("sync", source))
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> JournalError {
-        JournalError::Io { action, path: self.path.display().to_string(), source }
+        JournalError::Io {
+            action,
+            path: self.path.display().to_string(),
+            source,
+        }
     }
 }
 

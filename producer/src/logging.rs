@@ -14,7 +14,10 @@ use tracing_subscriber::{Layer, fmt};
 /// What is wrong with the level, or that logging was set up before.
 pub(crate) fn start(log: &LogSection) -> Result<(), String> {
     let targets: Targets = log.level.parse().map_err(|error| {
-        format!("read log.level {:?}: {error}; use error, warn, info, debug, trace", log.level)
+        format!(
+            "read log.level {:?}: {error}; use error, warn, info, debug, trace",
+            log.level
+        )
     })?;
     // The client library calls each question that is answered with "no such queue" an error. What
     // does fail, our own loops report. Who wants to see its lines names it in the level.
@@ -24,12 +27,16 @@ pub(crate) fn start(log: &LogSection) -> Result<(), String> {
         targets.with_target("lapin", LevelFilter::OFF)
     };
     let lines = match log.format {
-        LogFormat::Text => {
-            fmt::layer().with_writer(stderr).with_ansi(stderr().is_terminal()).boxed()
-        }
-        LogFormat::Json => {
-            fmt::layer().json().flatten_event(true).with_writer(stderr).with_ansi(false).boxed()
-        }
+        LogFormat::Text => fmt::layer()
+            .with_writer(stderr)
+            .with_ansi(stderr().is_terminal())
+            .boxed(),
+        LogFormat::Json => fmt::layer()
+            .json()
+            .flatten_event(true)
+            .with_writer(stderr)
+            .with_ansi(false)
+            .boxed(),
     };
     tracing_subscriber::registry()
         .with(lines.with_filter(targets))

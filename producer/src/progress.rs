@@ -88,12 +88,14 @@ impl Progress {
 
 /// The bar, the count, and the rest of the line.
 fn style(rest: &str) -> ProgressStyle {
-    ProgressStyle::with_template(&format!("{{bar:30.green/dim}} {{pos}}/{{len}} results  {rest}"))
-        .expect("the template is well-formed")
-        .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
-            write!(out, "{:.1}/s", state.per_sec()).expect("the bar's own buffer takes everything");
-        })
-        .progress_chars("━╸─")
+    ProgressStyle::with_template(&format!(
+        "{{bar:30.green/dim}} {{pos}}/{{len}} results  {rest}"
+    ))
+    .expect("the template is well-formed")
+    .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+        write!(out, "{:.1}/s", state.per_sec()).expect("the bar's own buffer takes everything");
+    })
+    .progress_chars("━╸─")
 }
 
 /// Writes a line to stderr. Where that is closed, nobody reads it anyway.

@@ -68,15 +68,26 @@ impl ResultsFile {
             line.clear();
             let read = reader.read_until(b'\n', &mut line);
             let read = read.map_err(|source| failed("read", path, source))?;
-            let Some(text) = line.strip_suffix(b"\n") else { break };
+            let Some(text) = line.strip_suffix(b"\n") else {
+                break;
+            };
             number += 1;
-            Content::read(text, max_line_bytes).and_then(&mut each).map_err(|what| {
-                ResultsError::Damaged { path: path.display().to_string(), line: number, what }
-            })?;
+            Content::read(text, max_line_bytes)
+                .and_then(&mut each)
+                .map_err(|what| ResultsError::Damaged {
+                    path: path.display().to_string(),
+                    line: number,
+                    what,
+                })?;
             valid += u64::try_from(read).unwrap_or(u64::MAX);
         }
-        file.set_len(valid).map_err(|source| failed("cut the unfinished last line of", path, source))?;
-        Ok(Self { file, path: path.to_owned(), pending: Vec::new() })
+        file.set_len(valid)
+            .map_err(|source| failed("cut the unfinished last line of", path, source))?;
+        Ok(Self {
+            file,
+            path: path.to_owned(),
+            pending: Vec::new(),
+        })
     }
 
     /// Notes a result to be written.
@@ -93,7 +104,10 @@ impl ResultsFile {
         if self.pending.is_empty() {
             return Ok(());
         }
-        let written = self.file.write_all(&self.pending).and_then(|()| self.file.sync_data());
+        let written = self
+            .file
+            .write_all(&self.pending)
+            .and_then(|()| self.file.sync_data());
         written.map_err(|source| failed("write", &self.path, source))?;
         self.pending.clear();
         Ok(())
@@ -156,7 +170,11 @@ impl Aside {
 }
 
 fn failed(action: &'static str, path: &Path, source: io::Error) -> ResultsError {
-    ResultsError::Io { action, path: path.display().to_string(), source }
+    ResultsError::Io {
+        action,
+        path: path.display().to_string(),
+        source,
+    }
 }
 
 #[cfg(test)]

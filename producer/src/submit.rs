@@ -77,9 +77,10 @@ pub enum SubmitError {
 /// When the job cannot be made or published, or no result comes in time.
 pub async fn run(settings: &ProducerSettings, args: &SubmitArgs) -> Result<Exit, SubmitError> {
     let job = make_job(settings, args)?;
-    let within = args
-        .timeout
-        .map_or(settings.producer.idle_timeout_ms.duration(), Duration::from_secs);
+    let within = args.timeout.map_or(
+        settings.producer.idle_timeout_ms.duration(),
+        Duration::from_secs,
+    );
     let mut client = Client::connect(settings, vec![job.pool.clone()]).await?;
     let content = tokio::select! {
         content = client.run_to_content(&job, within) => content.map_err(SubmitError::Client),
@@ -95,15 +96,24 @@ fn print(content: &Content, args: &SubmitArgs) -> Result<Exit, SubmitError> {
     let result = &content.result;
     if args.json {
         let line = format!("{}\n", content.line);
-        io::stdout().write_all(line.as_bytes()).map_err(SubmitError::Print)?;
+        io::stdout()
+            .write_all(line.as_bytes())
+            .map_err(SubmitError::Print)?;
         return Ok(Exit::Done);
     }
     let bytes = |stream: &Option<Blob>| stream.clone().unwrap_or_default().into_bytes();
-    io::stdout().write_all(&bytes(&result.stdout)).map_err(SubmitError::Print)?;
+    io::stdout()
+        .write_all(&bytes(&result.stdout))
+        .map_err(SubmitError::Print)?;
     io::stdout().flush().map_err(SubmitError::Print)?;
-    io::stderr().write_all(&bytes(&result.stderr)).map_err(SubmitError::Print)?;
+    io::stderr()
+        .write_all(&bytes(&result.stderr))
+        .map_err(SubmitError::Print)?;
     for stream in &result.truncated {
-        say(&format!("jailfleet-producer: {} was cut off", stream.as_str()));
+        say(&format!(
+            "jailfleet-producer: {} was cut off",
+            stream.as_str()
+        ));
     }
     let exit = exit_of(result);
     if result.outcome != Outcome::Exited || result.error.is_some() {
@@ -123,10 +133,9 @@ fn exit_of(result: &JobResult) -> Exit {
             Some(Ok(code)) => Exit::Program(code),
             Some(Err(_)) | None => NO_WORD,
         },
-        Outcome::CpuLimit
-        | Outcome::WallLimit
-        | Outcome::MemoryLimit
-        | Outcome::OutputLimit => LIMITED,
+        Outcome::CpuLimit | Outcome::WallLimit | Outcome::MemoryLimit | Outcome::OutputLimit => {
+            LIMITED
+        }
         Outcome::Rejected | Outcome::Expired | Outcome::Cancelled => NOT_RUN,
         Outcome::WorkerLost | Outcome::EngineFault => NO_WORD,
     }
@@ -162,25 +171,39 @@ fn make_job(settings: &ProducerSettings, args: &SubmitArgs) -> Result<Job, Submi
         },
         runtime: Name::parse(&args.runtime)?,
         code: blob(&args.code)?,
-        files: args.files.iter().map(|spec| file(spec, cap)).collect::<Result<_, _>>()?,
+        files: args
+            .files
+            .iter()
+            .map(|spec| file(spec, cap))
+            .collect::<Result<_, _>>()?,
         argv: args.args.iter().chain(&args.rest).cloned().collect(),
         env: args.env.clone(),
         stdin: blob(&args.stdin)?,
         globals: None,
         python_path: Vec::new(),
         limits: limits(&args.limits)?,
-        limit_profile: args.profile.as_deref().map(ProfileName::parse).transpose()?,
+        limit_profile: args
+            .profile
+            .as_deref()
+            .map(ProfileName::parse)
+            .transpose()?,
         slug: args.slug.clone(),
         pool: match &args.pool {
             Some(pool) => Name::parse(pool)?,
             None => settings.producer.pool.clone(),
         },
-        lane: args.lane.as_deref().map_or(Ok(Lane::Interactive), Lane::parse)?,
+        lane: args
+            .lane
+            .as_deref()
+            .map_or(Ok(Lane::Interactive), Lane::parse)?,
         batch: None,
         deadline: None,
         grade: None,
     };
-    let caps = WireCaps { body_bytes: cap, ..WireCaps::default() };
+    let caps = WireCaps {
+        body_bytes: cap,
+        ..WireCaps::default()
+    };
     let body = wire::encode_job(&job);
     wire::decode_job(&body, &DecodeHint::default(), &caps).map_err(|refused| refused.rejection)?;
     Ok(job)
@@ -192,13 +215,21 @@ fn file(spec: &str, cap: usize) -> Result<JobFile, SubmitError> {
         Some((path, name)) => (Path::new(path), name.to_owned()),
         None => {
             let path = Path::new(spec);
-            let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+            let name = path
+                .file_name()
+                .map(|name| name.to_string_lossy().into_owned());
             (path, name.unwrap_or_default())
         }
     };
     let executable = fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o111 != 0);
-    let kind = JobFileKind::File { content: Blob::new(read(path, cap)?), executable };
-    Ok(JobFile { path: RelativePath::parse(&name)?, kind })
+    let kind = JobFileKind::File {
+        content: Blob::new(read(path, cap)?),
+        executable,
+    };
+    Ok(JobFile {
+        path: RelativePath::parse(&name)?,
+        kind,
+    })
 }
 
 fn limits(pairs: &[(String, u64)]) -> Result<LimitsRequest, SubmitError> {
@@ -209,7 +240,10 @@ fn limits(pairs: &[(String, u64)]) -> Result<LimitsRequest, SubmitError> {
         let alone = serde_json::json!({ name: value });
         if let Err(error) = serde_json::from_value::<LimitsRequest>(alone) {
             let known = error.to_string();
-            return Err(SubmitError::UnknownLimit { name: name.clone(), known });
+            return Err(SubmitError::UnknownLimit {
+                name: name.clone(),
+                known,
+            });
         }
     }
     let all = serde_json::from_value(object.into());
@@ -226,7 +260,10 @@ fn read(path: &Path, cap: usize) -> Result<Vec<u8>, SubmitError> {
     } else {
         File::open(path).and_then(|file| file.take(most).read_to_end(&mut bytes))
     };
-    read.map_err(|source| SubmitError::Read { path: shown(), source })?;
+    read.map_err(|source| SubmitError::Read {
+        path: shown(),
+        source,
+    })?;
     if bytes.len() > cap {
         return Err(SubmitError::TooLarge { path: shown(), cap });
     }
@@ -254,7 +291,10 @@ mod tests {
     #[test]
     fn a_programs_own_exit_code_and_signal_are_mirrored() {
         assert_eq!(exit_of(&result(Outcome::Exited, Some(7), None)).code(), 7);
-        assert_eq!(exit_of(&result(Outcome::Signaled, None, Some(11))).code(), 139);
+        assert_eq!(
+            exit_of(&result(Outcome::Signaled, None, Some(11))).code(),
+            139
+        );
     }
 
     #[test]
@@ -269,7 +309,10 @@ mod tests {
     fn a_limit_that_there_is_not_is_named_together_with_those_that_there_are() {
         let wrong = limits(&[("cpu_ms".to_owned(), 5), ("cpu_seconds".to_owned(), 1)]);
         let text = wrong.expect_err("no such limit").to_string();
-        assert!(text.contains("cpu_seconds") && text.contains("wall_ms"), "{text}");
+        assert!(
+            text.contains("cpu_seconds") && text.contains("wall_ms"),
+            "{text}"
+        );
         let right = limits(&[("cpu_ms".to_owned(), 5)]).expect("a limit");
         assert_eq!(right.cpu_ms, Some(5));
     }
@@ -283,11 +326,20 @@ mod tests {
         let spec = path.display().to_string();
         let plain = file(&spec, 100).expect("a readable file");
         assert_eq!(plain.path.as_str(), "tool.sh");
-        let JobFileKind::File { content, executable } = plain.kind else { panic!("a folder") };
+        let JobFileKind::File {
+            content,
+            executable,
+        } = plain.kind
+        else {
+            panic!("a folder")
+        };
         assert!(executable && content.as_bytes() == b"exit 3");
         let named = file(&format!("{spec}=bin/run"), 100).expect("a readable file");
         assert_eq!(named.path.as_str(), "bin/run");
         assert!(matches!(file(&spec, 3), Err(SubmitError::TooLarge { .. })));
-        assert!(matches!(file(&format!("{spec}=../x"), 100), Err(SubmitError::Refused(_))));
+        assert!(matches!(
+            file(&format!("{spec}=../x"), 100),
+            Err(SubmitError::Refused(_))
+        ));
     }
 }

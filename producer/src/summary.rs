@@ -134,15 +134,45 @@ impl Summary {
     }
 
     fn missing(&self, tally: &Tally) -> u64 {
-        u64::try_from(tally.jobs).unwrap_or(u64::MAX).saturating_sub(self.results())
+        u64::try_from(tally.jobs)
+            .unwrap_or(u64::MAX)
+            .saturating_sub(self.results())
     }
 
     /// The summary for people.
     #[must_use]
     pub fn to_table(&self, tally: &Tally) -> String {
         let mut text = String::new();
-        self.write_table(tally, &mut text).expect("writing to a String cannot fail");
+        self.write_table(tally, &mut text)
+            .expect("writing to a String cannot fail");
         text
+    }
+
+    fn write_spans(&self, out: &mut String) -> fmt::Result {
+        write!(out, "\n{:<10}", "ms")?;
+        for name in QUANTILES {
+            write!(out, "{name:>11}")?;
+        }
+        out.push('\n');
+        for (name, spans) in [
+            ("queued", &self.queued),
+            ("run", &self.run),
+            ("total", &self.total),
+        ] {
+            let Some(quantiles) = spans.quantiles() else {
+                continue;
+            };
+            write!(out, "{name:<10}")?;
+            for micros in quantiles {
+                write!(
+                    out,
+                    "{:>11}",
+                    format!("{}.{}", micros / 1000, micros % 1000 / 100)
+                )?;
+            }
+            out.push('\n');
+        }
+        Ok(())
     }
 
     fn write_table(&self, tally: &Tally, out: &mut String) -> fmt::Result {
@@ -164,20 +194,7 @@ impl Summary {
             writeln!(out, "{:<16}{missing:>9}", "no result yet")?;
         }
 
-        write!(out, "\n{:<10}", "ms")?;
-        for name in QUANTILES {
-            write!(out, "{name:>11}")?;
-        }
-        out.push('\n');
-        for (name, spans) in [("queued", &self.queued), ("run", &self.run), ("total", &self.total)] {
-            let Some(quantiles) = spans.quantiles() else { continue };
-            write!(out, "{name:<10}")?;
-            for micros in quantiles {
-                write!(out, "{:>11}", format!("{}.{}", micros / 1000, micros % 1000 / 100))?;
-            }
-            out.push('\n');
-        }
-
+        self.write_spans(out)?;
         writeln!(
             out,
             "\n{} results in {:.1} s: {:.1} a second",
@@ -186,14 +203,30 @@ impl Summary {
             rate(tally)
         )?;
         if tally.resumed > 0 {
-            writeln!(out, "{} results were there from earlier runs", tally.resumed)?;
+            writeln!(
+                out,
+                "{} results were there from earlier runs",
+                tally.resumed
+            )?;
         }
         let oddities = [
-            (tally.skipped as u64, "bad lines of the input were passed over"),
+            (
+                tally.skipped as u64,
+                "bad lines of the input were passed over",
+            ),
             (tally.duplicates, "equal duplicates were dropped"),
-            (tally.conflicts, "results CONFLICT with the stored one: see the .aside file"),
-            (tally.unreadable, "results could not be read: see the .aside file"),
-            (tally.strangers, "messages answered no job of ours and were dropped"),
+            (
+                tally.conflicts,
+                "results CONFLICT with the stored one: see the .aside file",
+            ),
+            (
+                tally.unreadable,
+                "results could not be read: see the .aside file",
+            ),
+            (
+                tally.strangers,
+                "messages answered no job of ours and were dropped",
+            ),
         ];
         for (count, what) in oddities.into_iter().filter(|(count, _)| *count > 0) {
             writeln!(out, "{count} {what}")?;
@@ -229,7 +262,9 @@ fn share(count: u64, all: u64) -> String {
 }
 
 fn spans_json(spans: &Spans) -> Value {
-    let Some(quantiles) = spans.quantiles() else { return json!({"count": 0}) };
+    let Some(quantiles) = spans.quantiles() else {
+        return json!({"count": 0});
+    };
     let mut object = serde_json::Map::new();
     object.insert("count".to_owned(), json!(spans.0.len()));
     for (name, micros) in QUANTILES.into_iter().zip(quantiles) {

@@ -54,7 +54,10 @@ async fn a_batch_whose_producer_is_killed_again_and_again_gets_each_result_once(
         }
         middle += usize::from(journal.jobs.len() < JOBS);
     }
-    assert!(middle > 0, "no kill came in the middle of publishing: the test shows nothing");
+    assert!(
+        middle > 0,
+        "no kill came in the middle of publishing: the test shows nothing"
+    );
     responder.hold_answers(false);
 
     let last = run(&mut files.bulk(&vhost.uri(), &["--json"])).await;
@@ -74,14 +77,25 @@ async fn a_batch_whose_producer_is_killed_again_and_again_gets_each_result_once(
     assert!(again <= 4 * 16, "{again} jobs were published again");
     for (id, times) in &seen {
         let most = 1 + open.get(id).copied().unwrap_or(0);
-        assert!(*times <= most, "{id} was confirmed, and published again: {times} times");
+        assert!(
+            *times <= most,
+            "{id} was confirmed, and published again: {times} times"
+        );
     }
     let replies = broker.queues().expect("a list");
-    assert!(!replies.iter().any(|name| name.contains(".reply.")), "{replies:?}");
+    assert!(
+        !replies.iter().any(|name| name.contains(".reply.")),
+        "{replies:?}"
+    );
 
     // And once more: there is nothing left to do, and it says so without a broker.
     let again = run(&mut files.bulk("amqp://127.0.0.1:1/none", &["--json"])).await;
-    assert_eq!(again.status.code(), Some(0), "{}", String::from_utf8_lossy(&again.stderr));
+    assert_eq!(
+        again.status.code(),
+        Some(0),
+        "{}",
+        String::from_utf8_lossy(&again.stderr)
+    );
     responder.stop().await;
 }
 
@@ -89,9 +103,8 @@ async fn a_batch_whose_producer_is_killed_again_and_again_gets_each_result_once(
 async fn duplicates_are_dropped_and_conflicts_and_strangers_are_told() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let job = |id: &str| {
-        format!("{{\"v\":1,\"id\":\"{id}\",\"runtime\":\"python\",\"code\":\"1\"}}")
-    };
+    let job =
+        |id: &str| format!("{{\"v\":1,\"id\":\"{id}\",\"runtime\":\"python\",\"code\":\"1\"}}");
     let files = Files::new(&["twice", "differs", "lost", "stranger", "last"].map(job));
     let answer = |job: &Job| {
         let fine = || result(job, Outcome::Exited, job.id.as_str());
@@ -113,13 +126,26 @@ async fn duplicates_are_dropped_and_conflicts_and_strangers_are_told() {
     let summary: serde_json::Value = serde_json::from_slice(&output.stdout).expect("one object");
     let said = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(4), "{summary} {said}");
-    let counts = ["results", "duplicates", "conflicts", "strangers", "exited_zero"];
+    let counts = [
+        "results",
+        "duplicates",
+        "conflicts",
+        "strangers",
+        "exited_zero",
+    ];
     let counts = counts.map(|name| summary[name].as_u64().expect("a number"));
     assert_eq!(counts, [5, 1, 1, 1, 5], "{summary}");
-    assert!(lines(&files.results).iter().all(|line| !line.contains("forged")));
+    assert!(
+        lines(&files.results)
+            .iter()
+            .all(|line| !line.contains("forged"))
+    );
     let aside = lines(&files.aside);
     assert_eq!(aside.len(), 1, "{aside:?}");
-    assert!(aside[0].contains("\"conflict\"") && aside[0].contains("differs"), "{aside:?}");
+    assert!(
+        aside[0].contains("\"conflict\"") && aside[0].contains("differs"),
+        "{aside:?}"
+    );
     responder.stop().await;
 }
 
@@ -134,15 +160,32 @@ async fn a_batch_without_workers_gives_up_and_gets_its_results_later() {
     let refused = run(&mut files.bulk(&vhost.uri(), &[])).await;
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
-    assert!(said.contains("line 2: unknown_field") && said.contains("line 3: not_json"), "{said}");
-    assert!(broker.queues().expect("a list").iter().all(|name| !name.contains(vhost.name())));
+    assert!(
+        said.contains("line 2: unknown_field") && said.contains("line 3: not_json"),
+        "{said}"
+    );
+    assert!(
+        broker
+            .queues()
+            .expect("a list")
+            .iter()
+            .all(|name| !name.contains(vhost.name()))
+    );
 
-    let skip = ["--skip-bad", "--json", "--set", "producer.idle_timeout_ms=1000"];
+    let skip = [
+        "--skip-bad",
+        "--json",
+        "--set",
+        "producer.idle_timeout_ms=1000",
+    ];
     let quiet = run(&mut files.bulk(&vhost.uri(), &skip)).await;
     let said = String::from_utf8_lossy(&quiet.stderr);
     assert_eq!(quiet.status.code(), Some(3), "{said}");
     let summary: serde_json::Value = serde_json::from_slice(&quiet.stdout).expect("one object");
-    assert_eq!((&summary["missing"], &summary["skipped_lines"]), (&1.into(), &2.into()));
+    assert_eq!(
+        (&summary["missing"], &summary["skipped_lines"]),
+        (&1.into(), &2.into())
+    );
 
     // The result comes while no producer runs, and waits in the reply queue, which was left there.
     let mut responder = Responder::start(&vhost.uri(), 64, echo).await;
@@ -151,8 +194,15 @@ async fn a_batch_without_workers_gives_up_and_gets_its_results_later() {
     let said = String::from_utf8_lossy(&done.stderr);
     assert_eq!(done.status.code(), Some(0), "{said}");
     let summary: serde_json::Value = serde_json::from_slice(&done.stdout).expect("one object");
-    assert_eq!((&summary["results"], &summary["published"]), (&1.into(), &0.into()));
-    assert_eq!(responder.seen().get("a"), Some(&1), "it was confirmed, and published again");
+    assert_eq!(
+        (&summary["results"], &summary["published"]),
+        (&1.into(), &0.into())
+    );
+    assert_eq!(
+        responder.seen().get("a"),
+        Some(&1),
+        "it was confirmed, and published again"
+    );
     responder.stop().await;
 }
 
@@ -171,7 +221,10 @@ async fn submit_prints_what_the_program_printed_and_ends_as_it_ended() {
     let responder = Responder::start(&vhost.uri(), 4, answer).await;
     let submit = |more: &[&str]| {
         let mut command = producer(&vhost.uri());
-        command.args(["submit", "--code", "-"]).args(more).stdin(std::process::Stdio::piped());
+        command
+            .args(["submit", "--code", "-"])
+            .args(more)
+            .stdin(std::process::Stdio::piped());
         command
     };
     let talk = async |more: &[&str]| {
@@ -183,16 +236,28 @@ async fn submit_prints_what_the_program_printed_and_ends_as_it_ended() {
         output.expect("in time").expect("it ends")
     };
     let plain = talk(&["--", "one", "--two"]).await;
-    assert_eq!(plain.status.code(), Some(7), "{}", String::from_utf8_lossy(&plain.stderr));
+    assert_eq!(
+        plain.status.code(),
+        Some(7),
+        "{}",
+        String::from_utf8_lossy(&plain.stderr)
+    );
     assert_eq!(plain.stdout, b"\xff code");
     assert_eq!(plain.stderr, b"one --two");
 
     let json = talk(&["--json", "--id", "mine"]).await;
     assert_eq!(json.status.code(), Some(0));
     let value: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one object");
-    assert_eq!((&value["job_id"], &value["exit_code"]), (&"mine".into(), &7.into()));
+    assert_eq!(
+        (&value["job_id"], &value["exit_code"]),
+        (&"mine".into(), &7.into())
+    );
 
     let nobody = talk(&["--lane", "nowhere"]).await;
-    assert_eq!(nobody.status.code(), Some(125), "a job that cannot be made has no exit code");
+    assert_eq!(
+        nobody.status.code(),
+        Some(125),
+        "a job that cannot be made has no exit code"
+    );
     responder.stop().await;
 }

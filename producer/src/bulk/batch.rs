@@ -69,7 +69,10 @@ impl Batch {
 
     /// The counts as they are now.
     pub(super) fn tally(&self) -> Tally {
-        Tally { elapsed: self.clock.now(), ..self.tally }
+        Tally {
+            elapsed: self.clock.now(),
+            ..self.tally
+        }
     }
 
     /// Publishes and receives until every job has a result, nothing comes any more, or a signal
@@ -125,7 +128,8 @@ impl Batch {
                 () = stop.came() => break End::Stopped,
             }
         };
-        self.settle_publishing(publishing, settings.amqp.confirm_timeout_ms.duration()).await?;
+        self.settle_publishing(publishing, settings.amqp.confirm_timeout_ms.duration())
+            .await?;
         progress.finish(&self.stand(client.trouble()), self.clock.now());
         Ok(end)
     }
@@ -148,11 +152,14 @@ impl Batch {
         while ready.len() < room
             && let Some(job) = self.waiting.pop_front()
         {
-            let Some(seat) = self.seats.get_mut(job) else { continue };
+            let Some(seat) = self.seats.get_mut(job) else {
+                continue;
+            };
             let message = self.input.job(&seat.line, &seat.id)?;
             if !seat.planned {
                 let sha256 = hex(&seat.line.sha256);
-                self.journal.plan(seat.line.number, &sha256, &seat.id, seat.correlation);
+                self.journal
+                    .plan(seat.line.number, &sha256, &seat.id, seat.correlation);
                 seat.planned = true;
                 planned = true;
             }
@@ -170,7 +177,9 @@ impl Batch {
     }
 
     fn published(&mut self, job: usize, answer: Result<(), OutboxError>) -> Result<(), BulkError> {
-        let Some(seat) = self.seats.get_mut(job) else { return Ok(()) };
+        let Some(seat) = self.seats.get_mut(job) else {
+            return Ok(());
+        };
         match answer {
             Ok(()) => {
                 seat.confirmed = true;
@@ -187,7 +196,10 @@ impl Batch {
             Err(source) => {
                 // What was confirmed up to here must be known to the next run.
                 self.journal.flush()?;
-                Err(BulkError::Publish { line: seat.line.number, source })
+                Err(BulkError::Publish {
+                    line: seat.line.number,
+                    source,
+                })
             }
         }
     }
@@ -289,7 +301,9 @@ impl Batch {
     }
 
     fn store(&mut self, job: usize, arrival: &mut Arrival) {
-        let Ok(content) = &mut arrival.content else { return };
+        let Ok(content) = &mut arrival.content else {
+            return;
+        };
         if let Some(seat) = self.seats.get(job) {
             content.name_job(&seat.id);
         }
@@ -348,7 +362,10 @@ struct Stop {
 impl Stop {
     fn listen() -> Result<Self, BulkError> {
         let listen = |kind| {
-            signal(kind).map_err(|source| BulkError::Io { action: "listen to signals", source })
+            signal(kind).map_err(|source| BulkError::Io {
+                action: "listen to signals",
+                source,
+            })
         };
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,

@@ -14,13 +14,26 @@ pub(super) fn main() -> Exit {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
-            let exit = if error.use_stderr() { Exit::BadInput } else { Exit::Done };
-            return if error.print().is_ok() { exit } else { Exit::Failed };
+            let exit = if error.use_stderr() {
+                Exit::BadInput
+            } else {
+                Exit::Done
+            };
+            return if error.print().is_ok() {
+                exit
+            } else {
+                Exit::Failed
+            };
         }
     };
     if let Command::Completion { shell } = &cli.command {
         let mut script = Vec::new();
-        clap_complete::generate(*shell, &mut Cli::command(), "jailfleet-producer", &mut script);
+        clap_complete::generate(
+            *shell,
+            &mut Cli::command(),
+            "jailfleet-producer",
+            &mut script,
+        );
         return print(&script);
     }
     let is_submit = matches!(cli.command, Command::Submit(_));
@@ -28,7 +41,11 @@ pub(super) fn main() -> Exit {
         Ok(settings) => settings,
         Err(error) => {
             complain(&error);
-            return if is_submit { submit::NO_WORD } else { Exit::BadInput };
+            return if is_submit {
+                submit::NO_WORD
+            } else {
+                Exit::BadInput
+            };
         }
     };
     match cli.command {
@@ -39,7 +56,9 @@ pub(super) fn main() -> Exit {
         Command::PrintConfig => print(settings.to_toml_redacted().as_bytes()),
         Command::Submit(args) => {
             let answer = with_runtime(&settings, async {
-                submit::run(&settings, &args).await.map_err(|error| complain(&error))
+                submit::run(&settings, &args)
+                    .await
+                    .map_err(|error| complain(&error))
             });
             answer.and_then(Result::ok).unwrap_or(submit::NO_WORD)
         }
@@ -63,7 +82,10 @@ fn with_runtime<T>(settings: &ProducerSettings, work: impl Future<Output = T>) -
         progress::say(&format!("jailfleet-producer: failed to {error}"));
         return None;
     }
-    match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+    match tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+    {
         Ok(runtime) => Some(runtime.block_on(work)),
         Err(error) => {
             complain(&error);

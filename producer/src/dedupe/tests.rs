@@ -26,8 +26,12 @@ impl Batch {
 
     fn arrives(&mut self, job: usize, outcome: Outcome, digest: &str, at_s: u64) -> Reception {
         let id = job_id(job);
-        let claim =
-            Claim { correlation: Some(self.secrets[job]), job_id: Some(&id), outcome, digest };
+        let claim = Claim {
+            correlation: Some(self.secrets[job]),
+            job_id: Some(&id),
+            outcome,
+            digest,
+        };
         self.ledger.receive(&claim, Duration::from_secs(at_s))
     }
 }
@@ -37,9 +41,16 @@ fn a_result_without_our_correlation_id_is_a_strangers_even_with_the_right_job_id
     let mut batch = Batch::of(1);
     let id = job_id(0);
     for correlation in [None, Some(CorrelationId::random())] {
-        let claim =
-            Claim { correlation, job_id: Some(&id), outcome: Outcome::Exited, digest: "a" };
-        assert_eq!(batch.ledger.receive(&claim, Duration::ZERO), Reception::Stranger);
+        let claim = Claim {
+            correlation,
+            job_id: Some(&id),
+            outcome: Outcome::Exited,
+            digest: "a",
+        };
+        assert_eq!(
+            batch.ledger.receive(&claim, Duration::ZERO),
+            Reception::Stranger
+        );
     }
     assert_eq!(batch.ledger.stored(), 0);
 }
@@ -54,26 +65,47 @@ fn a_correlation_id_answers_for_its_own_job_only() {
         outcome: Outcome::Exited,
         digest: "a",
     };
-    assert_eq!(batch.ledger.receive(&claim, Duration::ZERO), Reception::Stranger);
+    assert_eq!(
+        batch.ledger.receive(&claim, Duration::ZERO),
+        Reception::Stranger
+    );
 }
 
 #[test]
 fn an_equal_result_is_dropped_and_a_different_one_is_a_conflict() {
     let mut batch = Batch::of(1);
-    assert_eq!(batch.arrives(0, Outcome::Exited, "a", 0), Reception::Accepted { job: 0 });
-    assert_eq!(batch.arrives(0, Outcome::Exited, "a", 1), Reception::Duplicate { job: 0 });
-    assert_eq!(batch.arrives(0, Outcome::Exited, "b", 2), Reception::Conflict { job: 0 });
+    assert_eq!(
+        batch.arrives(0, Outcome::Exited, "a", 0),
+        Reception::Accepted { job: 0 }
+    );
+    assert_eq!(
+        batch.arrives(0, Outcome::Exited, "a", 1),
+        Reception::Duplicate { job: 0 }
+    );
+    assert_eq!(
+        batch.arrives(0, Outcome::Exited, "b", 2),
+        Reception::Conflict { job: 0 }
+    );
     assert_eq!(batch.ledger.stored(), 1);
 }
 
 #[test]
 fn a_real_result_replaces_a_lost_worker_within_the_grace() {
     let mut batch = Batch::of(1);
-    assert_eq!(batch.arrives(0, Outcome::WorkerLost, "l", 0), Reception::Held { job: 0 });
+    assert_eq!(
+        batch.arrives(0, Outcome::WorkerLost, "l", 0),
+        Reception::Held { job: 0 }
+    );
     assert!(batch.ledger.expire(Duration::from_secs(59), 10).is_empty());
-    assert_eq!(batch.arrives(0, Outcome::Exited, "a", 59), Reception::Replaces { job: 0 });
+    assert_eq!(
+        batch.arrives(0, Outcome::Exited, "a", 59),
+        Reception::Replaces { job: 0 }
+    );
     assert!(batch.ledger.expire(Duration::from_secs(600), 10).is_empty());
-    assert_eq!(batch.arrives(0, Outcome::WorkerLost, "l", 60), Reception::Duplicate { job: 0 });
+    assert_eq!(
+        batch.arrives(0, Outcome::WorkerLost, "l", 60),
+        Reception::Duplicate { job: 0 }
+    );
     assert_eq!((batch.ledger.stored(), batch.ledger.held()), (1, 0));
 }
 
@@ -84,7 +116,10 @@ fn a_lost_worker_becomes_the_result_when_the_grace_is_over() {
     assert_eq!(batch.ledger.expire(Duration::from_secs(60), 10), vec![0]);
     assert!(batch.ledger.is_stored(0));
     // The line is written: what comes now differs from it, and nobody hides that.
-    assert_eq!(batch.arrives(0, Outcome::Exited, "a", 61), Reception::Conflict { job: 0 });
+    assert_eq!(
+        batch.arrives(0, Outcome::Exited, "a", 61),
+        Reception::Conflict { job: 0 }
+    );
 }
 
 #[test]

@@ -10,7 +10,10 @@ fn defaults() -> Defaults {
         pool: Name::parse("night").expect("a name"),
         lane: Lane::Bulk,
         batch: Some("b1".to_owned()),
-        caps: WireCaps { body_bytes: 4096, ..WireCaps::default() },
+        caps: WireCaps {
+            body_bytes: 4096,
+            ..WireCaps::default()
+        },
     }
 }
 
@@ -34,11 +37,24 @@ fn every_bad_line_is_reported_with_its_number() {
     );
     let (_folder, _, input) = open(text);
     let bad: Vec<String> = input.bad.iter().map(ToString::to_string).collect();
-    assert_eq!(input.lines.iter().map(|line| line.number).collect::<Vec<_>>(), [1, 6]);
+    assert_eq!(
+        input
+            .lines
+            .iter()
+            .map(|line| line.number)
+            .collect::<Vec<_>>(),
+        [1, 6]
+    );
     assert_eq!(bad.len(), 3, "{bad:?}");
     assert!(bad[0].starts_with("line 2: not_json"), "{bad:?}");
-    assert!(bad[1].starts_with("line 4: unknown_field") && bad[1].contains("nonsense"), "{bad:?}");
-    assert!(bad[2].starts_with("line 5: has the id of line 1"), "{bad:?}");
+    assert!(
+        bad[1].starts_with("line 4: unknown_field") && bad[1].contains("nonsense"),
+        "{bad:?}"
+    );
+    assert!(
+        bad[2].starts_with("line 5: has the id of line 1"),
+        "{bad:?}"
+    );
 }
 
 #[test]
@@ -52,13 +68,23 @@ fn a_line_gets_what_it_does_not_say_and_keeps_what_it_says() {
     assert!(input.bad.is_empty(), "{:?}", input.bad);
     let given = JobId::parse("given").expect("an id");
     let mine = JobId::parse("mine").expect("an id");
-    let first = input.job(&input.lines[0], &given).expect("the line is there");
-    assert_eq!((first.id, first.pool.as_str(), first.lane), (given, "night", Lane::Bulk));
+    let first = input
+        .job(&input.lines[0], &given)
+        .expect("the line is there");
+    assert_eq!(
+        (first.id, first.pool.as_str(), first.lane),
+        (given, "night", Lane::Bulk)
+    );
     assert_eq!(first.batch.as_deref(), Some("b1"));
     assert_eq!(input.lines[0].id, None);
-    let second = input.job(&input.lines[1], &mine).expect("the line is there");
+    let second = input
+        .job(&input.lines[1], &mine)
+        .expect("the line is there");
     assert_eq!((second.id, second.pool.as_str()), (mine.clone(), "day"));
-    assert_eq!((second.lane, second.batch.as_deref()), (Lane::Interactive, Some("b0")));
+    assert_eq!(
+        (second.lane, second.batch.as_deref()),
+        (Lane::Interactive, Some("b0"))
+    );
     assert_eq!(input.lines[1].id, Some(mine));
 }
 
@@ -67,9 +93,15 @@ fn a_line_beyond_the_cap_is_bad_and_does_not_spoil_the_next() {
     let good = "{\"v\":1,\"runtime\":\"python\",\"code\":\"1\"}";
     let (_folder, _, input) = open(&format!("{}\n{good}\n", "x".repeat(100_000)));
     assert_eq!(input.bad.len(), 1);
-    assert!(input.bad[0].what.starts_with("too_large"), "{:?}", input.bad);
+    assert!(
+        input.bad[0].what.starts_with("too_large"),
+        "{:?}",
+        input.bad
+    );
     assert_eq!(input.lines.len(), 1);
-    input.job(&input.lines[0], &JobId::parse("x").expect("an id")).expect("the right bytes");
+    input
+        .job(&input.lines[0], &JobId::parse("x").expect("an id"))
+        .expect("the right bytes");
 }
 
 #[test]

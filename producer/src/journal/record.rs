@@ -26,7 +26,11 @@ impl Header {
     #[must_use]
     pub fn new(reply: &str, input_sha256: &str) -> Self {
         let (reply, input_sha256) = (reply.to_owned(), input_sha256.to_owned());
-        Self { journal: VERSION, reply, input_sha256 }
+        Self {
+            journal: VERSION,
+            reply,
+            input_sha256,
+        }
     }
 
     pub(super) fn write(&self, into: &mut Vec<u8>) {
@@ -107,7 +111,9 @@ pub struct Replayed {
 pub fn replay(bytes: &[u8]) -> Result<Replayed, (usize, String)> {
     let mut replayed = Replayed::default();
     for (index, line) in bytes.split_inclusive(|byte| *byte == b'\n').enumerate() {
-        let Some(text) = line.strip_suffix(b"\n") else { break };
+        let Some(text) = line.strip_suffix(b"\n") else {
+            break;
+        };
         replayed.take(text).map_err(|what| (index + 1, what))?;
         replayed.valid_bytes += line.len();
     }
@@ -120,7 +126,10 @@ impl Replayed {
             let header: Header =
                 serde_json::from_slice(line).map_err(|error| format!("no header: {error}"))?;
             if header.journal != VERSION {
-                return Err(format!("version {} where {VERSION} is known", header.journal));
+                return Err(format!(
+                    "version {} where {VERSION} is known",
+                    header.journal
+                ));
             }
             self.header = Some(header);
             return Ok(());
@@ -162,6 +171,8 @@ impl Replayed {
     }
 
     fn job(&mut self, line: u64) -> Result<&mut Known, String> {
-        self.jobs.get_mut(&line).ok_or_else(|| format!("speaks of line {line}, which was not planned"))
+        self.jobs
+            .get_mut(&line)
+            .ok_or_else(|| format!("speaks of line {line}, which was not planned"))
     }
 }

@@ -68,7 +68,10 @@ fn a_damaged_line_in_the_middle_is_an_error_that_names_it() {
     text.push_str("{\"confirmed\":2}\n");
     fs::write(&path, &text).expect("room on the disk");
     let refused = Journal::open(&path, INPUT, "bulk-fresh");
-    assert!(matches!(refused, Err(JournalError::Damaged { line: 3, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(JournalError::Damaged { line: 3, .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -77,7 +80,10 @@ fn only_the_owner_can_read_a_journal() {
     let folder = folder();
     let path = folder.path().join("r.journal");
     drop(open(&path));
-    let mode = fs::metadata(&path).expect("the journal").permissions().mode();
+    let mode = fs::metadata(&path)
+        .expect("the journal")
+        .permissions()
+        .mode();
     assert_eq!(mode & 0o077, 0);
 }
 

@@ -43,7 +43,10 @@ fn a_results_file_cut_anywhere_keeps_its_whole_lines_and_takes_more() {
     let bytes = fs::read(&path).expect("the file");
     for length in 0..=bytes.len() {
         fs::write(&path, &bytes[..length]).expect("room on the disk");
-        let whole = bytes[..length].iter().filter(|byte| **byte == b'\n').count();
+        let whole = bytes[..length]
+            .iter()
+            .filter(|byte| **byte == b'\n')
+            .count();
         let mut file = ResultsFile::open(&path, 1 << 20, |_| Ok(())).expect("a cut file opens");
         file.push(&content("c").line);
         file.sync().expect("room on the disk");
@@ -58,7 +61,10 @@ fn a_line_that_is_no_result_is_refused_by_its_number() {
     let path = folder.path().join("results.jsonl");
     fs::write(&path, format!("{}\nnonsense\n", content("a").line)).expect("room on the disk");
     let refused = ResultsFile::open(&path, 1 << 20, |_| Ok(()));
-    assert!(matches!(refused, Err(ResultsError::Damaged { line: 2, .. })), "{refused:?}");
+    assert!(
+        matches!(refused, Err(ResultsError::Damaged { line: 2, .. })),
+        "{refused:?}"
+    );
 }
 
 #[test]
@@ -79,7 +85,10 @@ fn what_is_put_aside_is_one_json_object_a_line() {
     let mut aside = Aside::at(path.clone());
     assert!(!path.exists());
     aside.conflict(&content("a")).expect("room on the disk");
-    let broken = Unreadable { what: "no json".to_owned(), body: b"\xff\n".as_slice().into() };
+    let broken = Unreadable {
+        what: "no json".to_owned(),
+        body: b"\xff\n".as_slice().into(),
+    };
     aside.unreadable("b", &broken).expect("room on the disk");
     let text = fs::read_to_string(&path).expect("the file");
     let lines: Vec<serde_json::Value> = text

@@ -43,10 +43,15 @@ impl Responder {
         answer: impl Fn(&Job) -> Answers + Send + Sync + 'static,
     ) -> Self {
         let env = [("JAILFLEET__AMQP__URI".to_owned(), uri.to_owned())];
-        let section = settings::producer_settings(None, &env, &[]).expect("good settings").amqp;
+        let section = settings::producer_settings(None, &env, &[])
+            .expect("good settings")
+            .amqp;
         let plan = ConsumePlan {
             pool: Name::parse("default").expect("a name"),
-            slots: LaneShares { interactive: 16, bulk: 64 },
+            slots: LaneShares {
+                interactive: 16,
+                bulk: 64,
+            },
         };
         let mut doors = amqp::open(&section, &plan).expect("a door");
         let up = tokio::time::timeout(LONG, doors.state.wait_for(|state| state.is_ready()));
@@ -55,8 +60,20 @@ impl Responder {
         let (sender, count) = watch::channel(0);
         let (answering, gate) = watch::channel(true);
         let mut tasks = JoinSet::new();
-        tasks.spawn(serve(doors, most, Arc::new(answer), Arc::clone(&seen), sender, gate));
-        Self { tasks, seen, count, answering }
+        tasks.spawn(serve(
+            doors,
+            most,
+            Arc::new(answer),
+            Arc::clone(&seen),
+            sender,
+            gate,
+        ));
+        Self {
+            tasks,
+            seen,
+            count,
+            answering,
+        }
     }
 
     /// Takes jobs and acks them, and keeps the answers back until told otherwise.
@@ -92,10 +109,19 @@ async fn serve(
 ) {
     let mut attempts = JoinSet::new();
     while let Some(delivery) = doors.intake.next().await {
-        let id = delivery.envelope.message_id.clone().expect("our jobs have ids");
+        let id = delivery
+            .envelope
+            .message_id
+            .clone()
+            .expect("our jobs have ids");
         *seen.lock().expect("nobody panicked").entry(id).or_default() += 1;
         count.send_modify(|count| *count += 1);
-        attempts.spawn(attempt(delivery, doors.outbox.clone(), Arc::clone(&answer), gate.clone()));
+        attempts.spawn(attempt(
+            delivery,
+            doors.outbox.clone(),
+            Arc::clone(&answer),
+            gate.clone(),
+        ));
         while *gate.borrow() && attempts.len() >= most && attempts.join_next().await.is_some() {}
     }
 }
@@ -112,13 +138,19 @@ async fn attempt(
         lane: Some(delivery.origin.lane),
     };
     let job = wire::decode_job(&delivery.body, &hint, &WireCaps::default()).expect("a good job");
-    let reply_to = delivery.envelope.reply_to.clone().expect("the producer waits");
+    let reply_to = delivery
+        .envelope
+        .reply_to
+        .clone()
+        .expect("the producer waits");
     let mut ticket = Some(delivery.ticket);
     if !*gate.borrow()
         && let Some(ticket) = ticket.take()
     {
         ticket.settle(Disposition::Ack).await.expect("acked");
-        gate.wait_for(|open| *open).await.expect("the responder lives");
+        gate.wait_for(|open| *open)
+            .await
+            .expect("the responder lives");
     }
     for (result, correlation) in answer(&job) {
         let reply = Reply {
@@ -175,13 +207,24 @@ impl Files {
         let (jobs, results) = (at("jobs.jsonl"), at("results.jsonl"));
         let (journal, aside) = (at("results.jsonl.journal"), at("results.jsonl.aside"));
         std::fs::write(&jobs, lines.join("\n") + "\n").expect("room on the disk");
-        Self { jobs, results, journal, aside, _folder: folder }
+        Self {
+            jobs,
+            results,
+            journal,
+            aside,
+            _folder: folder,
+        }
     }
 
     /// `bulk` of this input, with more arguments.
     pub(crate) fn bulk(&self, uri: &str, more: &[&str]) -> Command {
         let mut command = producer(uri);
-        command.arg("bulk").arg(&self.jobs).arg("--results").arg(&self.results).args(more);
+        command
+            .arg("bulk")
+            .arg(&self.jobs)
+            .arg("--results")
+            .arg(&self.results)
+            .args(more);
         command
     }
 
@@ -190,7 +233,14 @@ impl Files {
         let mut ids = BTreeMap::new();
         for line in lines(&self.results) {
             let value: serde_json::Value = serde_json::from_str(&line).expect("one result a line");
-            *ids.entry(value.get("job_id").and_then(|id| id.as_str()).expect("an id").to_owned()).or_default() += 1;
+            *ids.entry(
+                value
+                    .get("job_id")
+                    .and_then(|id| id.as_str())
+                    .expect("an id")
+                    .to_owned(),
+            )
+            .or_default() += 1;
         }
         ids
     }
