@@ -164,6 +164,12 @@ impl SlotCgroup {
         self.groups.iter().any(Group::limits_tasks)
     }
 
+    /// Whether the groups limit memory.
+    #[must_use]
+    pub fn limits_memory(&self) -> bool {
+        self.groups.iter().any(Group::limits_memory)
+    }
+
     /// Sets the limits of a run, where they differ from the last one's, and forgets the peaks.
     ///
     /// # Errors

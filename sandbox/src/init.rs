@@ -28,7 +28,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 pub(crate) use build::map_one_user;
-pub use build::{Blueprint, PidsLimit, become_init};
+pub use build::{Blueprint, HeldBy, become_init};
 
 /// How many runs an init serves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -129,7 +129,7 @@ impl Init<'_> {
         self.root.prepare(launch, &order.limits).map_err(namespaces)?;
         let ruleset = self.ruleset_for(order.runtime).map_err(|error| (Stage::Landlock, error))?;
         let fork = |error: io::Error| (Stage::Fork, error);
-        let rlimits = Rlimits::of(&order.limits, self.blueprint.pids_limit);
+        let rlimits = Rlimits::of(&order.limits, self.blueprint.tasks, self.blueprint.memory);
         let [payload, stdin, stdout, stderr] = &order.fds;
         let payload = map_payload(payload).map_err(fork)?;
         let run = jail::Run {

@@ -1,7 +1,7 @@
 //! Every resource limit of a run's processes: what each should be is computed ahead of the fork,
 //! the child only applies it.
 
-use crate::init::PidsLimit;
+use crate::init::HeldBy;
 use jailfleet::limits::Limits;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
@@ -29,13 +29,13 @@ const PENDING_SIGNALS: u64 = 1024;
 impl Rlimits {
     /// The resource limits for `limits`, under the hard limits of this process.
     #[must_use]
-    pub fn of(limits: &Limits, pids_limit: PidsLimit) -> Self {
+    pub fn of(limits: &Limits, tasks: HeldBy, memory: HeldBy) -> Self {
         let under_ours = |wanted: Rlimit| match getrlimit(wanted.resource) {
             Ok((_, ours)) => wanted.under(ours),
             // Nothing is known of ours; the stage fails aloud if this is above it.
             Err(_) => wanted,
         };
-        Self { all: wanted(limits, pids_limit).into_iter().map(under_ours).collect() }
+        Self { all: wanted(limits, tasks, memory).into_iter().map(under_ours).collect() }
     }
 
     /// Puts the limits in force for this process.
@@ -67,7 +67,7 @@ impl Rlimit {
 
 /// What a run's processes should have. The CPU limit counts for each process alone and stands behind
 /// the clock of the whole run; its hard value lies a second above, so that SIGXCPU comes first.
-fn wanted(limits: &Limits, pids_limit: PidsLimit) -> Vec<Rlimit> {
+fn wanted(limits: &Limits, tasks: HeldBy, memory: HeldBy) -> Vec<Rlimit> {
     let cpu_s = limits.cpu_ms.get().div_ceil(1000);
     let mut all = vec![
         Rlimit { resource: Resource::RLIMIT_CPU, soft: cpu_s, hard: cpu_s.saturating_add(1) },
@@ -86,13 +86,19 @@ fn wanted(limits: &Limits, pids_limit: PidsLimit) -> Vec<Rlimit> {
         Rlimit::both(Resource::RLIMIT_NICE, 0),
         Rlimit::both(Resource::RLIMIT_LOCKS, 0),
     ];
+    let data = match (limits.address_space_bytes, memory) {
+        (Some(bytes), HeldBy::Cgroup) => Some(bytes.get()),
+        (Some(bytes), HeldBy::Rlimit) => Some(bytes.get().min(limits.memory_bytes.get())),
+        (None, HeldBy::Rlimit) => Some(limits.memory_bytes.get()),
+        (None, HeldBy::Cgroup) => None,
+    };
+    all.extend(data.map(|bytes| Rlimit::both(Resource::RLIMIT_DATA, bytes)));
     if let Some(bytes) = limits.address_space_bytes {
         all.push(Rlimit::both(Resource::RLIMIT_AS, bytes.get()));
-        all.push(Rlimit::both(Resource::RLIMIT_DATA, bytes.get()));
     }
-    match pids_limit {
-        PidsLimit::Cgroup => {}
-        PidsLimit::Rlimit => {
+    match tasks {
+        HeldBy::Cgroup => {}
+        HeldBy::Rlimit => {
             all.push(Rlimit::both(Resource::RLIMIT_NPROC, limits.processes.get()));
         }
     }
@@ -102,7 +108,7 @@ fn wanted(limits: &Limits, pids_limit: PidsLimit) -> Vec<Rlimit> {
 #[cfg(test)]
 mod tests {
     use super::{Rlimit, wanted};
-    use crate::init::PidsLimit;
+    use crate::init::HeldBy;
     use jailfleet::limits::{Limits, LimitsRequest};
     use nix::sys::resource::Resource;
 
@@ -124,34 +130,41 @@ mod tests {
         .expect("all are named")
     }
 
-    fn of(resource: Resource, pids: PidsLimit, limits: &Limits) -> Option<(u64, u64)> {
-        let all = wanted(limits, pids);
+    fn of(resource: Resource, held: HeldBy, limits: &Limits) -> Option<(u64, u64)> {
+        let all = wanted(limits, held, held);
         all.iter().find(|one| one.resource == resource).map(|one| (one.soft, one.hard))
     }
 
     #[test]
     fn a_part_of_a_second_of_cpu_time_counts_as_a_whole_one_and_the_kill_comes_a_second_later() {
-        assert_eq!(of(Resource::RLIMIT_CPU, PidsLimit::Cgroup, &limits()), Some((2, 3)));
+        assert_eq!(of(Resource::RLIMIT_CPU, HeldBy::Cgroup, &limits()), Some((2, 3)));
     }
 
     #[test]
     fn file_bytes_of_zero_means_that_no_file_may_grow() {
-        assert_eq!(of(Resource::RLIMIT_FSIZE, PidsLimit::Cgroup, &limits()), Some((0, 0)));
+        assert_eq!(of(Resource::RLIMIT_FSIZE, HeldBy::Cgroup, &limits()), Some((0, 0)));
     }
 
     #[test]
     fn the_number_of_tasks_is_a_resource_limit_only_where_no_cgroup_counts_them() {
-        assert_eq!(of(Resource::RLIMIT_NPROC, PidsLimit::Cgroup, &limits()), None);
-        assert_eq!(of(Resource::RLIMIT_NPROC, PidsLimit::Rlimit, &limits()), Some((7, 7)));
+        assert_eq!(of(Resource::RLIMIT_NPROC, HeldBy::Cgroup, &limits()), None);
+        assert_eq!(of(Resource::RLIMIT_NPROC, HeldBy::Rlimit, &limits()), Some((7, 7)));
     }
 
     #[test]
     fn the_address_space_is_limited_only_when_asked() {
         let mut limits = limits();
-        assert_eq!(of(Resource::RLIMIT_AS, PidsLimit::Cgroup, &limits), None);
+        assert_eq!(of(Resource::RLIMIT_AS, HeldBy::Cgroup, &limits), None);
         limits.address_space_bytes = Some(limits.memory_bytes);
         let asked = Some((1 << 28, 1 << 28));
-        assert_eq!(of(Resource::RLIMIT_AS, PidsLimit::Cgroup, &limits), asked);
+        assert_eq!(of(Resource::RLIMIT_AS, HeldBy::Cgroup, &limits), asked);
+    }
+
+    #[test]
+    fn without_a_memory_cgroup_each_process_is_limited() {
+        assert_eq!(of(Resource::RLIMIT_DATA, HeldBy::Cgroup, &limits()), None);
+        let each = Some((1 << 28, 1 << 28));
+        assert_eq!(of(Resource::RLIMIT_DATA, HeldBy::Rlimit, &limits()), each);
     }
 
     #[test]

@@ -55,6 +55,10 @@ impl Group {
         self.pids.is_some()
     }
 
+    pub(super) const fn limits_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
     pub(super) fn limit(&self, memory_bytes: u64, tasks: u64) -> io::Result<()> {
         if let Some(memory) = &self.memory {
             memory.limit(self.version, memory_bytes)?;

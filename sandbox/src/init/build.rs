@@ -21,12 +21,13 @@ use nix::unistd::{Gid, Uid, dup2_stdin, dup2_stdout, sethostname};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
-/// What holds a run to its number of tasks.
+/// What holds a run to a limit that counts for all of its processes together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PidsLimit {
-    /// The slot's pids cgroup.
+pub enum HeldBy {
+    /// The slot's cgroup.
     Cgroup,
-    /// RLIMIT_NPROC, which counts all tasks of the uid.
+    /// The nearest resource limit, on a host without that cgroup: RLIMIT_NPROC counts all tasks of
+    /// the uid, RLIMIT_DATA the memory of one process.
     Rlimit,
 }
 
@@ -42,7 +43,9 @@ pub struct Blueprint<'a> {
     /// The system call filter.
     pub filter: &'a [libc::sock_filter],
     /// What limits tasks.
-    pub pids_limit: PidsLimit,
+    pub tasks: HeldBy,
+    /// What limits memory.
+    pub memory: HeldBy,
     /// How to enter the slot's cgroups.
     pub cgroup: Option<&'a Entry>,
     /// The private root to build.

@@ -2,8 +2,8 @@
 
 use super::runs::log;
 use super::{Stand, Warden, WardenError};
-use crate::cgroup::Cgroups;
-use crate::init::{Blueprint, PidsLimit, Service, become_init};
+use crate::cgroup::{Cgroups, SlotCgroup};
+use crate::init::{Blueprint, HeldBy, Service, become_init};
 use crate::jail::Identity;
 use crate::lease::Leases;
 use crate::protocol::Walls;
@@ -139,11 +139,9 @@ impl Warden {
                     service: if uid.is_some() { Service::ManyRuns } else { Service::OneRun },
                     launches: &self.launches,
                     filter: &self.host.filter,
-                    pids_limit: match &cgroup {
-                        Some(cgroup) if cgroup.limits_tasks() => PidsLimit::Cgroup,
-                        Some(_) | None => PidsLimit::Rlimit,
-                    },
-                    cgroup: cgroup.as_ref().map(crate::cgroup::SlotCgroup::entry),
+                    tasks: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_tasks)),
+                    memory: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_memory)),
+                    cgroup: cgroup.as_ref().map(SlotCgroup::entry),
                     root: &self.host.root,
                     maps: uid.is_none().then(|| (geteuid(), getegid())),
                 };
@@ -178,6 +176,10 @@ impl Warden {
             }
         }
     }
+}
+
+const fn held_by(cgroup: bool) -> HeldBy {
+    if cgroup { HeldBy::Cgroup } else { HeldBy::Rlimit }
 }
 
 fn ended_now(now: Instant) -> crate::slot::Ending {

@@ -78,3 +78,38 @@ fn a_kill_of_the_worker_is_recorded_with_its_reason() {
     let seen = fleet.finish(going);
     assert_eq!((seen.evidence.acted, seen.out()), (None, "fine\n".to_owned()));
 }
+
+/// Runs tests of this very binary as a user without any privilege.
+#[test]
+#[expect(clippy::disallowed_methods, reason = "this test is the program that it starts")]
+fn a_plain_user_gets_jails_in_user_namespaces() {
+    use std::os::unix::process::CommandExt;
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("skipped: this test becomes a plain user, which only root can");
+        return;
+    }
+    let folder = tempfile::tempdir().expect("a folder");
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(folder.path(), open).expect("it is ours");
+    let exe = std::env::current_exe().expect("we run");
+    let tests = [
+        "a_python_and_a_shell_program_say_hello",
+        "parity::folders_of_the_system_cannot_be_listed",
+        "parity::nothing_can_be_written_outside_tmp",
+        "ends::a_kill_of_the_worker_is_recorded_with_its_reason",
+        "ends::a_slot_whose_init_dies_is_replaced_and_its_run_is_lost",
+        "programs::no_capability_group_descriptor_or_privilege_is_left",
+        "programs::a_sleeper_ends_at_its_wall_limit_also_when_it_stops_itself",
+    ];
+    let output = std::process::Command::new(exe)
+        .args(["--exact", "--test-threads=1"])
+        .args(tests)
+        .env("TMPDIR", folder.path())
+        .uid(65534)
+        .gid(65534)
+        .output()
+        .expect("the tests can be executed by everybody");
+    let text = String::from_utf8_lossy(&output.stdout);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(text.contains(&format!("{} passed; 0 failed", tests.len())), "{text}\n{told}");
+}
