@@ -11,6 +11,7 @@ use jailfleet_sandbox::payload::{self, Payload};
 use jailfleet_sandbox::protocol::{JailPlan, Order, Report, Walls};
 use jailfleet_sandbox::warden::digest_of_hex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,6 +28,8 @@ pub(crate) struct Fleet {
     pub(crate) walls: Walls,
     next_run: u64,
     idle: Vec<bool>,
+    /// Runs that ended while another one was waited for.
+    ended: BTreeMap<u64, Evidence>,
     /// Slots that were taken out of use so far.
     pub(crate) quarantined: usize,
     cgroup: String,
@@ -109,6 +112,7 @@ impl Fleet {
             walls: Walls::default(),
             next_run: 1,
             idle: vec![true; slots],
+            ended: BTreeMap::new(),
             quarantined: 0,
             cgroup,
             mounts,
@@ -174,7 +178,7 @@ impl Fleet {
     pub(crate) fn finish(&mut self, going: Going) -> Seen {
         let [stdout, stderr] = going.outputs.map(File::from);
         let (mut out, mut err) = (Vec::new(), Vec::new());
-        let mut evidence = None;
+        let mut evidence = self.ended.remove(&going.run);
         let mut told = false;
         while evidence.is_none() || !self.idle[usize::from(going.slot)] {
             let socket = PollFd::new(self.warden().socket(), PollFlags::POLLIN);
@@ -193,6 +197,9 @@ impl Fleet {
             match client::receive(self.warden().socket()) {
                 Ok(Some(Report::Ended { run, evidence: seen, .. })) if run == going.run => {
                     evidence = Some(seen);
+                }
+                Ok(Some(Report::Ended { run, evidence: seen, .. })) => {
+                    self.ended.insert(run, seen);
                 }
                 Ok(Some(Report::Idle { slot })) => self.idle[usize::from(slot)] = true,
                 Ok(Some(Report::Quarantined { .. })) => self.quarantined += 1,
