@@ -1,3 +1,5 @@
+//! The filters, run call by call by an interpreter of the few instructions that they use.
+
 use super::program::{
     ALLOW, ARCHITECTURE_AT, IF_ANY_BIT, IF_AT_LEAST, IF_EQUAL, IF_GREATER, KILL, LOAD, NATIVE, NUMBER_AT,
     RETURN, failure,
