@@ -12,6 +12,9 @@ pub(crate) struct Traces {
     found: BTreeSet<(&'static str, String)>,
 }
 
+/// The warden's `state_dir` as the embedded configuration has it.
+const STATE: &str = "/run/jailfleet";
+
 /// The uids that slots lease, from the embedded configuration.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct SlotUids {
@@ -81,6 +84,17 @@ impl Traces {
         Ok(())
     }
 
+    fn state(&mut self, folder: &Path) -> Result<()> {
+        for entry in std::fs::read_dir(folder).context("read the warden's folder")? {
+            let entry = entry?;
+            if !entry.file_name().to_string_lossy().starts_with("uid-") {
+                self.found
+                    .insert(("state", entry.path().display().to_string()));
+            }
+        }
+        Ok(())
+    }
+
     fn folders(&mut self, kind: &'static str, place: &Path, depth: usize) -> Result<()> {
         let Ok(entries) = std::fs::read_dir(place) else {
             return Ok(());
@@ -92,7 +106,10 @@ impl Traces {
                 continue;
             }
             let path = entry.path();
-            if is_ours(&entry.file_name().to_string_lossy()) {
+            if path == Path::new(STATE) {
+                // The locks of uids stay until the next boot; anything else in there must not.
+                self.state(&path)?;
+            } else if is_ours(&entry.file_name().to_string_lossy()) {
                 self.found.insert((kind, path.display().to_string()));
             } else if depth > 1 {
                 self.folders(kind, &path, depth - 1)?;
