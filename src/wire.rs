@@ -19,7 +19,7 @@ mod schema;
 pub use decode::decode_job;
 pub use encode::encode_job;
 pub use env::is_steering;
-pub use result::{decode_result, encode_result};
+pub use result::{decode_result, encode_result, result_digest};
 #[cfg(feature = "schema")]
 pub use schema::schemas;
 

@@ -3,6 +3,7 @@
 use super::given::{Given, Object};
 use super::message::JobMessage;
 use super::refuse::{self, Unread};
+use super::scan::Shape;
 use super::{DecodeHint, MINOR, Refused, VERSION, WireCaps, scan, vet};
 use crate::job::{Job, JobId};
 use crate::rejection::{Rejection, RejectionCode};
@@ -42,12 +43,31 @@ fn fits(body: &[u8], caps: &WireCaps) -> Result<(), Rejection> {
         return Err(Rejection::new(RejectionCode::TooLarge, message));
     }
     let allowed = caps.depth.min(DEEPEST);
-    let depth = scan::depth(body);
+    let Shape { depth, entries } = scan::shape(body);
     if depth > allowed {
         let message = format!("the body is nested {depth} deep; send at most {allowed}");
         return Err(Rejection::new(RejectionCode::TooDeep, message));
     }
+    let allowed = entries_allowed(caps);
+    if entries > allowed {
+        let message = format!("the body has {entries} entries; send at most {allowed}");
+        return Err(Rejection::new(RejectionCode::TooLarge, message));
+    }
     Ok(())
+}
+
+/// How many entries a body may have over all: what its lists may, and room for the fields
+/// themselves and for what a newer minor version may add.
+fn entries_allowed(caps: &WireCaps) -> usize {
+    /// A file has four fields.
+    const FILE_ENTRIES: usize = 4;
+    const ROOM: usize = 16_384;
+    caps.files
+        .saturating_mul(FILE_ENTRIES)
+        .saturating_add(caps.argv)
+        .saturating_add(caps.env)
+        .saturating_add(caps.python_path)
+        .saturating_add(ROOM)
 }
 
 fn understood(v: u64, minor: Option<u64>) -> Result<(), Rejection> {

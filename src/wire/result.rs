@@ -15,6 +15,12 @@ use sha2::{Digest, Sha256};
 /// How deep a result may be nested: grades are the deepest part.
 const DEEPEST: usize = 32;
 
+/// How many entries all lists and objects of a result may have together.
+const MOST_ENTRIES: usize = 65_536;
+
+/// What honest attempts at the same job may differ in, and so does not count for the digest.
+const CIRCUMSTANCES: [&str; 4] = ["usage", "timing", "worker", "walls"];
+
 /// Writes a result of at most `max_bytes`. One that is larger loses its payloads (`stdout`,
 /// `stderr`, `globals`, `grade`) and says `result_too_large`; what is left is small and fixed.
 ///
@@ -77,14 +83,40 @@ fn without_payloads(result: &JobResult, bytes: usize, max_bytes: usize) -> JobRe
     }
 }
 
+/// The digest of a result as it came, fields of a newer worker included: what [`HEADER_DIGEST`]
+/// should say.
+///
+/// # Errors
+/// [`WireError`] for a body that [`decode_result`] does not read either.
+///
+/// # Panics
+/// Never: an object that was read can be written.
+///
+/// [`HEADER_DIGEST`]: super::HEADER_DIGEST
+pub fn result_digest(body: &[u8]) -> Result<String, WireError> {
+    decode_result(body)?;
+    let mut object: serde_json::Map<String, serde_json::Value> = serde_json::from_slice(body)
+        .map_err(|error| WireError {
+            message: error.to_string(),
+        })?;
+    for circumstance in CIRCUMSTANCES {
+        object.shift_remove(circumstance);
+    }
+    let lasting = serde_json::to_vec(&object).expect("an object that was read can be written");
+    Ok(hex(&Sha256::digest(lasting)))
+}
+
 /// Reads a result. Unknown fields are passed over: they are a newer worker's.
 ///
 /// # Errors
 /// [`WireError`] for a body that is no result of version 1.
 pub fn decode_result(body: &[u8]) -> Result<JobResult, WireError> {
     let error = |message: String| WireError { message };
-    if scan::depth(body) > DEEPEST {
-        return Err(error(format!("the body is nested deeper than {DEEPEST}")));
+    let shape = scan::shape(body);
+    if shape.depth > DEEPEST || shape.entries > MOST_ENTRIES {
+        return Err(error(format!(
+            "the body is nested deeper than {DEEPEST}, or has more than {MOST_ENTRIES} entries"
+        )));
     }
     let Object(message) = refuse::read::<Object<ResultMessage>>(body).map_err(|unread| {
         error(match unread {

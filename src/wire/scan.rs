@@ -1,19 +1,32 @@
-//! A look at a body before the parser sees it: how deep it is nested.
+//! A look at a body before the parser sees it: how deep it is nested, how much it holds.
 
-/// How deep arrays and objects are nested, and what else costs nothing to see on the way. It needs
-/// no valid JSON: on anything else the parser finds more to say.
-pub(super) fn depth(body: &[u8]) -> usize {
-    let mut deepest = 0_usize;
+/// What a body looks like from outside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shape {
+    /// How deep arrays and objects are nested.
+    pub(super) depth: usize,
+    /// How many entries all its lists and objects have together, but for the first of each. Short
+    /// entries cost much more memory than bytes: three bytes of JSON are a whole string.
+    pub(super) entries: usize,
+}
+
+/// Looks at a body. It needs no valid JSON: on anything else the parser finds more to say.
+pub(super) fn shape(body: &[u8]) -> Shape {
+    let mut shape = Shape {
+        depth: 0,
+        entries: 0,
+    };
     let mut depth = 0_usize;
     outside_strings(body, |_, byte| match byte {
         b'[' | b'{' => {
             depth += 1;
-            deepest = deepest.max(depth);
+            shape.depth = shape.depth.max(depth);
         }
         b']' | b'}' => depth = depth.saturating_sub(1),
+        b',' => shape.entries += 1,
         _ => {}
     });
-    deepest
+    shape
 }
 
 /// Calls `seen` for every byte that is not in a string, with its position.
@@ -86,14 +99,27 @@ mod tests {
 
     #[test]
     fn brackets_in_strings_do_not_count() {
-        assert_eq!(depth(br#"{"a": "[[[[\"[[[", "b": [1, {"c": []}]}"#), 4);
-        assert_eq!(depth(b""), 0);
-        assert_eq!(depth(b"]]]]{"), 1);
+        let body = br#"{"a": "[[[[\"[[[,,,", "b": [1, {"c": []}]}"#;
+        assert_eq!(
+            shape(body),
+            Shape {
+                depth: 4,
+                entries: 2
+            }
+        );
+        assert_eq!(
+            shape(b""),
+            Shape {
+                depth: 0,
+                entries: 0
+            }
+        );
+        assert_eq!(shape(b"]]]]{").depth, 1);
     }
 
     #[test]
     fn a_bracket_after_an_escaped_backslash_counts() {
-        assert_eq!(depth(br#"["\\",[["#), 3);
+        assert_eq!(shape(br#"["\\",[["#).depth, 3);
     }
 
     #[test]

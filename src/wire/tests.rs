@@ -4,6 +4,7 @@ use super::*;
 use crate::job::{EpochMs, Job, JobFileKind};
 use crate::rejection::RejectionCode;
 
+mod caps;
 mod properties;
 mod refusals;
 mod results;

@@ -286,11 +286,11 @@ impl ResultMessage {
                 .map(LimitsInForceMessage::in_force)
                 .transpose()?,
             timing: self.timing.0.map(TimingMessage::typed),
+            // The list is closed, but a newer worker may know a wall more.
             walls: walls
                 .iter()
-                .map(|text| HeldWall::parse(text))
-                .collect::<Option<_>>()
-                .ok_or("walls")?,
+                .filter_map(|text| HeldWall::parse(text))
+                .collect(),
             worker: self.worker.0.ok_or("worker")?.typed(),
             grade: self
                 .grade

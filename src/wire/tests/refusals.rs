@@ -1,11 +1,10 @@
 //! Every mistake that the decoder can find, its code, and the words that its message must hold.
 
-use super::super::*;
 use super::decode;
 use crate::rejection::RejectionCode::{self, *};
 
 /// A job with `field` in it.
-fn with(field: &str) -> String {
+pub(super) fn with(field: &str) -> String {
     format!(r#"{{"v":1,"id":"a","runtime":"python","code":"pass",{field}}}"#)
 }
 
@@ -324,51 +323,6 @@ fn loader_steering_variables_are_refused() {
         r#""env":{"LANG":"C","PYTHONHASHSEED":"0","ld_preload":"x"}"#,
     ))
     .expect("harmless");
-}
-
-#[test]
-fn caps_are_kept() {
-    let caps = WireCaps {
-        body_bytes: 400,
-        depth: 4,
-        files: 1,
-        argv: 2,
-        env: 1,
-        python_path: 1,
-        argument_bytes: 40,
-    };
-    let code = |body: &str| {
-        let refused = decode_job(body.as_bytes(), &DecodeHint::default(), &caps);
-        refused.expect_err("over a cap").rejection.code
-    };
-    assert_eq!(
-        code(&with(&format!(r#""slug":"{}""#, "x".repeat(400)))),
-        TooLarge
-    );
-    assert_eq!(
-        code(&format!("{}{}", "[".repeat(5), "]".repeat(5))),
-        TooDeep
-    );
-    assert_eq!(code(&with(r#""argv":["a","b","c"]"#)), TooLarge);
-    assert_eq!(code(&with(r#""env":{"A":"","B":""}"#)), TooLarge);
-    assert_eq!(code(&with(r#""python_path":["A","B"]"#)), TooLarge);
-    let two = r#""files":[{"path":"a","content":""},{"path":"b","content":""}]"#;
-    assert_eq!(code(&with(two)), TooLarge);
-    assert_eq!(
-        code(&with(&format!(r#""argv":["{}"]"#, "x".repeat(40)))),
-        BadArgv
-    );
-    let shared = format!(r#""argv":["{0}"],"env":{{"A":"{0}"}}"#, "x".repeat(20));
-    assert_eq!(code(&with(&shared)), BadEnv);
-    // The parser's own stack is safe whatever the configuration says.
-    let deep = WireCaps {
-        depth: usize::MAX,
-        body_bytes: usize::MAX,
-        ..caps
-    };
-    let body = "[".repeat(100_000);
-    let refused = decode_job(body.as_bytes(), &DecodeHint::default(), &deep);
-    assert_eq!(refused.expect_err("too deep").rejection.code, TooDeep);
 }
 
 #[test]

@@ -97,6 +97,17 @@ fn the_digest_ignores_what_honest_attempts_differ_in_and_nothing_else() {
     other.walls.clear();
     assert_eq!(digest(&full()), digest(&other));
     assert_eq!(digest(&full()).len(), 64);
+    let sent = encode_result(&other, 1 << 20);
+    assert_eq!(result_digest(&sent.body).as_ref(), Ok(&sent.digest));
+    let newer =
+        br#"{"v":1,"new":1,"outcome":"exited","worker":{"host":"h","version":"9","attempt":1}}"#;
+    let known = br#"{"v":1,"outcome":"exited","worker":{"host":"h","version":"9","attempt":1}}"#;
+    assert_ne!(
+        result_digest(newer),
+        result_digest(known),
+        "what is new counts too"
+    );
+    result_digest(b"{}").expect_err("no result");
     other.stdout = Some(Blob::new("y\n"));
     assert_ne!(digest(&full()), digest(&other));
 }
