@@ -2,12 +2,13 @@
 
 use crate::leftovers::{SlotUids, Traces};
 use crate::needs::{self, Install, Need};
-use crate::programs::{cargo, is_there, run, run_heard};
+use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{bench, build, demo, footprint, humaneval, many, schema};
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
+use std::fmt;
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,6 +17,40 @@ pub(crate) enum Extent {
     Usual,
     /// Everything.
     All,
+}
+
+/// How many tests passed and failed, as nextest's last line says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct TestAccount {
+    passed: u64,
+    failed: u64,
+}
+
+impl TestAccount {
+    fn note(&mut self, line: &str) {
+        let Some((_, counts)) = line.split_once("tests run: ") else {
+            return;
+        };
+        let before = |word: &str| {
+            let mut parts = counts.split([',', ' ']).filter(|part| !part.is_empty());
+            let mut last = parts.next()?;
+            parts.find_map(|part| {
+                let found = (part == word).then_some(last);
+                last = part;
+                found
+            })
+        };
+        let count = |word| before(word).and_then(|text| text.parse().ok()).unwrap_or(0);
+        // A test that leaves a process behind, or does not end, has failed as well.
+        self.failed = count("failed") + count("timed") + count("exec");
+        self.passed = count("passed");
+    }
+}
+
+impl fmt::Display for TestAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
 }
 
 /// Format, lints, documents, dependency rules and pure tests.
@@ -66,7 +101,12 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
     steps.perform("schemas", || schema::check(workspace));
     steps.perform("rules of the repository and pure tests", || {
         let arguments = ["--package=jailfleet", "--package=xtask"];
-        tests(workspace, &arguments, Vec::new()).map(|_summary| ())
+        tests(
+            workspace,
+            &arguments,
+            Vec::new(),
+            &mut TestAccount::default(),
+        )
     });
     if is_there("cargo-deny") && workspace.root().join("deny.toml").exists() {
         steps.perform("licences and sources", || {
@@ -90,10 +130,9 @@ pub(crate) fn test(
     let before = Traces::now(uids)?;
     // Tests start the built programs, as a user would.
     steps.perform("build", || build::release(workspace));
-    let mut summary = None;
+    let mut account = TestAccount::default();
     steps.perform("tests of all crates", || {
-        summary = all_tests(workspace, install)?;
-        Ok(())
+        all_tests(workspace, install, &mut account)
     });
     steps.perform("demo", || demo::run(workspace, install));
     steps.perform("demo --amqp", || demo::over_amqp(workspace, install));
@@ -108,8 +147,9 @@ pub(crate) fn test(
     steps.perform("nothing is left", || {
         Traces::now(uids)?.nothing_since(&before)
     });
-    if let Some(line) = summary {
-        steps.remember(line);
+    // Without nextest there is nothing to count, and cargo's own lines stand above.
+    if account != TestAccount::default() {
+        steps.remember(account.to_string());
     }
     Ok(())
 }
@@ -120,49 +160,46 @@ pub(crate) fn leftovers(workspace: &Workspace) -> Result<()> {
 }
 
 /// All tests of all crates, on a broker that they share and in which nothing may be left.
-fn all_tests(workspace: &Workspace, install: Install) -> Result<Option<String>> {
+fn all_tests(workspace: &Workspace, install: Install, account: &mut TestAccount) -> Result<()> {
     println!("Starting the RabbitMQ node that the tests share (10 to 20 s) ...");
     let broker = Broker::own()?;
     let mut environment = broker.environment();
     if install == Install::Refused {
         environment.push(("JAILFLEET_NO_INSTALL", "1".to_owned()));
     }
-    let summary = tests(workspace, &["--workspace"], environment)?;
+    tests(workspace, &["--workspace"], environment, account)?;
     let left = broker.queues()?;
     ensure!(left.is_empty(), "leave no queue behind: {left:?}");
-    Ok(summary)
+    Ok(())
 }
 
-/// Runs tests with nextest, or with cargo where it is not there; returns the runner's summary.
+/// Runs tests with nextest, or with cargo where it is not there.
 fn tests(
     workspace: &Workspace,
     arguments: &[&str],
     environment: Vec<(&'static str, String)>,
-) -> Result<Option<String>> {
+    account: &mut TestAccount,
+) -> Result<()> {
     let mut cargo = cargo();
     cargo.current_dir(workspace.root()).envs(environment);
-    if is_there("cargo-nextest") {
-        cargo.args(["nextest", "run", "--no-fail-fast", "--color=always"]);
+    let status = if is_there("cargo-nextest") {
+        cargo
+            .args(["nextest", "run", "--no-fail-fast"])
+            .args(arguments);
+        run_heard("cargo nextest", &mut cargo, |line| account.note(line))?
     } else {
         println!("cargo-nextest is not here (cargo install cargo-nextest --locked): cargo test");
         // One at a time: without nextest the tests that own the machine do not know of each other.
         cargo
-            .args(["test", "--quiet", "--no-fail-fast"])
+            .args(["test", "--no-fail-fast"])
+            .args(arguments)
             .env("RUST_TEST_THREADS", "1");
-    }
-    let mut summary = None;
-    let status = run_heard("the test runner", cargo.args(arguments), |line| {
-        if line.contains("tests run:") {
-            summary = Some(line.to_owned());
-        }
-    })?;
+        status("cargo test", &mut cargo)?
+    };
     if !status.success() {
-        bail!(
-            "see all tests pass ({status}){}",
-            summary.map_or(String::new(), |line| format!(": {line}"))
-        );
+        bail!("see all tests pass: {account} ({status})");
     }
-    Ok(summary)
+    Ok(())
 }
 
 /// The range that the embedded configuration leases slot uids from.
@@ -183,4 +220,40 @@ fn slot_uids(workspace: &Workspace) -> Result<SlotUids> {
         first: number("uid_base")?,
         count: number("uid_count")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TestAccount;
+
+    fn noted(line: &str) -> TestAccount {
+        let mut account = TestAccount::default();
+        account.note(line);
+        account
+    }
+
+    #[test]
+    fn the_last_line_of_nextest_is_understood() {
+        let line = "     Summary [   3.756s] 14 tests run: 13 passed (2 slow), 1 failed, 0 skipped";
+        assert_eq!(
+            noted(line),
+            TestAccount {
+                passed: 13,
+                failed: 1
+            }
+        );
+        let line =
+            "     Summary [   3.756s] 9 tests run: 6 passed, 2 failed, 1 timed out, 4 skipped";
+        assert_eq!(
+            noted(line),
+            TestAccount {
+                passed: 6,
+                failed: 3
+            }
+        );
+        assert_eq!(
+            noted("        PASS [   0.005s] tests of all"),
+            TestAccount::default()
+        );
+    }
 }
