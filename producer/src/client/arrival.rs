@@ -121,7 +121,8 @@ mod tests {
     fn results_that_differ_in_a_field_of_a_newer_worker_have_different_digests() {
         let read = |more: &str| {
             let body = format!(
-                r#"{{"v":1,"job_id":"a","outcome":"exited","exit_code":0,"novelty":"{more}"}}"#
+                r#"{{"v":1,"job_id":"a","outcome":"exited","exit_code":0,"novelty":"{more}",
+                    "worker":{{"host":"h","version":"9","slot":0,"attempt":1}}}}"#
             );
             Content::read(body.as_bytes(), 4096).expect("a result of a newer minor version reads")
         };
