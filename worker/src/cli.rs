@@ -54,13 +54,13 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Common {
     /// Configuration file, on top of the embedded defaults and below the environment.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// The walls that must hold before a job is taken (setting worker.walls).
-    #[arg(long, global = true, value_name = "SET")]
+    #[arg(long, value_name = "SET")]
     pub walls: Option<Walls>,
     /// Any setting, e.g. worker.slots=2; may be repeated.
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
 }
 
@@ -83,6 +83,28 @@ impl Walls {
             Self::Full => "full",
             Self::Container => "container",
             Self::Laptop => "laptop",
+        }
+    }
+}
+
+impl Cli {
+    /// The settings given before the subcommand and after it, the later ones on top. (Arguments
+    /// that clap calls global would lose the earlier ones.)
+    #[must_use]
+    pub fn common(&self) -> Common {
+        let later = match &self.command {
+            Some(
+                Command::Local(LocalArgs { common, .. })
+                | Command::Doctor { common, .. }
+                | Command::CheckConfig(common)
+                | Command::PrintConfig(common),
+            ) => common,
+            Some(Command::Completion { .. }) | None => return self.common.clone(),
+        };
+        Common {
+            config: later.config.clone().or_else(|| self.common.config.clone()),
+            walls: later.walls.or(self.common.walls),
+            set: [self.common.set.as_slice(), &later.set].concat(),
         }
     }
 }
@@ -111,14 +133,17 @@ pub enum Command {
                             Example: jailfleet-worker doctor --walls container --json"
     )]
     Doctor {
+        /// Settings.
+        #[command(flatten)]
+        common: Common,
         /// One JSON object instead of a table.
         #[arg(long)]
         json: bool,
     },
     /// Read the configuration and report every mistake in it.
-    CheckConfig,
+    CheckConfig(Common),
     /// Print the configuration in force, secrets redacted.
-    PrintConfig,
+    PrintConfig(Common),
     /// Print a completion script for a shell.
     #[command(after_help = "Example: jailfleet-worker completion bash \
                             > /etc/bash_completion.d/jailfleet-worker")]
@@ -131,6 +156,9 @@ pub enum Command {
 /// Arguments of `local`.
 #[derive(Debug, Clone, Args)]
 pub struct LocalArgs {
+    /// Settings.
+    #[command(flatten)]
+    pub common: Common,
     /// File with one job a line; `-` reads stdin.
     #[arg(value_name = "JOBS.jsonl")]
     pub jobs: PathBuf,
@@ -198,9 +226,11 @@ mod tests {
     }
 
     #[test]
-    fn walls_given_after_the_subcommand_reach_the_settings() {
+    fn settings_given_before_and_after_the_subcommand_all_count() {
         let cli = Cli::try_parse_from([
             "jailfleet-worker",
+            "--set",
+            "worker.drain_ms=5",
             "local",
             "jobs.jsonl",
             "--walls",
@@ -209,8 +239,9 @@ mod tests {
             "worker.slots=3",
         ])
         .expect("a valid command line");
-        let flags = cli.common.flags();
+        let flags = cli.common().flags();
         assert!(flags.contains(&("worker.walls".to_owned(), "laptop".to_owned())));
+        assert!(flags.contains(&("worker.drain_ms".to_owned(), "5".to_owned())));
         assert!(flags.contains(&("worker.slots".to_owned(), "3".to_owned())));
     }
 

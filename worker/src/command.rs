@@ -67,20 +67,21 @@ fn ending_with<E: Into<anyhow::Error>>(exit: Exit) -> impl FnOnce(E) -> Failure 
 /// # Errors
 /// [`Failure`]: what to say, and the exit code.
 pub fn carry_out(cli: &Cli) -> Result<Exit, Failure> {
+    let common = cli.common();
     match &cli.command {
-        None => consume(&cli.common),
-        Some(Command::Local(args)) => run_local(&cli.common, args),
-        Some(Command::Doctor { json }) => {
-            let settings = read_settings(&cli.common)?;
+        None => consume(&common),
+        Some(Command::Local(args)) => run_local(&common, args),
+        Some(Command::Doctor { json, .. }) => {
+            let settings = read_settings(&common)?;
             Ok(doctor::examine(&settings, *json)?)
         }
-        Some(Command::CheckConfig) => {
-            read_settings(&cli.common)?;
+        Some(Command::CheckConfig(_)) => {
+            read_settings(&common)?;
             eprintln!("the configuration is good");
             Ok(Exit::Done)
         }
-        Some(Command::PrintConfig) => {
-            let settings = read_settings(&cli.common)?;
+        Some(Command::PrintConfig(_)) => {
+            let settings = read_settings(&common)?;
             io::stdout().write_all(settings.to_toml_redacted().as_bytes())?;
             Ok(Exit::Done)
         }
@@ -147,7 +148,7 @@ fn start(common: &Common, settings: WorkerSettings) -> Result<Started, Failure> 
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         warden = warden.pid(),
-        "started"
+        "the worker runs"
     );
     Ok(Started {
         settings: Arc::new(settings),
@@ -208,24 +209,31 @@ fn consume(common: &Common) -> Result<Exit, Failure> {
         let metrics = Arc::new(Metrics::new()?);
         let admin = Admin::bind(settings.admin.listen).await?;
         tracing::info!(address = %admin.address()?, "the admin port is open");
-        let doors = amqp::open(&settings.amqp, &plan)?;
         let (stop, stops) = mpsc::channel(4);
         let mut signals = JoinSet::new();
         signals.spawn(pass_signals_on(stop));
+        let amqp = settings.amqp.clone();
         let parts = Parts {
             settings,
             offer,
             shares,
-            doors,
+            warden: socket,
             metrics,
             clock,
-            warden: socket,
-            admin: Some(admin),
         };
-        let ending = serve::run(parts, stops).await;
+        let standing = match serve::stand(parts).await {
+            Ok(standing) => standing,
+            Err(error) => {
+                finish(warden).await;
+                return Err(unfit(error));
+            }
+        };
+        // Not a moment earlier: from here on the broker hands us jobs.
+        let doors = amqp::open(&amqp, &plan)?;
+        let ending = serve::run(standing, doors, Some(admin), stops).await;
         signals.shutdown().await;
         finish(warden).await;
-        Ok(exit_of(ending.map_err(unfit)?))
+        Ok(exit_of(ending))
     })
 }
 
@@ -252,28 +260,33 @@ fn run_local(common: &Common, args: &LocalArgs) -> Result<Exit, Failure> {
             pool: settings.worker.pool.clone(),
             slots: shares,
         };
-        let (doors, producer) = embedded::pair(local::DOOR_CAPACITY, &plan);
         let metrics = Arc::new(Metrics::new()?);
         let (stop, stops) = mpsc::channel(4);
         let mut signals = JoinSet::new();
         signals.spawn(pass_signals_on(stop.clone()));
-        let (pool, cap) = (plan.pool, settings.caps.message_bytes);
+        let cap = settings.caps.message_bytes;
         let parts = Parts {
             settings,
             offer,
             shares,
-            doors,
+            warden: socket,
             metrics,
             clock,
-            warden: socket,
-            admin: None,
         };
-        let serving = serve::run(parts, stops);
-        let pumping = local::pump(files, producer, pool, cap, clock, stop);
+        let standing = match serve::stand(parts).await {
+            Ok(standing) => standing,
+            Err(error) => {
+                finish(warden).await;
+                return Err(unfit(error));
+            }
+        };
+        let (doors, producer) = embedded::pair(local::DOOR_CAPACITY, &plan);
+        let serving = serve::run(standing, doors, None, stops);
+        let pumping = local::pump(files, producer, plan.pool.clone(), cap, clock, stop);
         let (ending, pumped) = tokio::join!(serving, pumping);
         signals.shutdown().await;
         finish(warden).await;
-        Ok(local::exit_of(ending.map_err(unfit)?, pumped?))
+        Ok(local::exit_of(ending, pumped?))
     })
 }
 

@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use jailfleet::job::Lane;
 use jailfleet::settings::{LaneShares, WorkerSettings};
-use jailfleet::wall::WallSet;
 use jailfleet_queue::{Delivery, DoorState, Doors, Intake, Link, Sessions, Source};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
@@ -47,12 +46,8 @@ pub struct Parts {
     pub offer: Offer,
     /// How many slots each lane may fill.
     pub shares: LaneShares,
-    /// The doors.
-    pub doors: Doors,
     /// The worker's end of the warden's socket.
     pub warden: OwnedFd,
-    /// The admin port, where one is wanted.
-    pub admin: Option<Admin>,
     /// Where it counts.
     pub metrics: Arc<Metrics>,
     /// What it reads the time from.
@@ -76,34 +71,77 @@ pub enum ServeError {
     Digest,
 }
 
-/// Runs a worker until it is told to stop (each message on `stop` is one request) or its warden
-/// goes away.
+/// A worker whose walls stand. Only this can be given doors: no job is fetched before.
+#[derive(Debug)]
+pub struct Standing {
+    settings: Arc<WorkerSettings>,
+    digest: String,
+    offer: Offer,
+    shares: LaneShares,
+    slots: Slots,
+    ready: Ready,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+}
+
+/// Greets the warden and holds the walls that stand against those that are required.
 ///
 /// # Errors
-/// When it could not start; no job was taken then.
-pub async fn run(parts: Parts, stop: mpsc::Receiver<()>) -> Result<Ending, ServeError> {
+/// When the warden does not come up, or a required wall is missing.
+pub async fn stand(parts: Parts) -> Result<Standing, ServeError> {
     let Parts {
         settings,
         offer,
         shares,
-        doors,
         warden,
-        admin,
         metrics,
         clock,
     } = parts;
     let digest = settings.digest();
-    let (slots, ready) = greet(
-        warden,
-        &digest,
-        settings.worker.walls,
+    let raw = digest_bytes(&digest).ok_or(ServeError::Digest)?;
+    let greeting = Slots::greet(warden, raw, shares, clock, Arc::clone(&metrics));
+    let (slots, ready) = match timeout(WARDEN_START, greeting).await {
+        Ok(greeted) => greeted?,
+        Err(_elapsed) => return Err(ServeError::WardenSlow),
+    };
+    let set = settings.worker.walls;
+    WardenReady {
+        slots: ready.slots,
+        held: &ready.held,
+        set,
+    }
+    .emit(&metrics);
+    fitness::check_walls(set, &ready.held)?;
+    Ok(Standing {
+        settings,
+        digest,
+        offer,
         shares,
+        slots,
+        ready,
+        metrics,
         clock,
-        &metrics,
-    )
-    .await?;
-    let (slot_count, held) = (ready.slots, ready.held);
-    fitness::check_walls(settings.worker.walls, &held)?;
+    })
+}
+
+/// Runs a worker until it is told to stop (each message on `stop` is one request) or its warden
+/// goes away.
+pub async fn run(
+    standing: Standing,
+    doors: Doors,
+    admin: Option<Admin>,
+    stop: mpsc::Receiver<()>,
+) -> Ending {
+    let Standing {
+        settings,
+        digest,
+        offer,
+        shares,
+        slots,
+        ready,
+        metrics,
+        clock,
+    } = standing;
 
     let Doors {
         intake,
@@ -132,7 +170,7 @@ pub async fn run(parts: Parts, stop: mpsc::Receiver<()>) -> Result<Ending, Serve
         settings,
         digest,
         offer,
-        held,
+        held: ready.held,
         outbox,
         clock,
     };
@@ -145,11 +183,11 @@ pub async fn run(parts: Parts, stop: mpsc::Receiver<()>) -> Result<Ending, Serve
     if let Some(admin) = admin {
         owned.spawn(admin.serve(metrics, health_seen, admin_stop.clone()));
     }
-    let ending = floor.work(slot_count, events, state, stop).await;
+    let ending = floor.work(ready.slots, events, state, stop).await;
     close(sessions, slots).await;
     admin_stop.cancel();
     owned.shutdown().await;
-    Ok(ending)
+    ending
 }
 
 /// Leaves both sides in peace; what they do not do in time they do by themselves.
@@ -159,32 +197,6 @@ async fn close(sessions: Sessions, slots: Slots) {
     }
     if let Err(error) = slots.stop().await {
         tracing::debug!(%error, "the warden could not be asked to end");
-    }
-}
-
-async fn greet(
-    warden: OwnedFd,
-    digest: &str,
-    set: WallSet,
-    shares: LaneShares,
-    clock: Clock,
-    metrics: &Arc<Metrics>,
-) -> Result<(Slots, Ready), ServeError> {
-    let raw = digest_bytes(digest).ok_or(ServeError::Digest)?;
-    let greeting = Slots::greet(warden, raw, shares, clock, Arc::clone(metrics));
-    match timeout(WARDEN_START, greeting).await {
-        Ok(greeted) => {
-            let (slots, ready) = greeted?;
-            let Ready { slots: count, held } = &ready;
-            WardenReady {
-                slots: *count,
-                held,
-                set,
-            }
-            .emit(metrics);
-            Ok((slots, ready))
-        }
-        Err(_elapsed) => Err(ServeError::WardenSlow),
     }
 }
 

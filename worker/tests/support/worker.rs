@@ -122,10 +122,10 @@ impl Worker {
             lines,
             reader: Some(reader),
         };
-        let pid = worker.says("started");
-        let pid = pid.get("warden").and_then(Value::as_i64);
+        let line = worker.says("the worker runs");
+        let pid = line.get("warden").and_then(Value::as_i64);
         let pid = pid.and_then(|pid| i32::try_from(pid).ok());
-        worker.warden = Pid::from_raw(pid.expect("the warden's pid"));
+        worker.warden = Pid::from_raw(pid.unwrap_or_else(|| panic!("no warden in {line}")));
         worker
     }
 
