@@ -67,7 +67,9 @@ impl Entry {
     /// # Errors
     /// What the kernel answered.
     pub fn enter(&self) -> io::Result<()> {
-        self.members.iter().try_for_each(|members| group::put(members, "0"))
+        self.members
+            .iter()
+            .try_for_each(|members| group::put(members, "0"))
     }
 }
 
@@ -82,14 +84,20 @@ impl Cgroups {
         let own = format!("w-{}", std::process::id());
         let mut hierarchies = Vec::new();
         let mut alive = None;
-        for Found { version, controllers, folder } in found {
+        for Found {
+            version,
+            controllers,
+            folder,
+        } in found
+        {
             let base = folder.join(name);
             if std::fs::create_dir_all(&base).is_err() {
                 continue;
             }
             sweep_stale(&base);
             let own = base.join(&own);
-            if version == Version::Two && group::enable(&folder, &base, &own, &controllers).is_err() {
+            if version == Version::Two && group::enable(&folder, &base, &own, &controllers).is_err()
+            {
                 continue;
             }
             match std::fs::create_dir(&own) {
@@ -99,25 +107,34 @@ impl Cgroups {
             if alive.is_none() {
                 alive = lock(&own)?;
             }
-            hierarchies.push(Hierarchy { version, controllers, folder: own });
+            hierarchies.push(Hierarchy {
+                version,
+                controllers,
+                folder: own,
+            });
         }
         if hierarchies.is_empty() {
             return Err(io::Error::other(
                 "no hierarchy can be written; on systemd give the unit Delegate=yes",
             ));
         }
-        Ok(Self { hierarchies, _alive: alive, made: 0 })
+        Ok(Self {
+            hierarchies,
+            _alive: alive,
+            made: 0,
+        })
     }
 
     /// The walls that these groups are.
     pub fn walls(&self) -> impl Iterator<Item = Wall> {
-        self.hierarchies.iter().flat_map(|hierarchy| &hierarchy.controllers).map(|controller| {
-            match controller {
+        self.hierarchies
+            .iter()
+            .flat_map(|hierarchy| &hierarchy.controllers)
+            .map(|controller| match controller {
                 find::Controller::Memory => Wall::CgroupMemory,
                 find::Controller::Pids => Wall::CgroupPids,
                 find::Controller::CpuTime => Wall::CgroupCpu,
-            }
-        })
+            })
     }
 
     /// Makes the groups of a slot. Each call makes new ones: a slot that is replaced must not
@@ -134,9 +151,17 @@ impl Cgroups {
             let folder = hierarchy.folder.join(&name);
             std::fs::create_dir(&folder)?;
             members.push(group::open_to_write(&folder.join("cgroup.procs"))?);
-            groups.push(Group::open(hierarchy.version, &hierarchy.controllers, folder)?);
+            groups.push(Group::open(
+                hierarchy.version,
+                &hierarchy.controllers,
+                folder,
+            )?);
         }
-        Ok(SlotCgroup { groups, entry: Entry { members }, armed: None })
+        Ok(SlotCgroup {
+            groups,
+            entry: Entry { members },
+            armed: None,
+        })
     }
 
     /// Removes this warden's own groups, which must be empty.
@@ -211,7 +236,10 @@ impl SlotCgroup {
     /// The highest number of the program's tasks, where the kernel keeps it for each run.
     #[must_use]
     pub fn peak_processes(&self) -> Option<u64> {
-        self.groups.iter().find_map(Group::peak_tasks).map(|peak| peak.saturating_sub(OWN_TASKS))
+        self.groups
+            .iter()
+            .find_map(Group::peak_tasks)
+            .map(|peak| peak.saturating_sub(OWN_TASKS))
     }
 
     /// Kills whoever is left in the groups and removes them.
@@ -238,7 +266,9 @@ fn lock(folder: &Path) -> io::Result<Option<Flock<File>>> {
 /// Removes the groups of wardens that nobody holds a lock on any more. A warden locks its first
 /// group only, so a group without a live process in it and without a lock is stale.
 fn sweep_stale(base: &Path) {
-    let Ok(entries) = std::fs::read_dir(base) else { return };
+    let Ok(entries) = std::fs::read_dir(base) else {
+        return;
+    };
     for entry in entries.flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix("w-"));
@@ -251,7 +281,9 @@ fn sweep_stale(base: &Path) {
 }
 
 fn remove_tree(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return;
+    };
     for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
         group::kill_members(&entry.path());
         // A member that is still dying keeps its group; the next start sweeps again.

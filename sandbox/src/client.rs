@@ -63,7 +63,10 @@ pub fn start(plan: &StartWarden) -> Result<WardenProcess, StartError> {
         SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK,
     )
     .map_err(|errno| StartError::Socket(errno.into()))?;
-    #[expect(clippy::disallowed_methods, reason = "the warden is the one program a worker starts")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the warden is the one program a worker starts"
+    )]
     let mut command = Command::new(&plan.warden_path);
     if let Some(file) = &plan.config_file {
         command.arg("--config").arg(file);
@@ -76,10 +79,18 @@ pub fn start(plan: &StartWarden) -> Result<WardenProcess, StartError> {
         let name = name.to_string_lossy().to_ascii_uppercase();
         name.starts_with("JAILFLEET__") || name == "PATH" || name == "RUST_BACKTRACE"
     }));
-    let child = command.stdin(Stdio::from(theirs)).stdout(Stdio::null()).spawn();
-    let child = child
-        .map_err(|source| StartError::Spawn { path: plan.warden_path.clone(), source })?;
-    Ok(WardenProcess { socket: ours, child })
+    let child = command
+        .stdin(Stdio::from(theirs))
+        .stdout(Stdio::null())
+        .spawn();
+    let child = child.map_err(|source| StartError::Spawn {
+        path: plan.warden_path.clone(),
+        source,
+    })?;
+    Ok(WardenProcess {
+        socket: ours,
+        child,
+    })
 }
 
 impl WardenProcess {
@@ -134,7 +145,9 @@ pub fn receive(socket: BorrowedFd<'_>) -> io::Result<Option<Report>> {
         Err(errno) => return Err(errno.into()),
     };
     let bytes = bytes.get(..length).unwrap_or_default();
-    Report::decode(bytes).map(Some).map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))
+    Report::decode(bytes)
+        .map(Some)
+        .map_err(|wrong| io::Error::new(io::ErrorKind::InvalidData, wrong))
 }
 
 /// Sends bytes and descriptors as one datagram, without waiting and without a signal.
@@ -147,7 +160,13 @@ pub(crate) fn send_datagram(
     let rights = [ControlMessage::ScmRights(&raw)];
     let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(bytes)], rights, flags, None)?;
+    sendmsg::<()>(
+        socket.as_raw_fd(),
+        &[IoSlice::new(bytes)],
+        rights,
+        flags,
+        None,
+    )?;
     Ok(())
 }
 

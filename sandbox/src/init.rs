@@ -90,8 +90,20 @@ impl Init<'_> {
             let bytes = bytes.get(..message.length).unwrap_or_default();
             let command = Command::decode(bytes).map_err(io::Error::other)?;
             match (command, <[OwnedFd; RUN_DESCRIPTORS]>::try_from(message.fds)) {
-                (Command::Run { run, runtime, limits }, Ok(fds)) => {
-                    return Ok(Some(Order { run, runtime, limits, fds }));
+                (
+                    Command::Run {
+                        run,
+                        runtime,
+                        limits,
+                    },
+                    Ok(fds),
+                ) => {
+                    return Ok(Some(Order {
+                        run,
+                        runtime,
+                        limits,
+                        fds,
+                    }));
                 }
                 // A kill that came after its run had ended.
                 (Command::Kill { .. }, _) => {}
@@ -112,7 +124,13 @@ impl Init<'_> {
         };
         let (user, system) = watch::children_usage().since(before);
         let watch::Ending { end, wall } = told;
-        self.say(&Word::Ended { run, end, user, system, wall });
+        self.say(&Word::Ended {
+            run,
+            end,
+            user,
+            system,
+            wall,
+        });
         if self.blueprint.service == Service::OneRun {
             return;
         }
@@ -126,8 +144,12 @@ impl Init<'_> {
     fn start(&mut self, order: Order) -> Result<watch::Child, (Stage, io::Error)> {
         let namespaces = |error| (Stage::Namespaces, error);
         let launch = self.blueprint.launch(order.runtime).map_err(namespaces)?;
-        self.root.prepare(launch, &order.limits).map_err(namespaces)?;
-        let ruleset = self.ruleset_for(order.runtime).map_err(|error| (Stage::Landlock, error))?;
+        self.root
+            .prepare(launch, &order.limits)
+            .map_err(namespaces)?;
+        let ruleset = self
+            .ruleset_for(order.runtime)
+            .map_err(|error| (Stage::Landlock, error))?;
         let fork = |error: io::Error| (Stage::Fork, error);
         let rlimits = Rlimits::of(&order.limits, self.blueprint.tasks, self.blueprint.memory);
         let [payload, stdin, stdout, stderr] = &order.fds;
@@ -151,7 +173,10 @@ impl Init<'_> {
             Cloned::Parent { pid, pidfd: _ } => {
                 drop(failure);
                 self.ruleset = ruleset.map(|ruleset| (order.runtime, ruleset));
-                Ok(watch::Child { pid, told: Some(told) })
+                Ok(watch::Child {
+                    pid,
+                    told: Some(told),
+                })
             }
         }
     }
@@ -172,12 +197,16 @@ impl Init<'_> {
     /// A new scratch, and all that depends on it, for the run to come.
     fn clean(&mut self, _run: u64) -> Result<(), Residue> {
         let last = self.ruleset.take().map(|(runtime, _)| runtime);
-        self.root.replace_scratch().map_err(|_error| Residue::Scratch)?;
+        self.root
+            .replace_scratch()
+            .map_err(|_error| Residue::Scratch)?;
         crate::sweep::no_ipc_left().map_err(|_error| Residue::Ipc)?;
-        self.clean = CleanEnvironment::of(self.root.working_path())
-            .map_err(|_nul| Residue::Scratch)?;
+        self.clean =
+            CleanEnvironment::of(self.root.working_path()).map_err(|_nul| Residue::Scratch)?;
         if let Some(runtime) = last {
-            let ruleset = self.make_ruleset(runtime).map_err(|_error| Residue::Scratch)?;
+            let ruleset = self
+                .make_ruleset(runtime)
+                .map_err(|_error| Residue::Scratch)?;
             self.ruleset = ruleset.map(|ruleset| (runtime, ruleset));
         }
         Ok(())

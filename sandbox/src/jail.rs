@@ -143,7 +143,10 @@ mod tests {
     use jailfleet::evidence::Stage;
 
     fn place(stage: Stage) -> usize {
-        STAGES.iter().position(|listed| *listed == stage).expect("every stage asked for is listed")
+        STAGES
+            .iter()
+            .position(|listed| *listed == stage)
+            .expect("every stage asked for is listed")
     }
 
     #[test]
@@ -165,7 +168,12 @@ mod tests {
 
     #[test]
     fn landlock_and_seccomp_come_last_and_after_no_new_privs() {
-        let end = [Stage::NoNewPrivs, Stage::Landlock, Stage::Seccomp, Stage::Exec];
+        let end = [
+            Stage::NoNewPrivs,
+            Stage::Landlock,
+            Stage::Seccomp,
+            Stage::Exec,
+        ];
         assert!(STAGES.ends_with(&end));
     }
 

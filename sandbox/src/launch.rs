@@ -48,8 +48,10 @@ impl Launch {
     /// # Errors
     /// [`NulInRuntime`] when a string of it cannot be handed to the kernel.
     pub fn prepare(runtime: &Runtime, system_binds: &[Bind]) -> Result<Self, NulInRuntime> {
-        Self::strings(runtime, system_binds)
-            .map_err(|source| NulInRuntime { runtime: runtime.name.to_string(), source })
+        Self::strings(runtime, system_binds).map_err(|source| NulInRuntime {
+            runtime: runtime.name.to_string(),
+            source,
+        })
     }
 
     fn strings(runtime: &Runtime, system_binds: &[Bind]) -> Result<Self, std::ffi::NulError> {
@@ -59,14 +61,22 @@ impl Launch {
                 Program::Path(path) => CString::new(path.as_str())?,
                 Program::MainFile => CString::new(format!("./{}", runtime.main_file))?,
             },
-            args: runtime.args.iter().map(|arg| CString::new(arg.as_str())).collect::<Result<_, _>>()?,
+            args: runtime
+                .args
+                .iter()
+                .map(|arg| CString::new(arg.as_str()))
+                .collect::<Result<_, _>>()?,
             main_file: CString::new(runtime.main_file.as_str())?,
             main_is_program: runtime.main_executable(),
             env: variables
                 .map(|(name, value)| CString::new(format!("{name}={value}")))
                 .collect::<Result<_, _>>()?,
             cwd: runtime.cwd,
-            readable: system_binds.iter().chain(&runtime.binds).map(|bind| bind.target.clone()).collect(),
+            readable: system_binds
+                .iter()
+                .chain(&runtime.binds)
+                .map(|bind| bind.target.clone())
+                .collect(),
             passwd: runtime.passwd,
             execute_scratch: runtime.execute_scratch,
             ceiling: runtime.ceiling,
@@ -99,13 +109,25 @@ impl CleanEnvironment {
 /// Room for the arguments of any job of this runtime.
 #[must_use]
 pub fn room_for_arguments<'a>(launch: &Launch) -> Strings<'a> {
-    Strings::with_room(launch.args.len().saturating_add(MAX_ARGUMENTS).saturating_add(2))
+    Strings::with_room(
+        launch
+            .args
+            .len()
+            .saturating_add(MAX_ARGUMENTS)
+            .saturating_add(2),
+    )
 }
 
 /// Room for the environment of any job of this runtime.
 #[must_use]
 pub fn room_for_environment<'a>(launch: &Launch) -> Strings<'a> {
-    Strings::with_room(launch.env.len().saturating_add(MAX_VARIABLES).saturating_add(3))
+    Strings::with_room(
+        launch
+            .env
+            .len()
+            .saturating_add(MAX_VARIABLES)
+            .saturating_add(3),
+    )
 }
 
 /// Appends the clean variables and the runtime's to the job's, leaving out each name that is
@@ -117,7 +139,9 @@ pub fn complete_environment<'a>(
     clean: &'a CleanEnvironment,
 ) -> bool {
     let below = launch.env.iter().chain(&clean.variables);
-    below.map(CString::as_c_str).all(|variable| has_name_of(env, variable) || env.push(variable))
+    below
+        .map(CString::as_c_str)
+        .all(|variable| has_name_of(env, variable) || env.push(variable))
 }
 
 fn has_name_of(env: &Strings<'_>, variable: &CStr) -> bool {
@@ -126,5 +150,9 @@ fn has_name_of(env: &Strings<'_>, variable: &CStr) -> bool {
 }
 
 fn name_of(variable: &CStr) -> &[u8] {
-    variable.to_bytes().split(|byte| *byte == b'=').next().unwrap_or_default()
+    variable
+        .to_bytes()
+        .split(|byte| *byte == b'=')
+        .next()
+        .unwrap_or_default()
 }

@@ -34,5 +34,8 @@ pub mod cgroup;
 pub mod lease;
 pub mod sweep;
 pub mod clock;
-#[expect(unsafe_code, reason = "the only module that calls the kernel without a safe wrapper")]
+#[expect(
+    unsafe_code,
+    reason = "the only module that calls the kernel without a safe wrapper"
+)]
 pub mod sys;

@@ -78,9 +78,15 @@ impl Command {
     #[must_use]
     pub fn encode(&self) -> Datagram {
         match self {
-            Self::Run { run, runtime, limits } => {
-                Pen::new(MAGIC, 1).u64(*run).u16(*runtime).limits(limits).done()
-            }
+            Self::Run {
+                run,
+                runtime,
+                limits,
+            } => Pen::new(MAGIC, 1)
+                .u64(*run)
+                .u16(*runtime)
+                .limits(limits)
+                .done(),
             Self::Kill { run } => Pen::new(MAGIC, 2).u64(*run).done(),
         }
     }
@@ -92,7 +98,11 @@ impl Command {
     pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
         let mut eye = Eye::open(MAGIC, bytes)?;
         let command = match eye.kind {
-            1 => Self::Run { run: eye.u64()?, runtime: eye.u16()?, limits: eye.limits()? },
+            1 => Self::Run {
+                run: eye.u64()?,
+                runtime: eye.u16()?,
+                limits: eye.limits()?,
+            },
             2 => Self::Kill { run: eye.u64()? },
             kind => return Err(ProtocolError::UnknownKind(kind)),
         };
@@ -108,7 +118,13 @@ impl Word {
             Self::Built { landlock_abi } => Pen::new(MAGIC, 101).u16(*landlock_abi).done(),
             Self::BuildFailed { errno } => Pen::new(MAGIC, 102).i32(*errno).done(),
             Self::Started { run } => Pen::new(MAGIC, 103).u64(*run).done(),
-            Self::Ended { run, end, user, system, wall } => Pen::new(MAGIC, 104)
+            Self::Ended {
+                run,
+                end,
+                user,
+                system,
+                wall,
+            } => Pen::new(MAGIC, 104)
                 .u64(*run)
                 .end(*end)
                 .span(*user)
@@ -129,7 +145,9 @@ impl Word {
     pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
         let mut eye = Eye::open(MAGIC, bytes)?;
         let word = match eye.kind {
-            101 => Self::Built { landlock_abi: eye.u16()? },
+            101 => Self::Built {
+                landlock_abi: eye.u16()?,
+            },
             102 => Self::BuildFailed { errno: eye.i32()? },
             103 => Self::Started { run: eye.u64()? },
             104 => Self::Ended {
@@ -140,7 +158,10 @@ impl Word {
                 wall: eye.span()?,
             },
             105 => Self::Cleaned { run: eye.u64()? },
-            106 => Self::Unclean { run: eye.u64()?, residue: Residue::from(eye.u16()?)? },
+            106 => Self::Unclean {
+                run: eye.u64()?,
+                residue: Residue::from(eye.u16()?)?,
+            },
             kind => return Err(ProtocolError::UnknownKind(kind)),
         };
         eye.done(word)

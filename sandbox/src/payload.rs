@@ -98,14 +98,22 @@ pub fn encode(payload: &Payload<'_>) -> Result<Vec<u8>, PayloadError> {
     within("environment variables", payload.env.len(), MAX_VARIABLES)?;
     let mut bytes = MAGIC.to_vec();
     for argument in payload.argv {
-        put(&mut bytes, ARGUMENT, &[&string("an argument", argument, MAX_STRING_BYTES)?])?;
+        put(
+            &mut bytes,
+            ARGUMENT,
+            &[&string("an argument", argument, MAX_STRING_BYTES)?],
+        )?;
     }
     for (name, value) in payload.env {
         if name.is_empty() || name.contains('=') {
             return Err(PayloadError::BadName);
         }
         let variable = format!("{name}={value}");
-        put(&mut bytes, VARIABLE, &[&string("a variable", &variable, MAX_STRING_BYTES)?])?;
+        put(
+            &mut bytes,
+            VARIABLE,
+            &[&string("a variable", &variable, MAX_STRING_BYTES)?],
+        )?;
     }
     encode_files(payload.files, &mut bytes)?;
     if let Some(content) = payload.main {
@@ -119,7 +127,9 @@ fn encode_files(files: &[JobFile], bytes: &mut Vec<u8>) -> Result<(), PayloadErr
     let mut entries = 0_usize;
     for file in files {
         let path = file.path.as_str().trim_end_matches('/');
-        let above = path.match_indices('/').map(|(at, _)| path.get(..at).unwrap_or_default());
+        let above = path
+            .match_indices('/')
+            .map(|(at, _)| path.get(..at).unwrap_or_default());
         let own = match file.kind {
             JobFileKind::Directory => Some(path),
             JobFileKind::File { .. } => None,
@@ -127,13 +137,25 @@ fn encode_files(files: &[JobFile], bytes: &mut Vec<u8>) -> Result<(), PayloadErr
         for folder in above.chain(own) {
             if folders.insert(folder) {
                 entries = entries.saturating_add(1);
-                put(bytes, DIRECTORY, &[&string("a path", folder, MAX_PATH_BYTES)?])?;
+                put(
+                    bytes,
+                    DIRECTORY,
+                    &[&string("a path", folder, MAX_PATH_BYTES)?],
+                )?;
             }
         }
-        if let JobFileKind::File { content, executable } = &file.kind {
+        if let JobFileKind::File {
+            content,
+            executable,
+        } = &file.kind
+        {
             entries = entries.saturating_add(1);
             let tag = if *executable { EXECUTABLE } else { FILE };
-            put(bytes, tag, &[&string("a path", path, MAX_PATH_BYTES)?, content.as_bytes()])?;
+            put(
+                bytes,
+                tag,
+                &[&string("a path", path, MAX_PATH_BYTES)?, content.as_bytes()],
+            )?;
         }
         within("files and folders", entries, MAX_ENTRIES)?;
     }
@@ -141,7 +163,11 @@ fn encode_files(files: &[JobFile], bytes: &mut Vec<u8>) -> Result<(), PayloadErr
 }
 
 fn within(what: &'static str, count: usize, max: usize) -> Result<(), PayloadError> {
-    if count > max { Err(PayloadError::TooMany { what, max }) } else { Ok(()) }
+    if count > max {
+        Err(PayloadError::TooMany { what, max })
+    } else {
+        Ok(())
+    }
 }
 
 fn string(what: &'static str, text: &str, max: usize) -> Result<Vec<u8>, PayloadError> {
@@ -155,7 +181,10 @@ fn string(what: &'static str, text: &str, max: usize) -> Result<Vec<u8>, Payload
 }
 
 fn put(bytes: &mut Vec<u8>, tag: u8, strings: &[&[u8]]) -> Result<(), PayloadError> {
-    const TOO_LONG: PayloadError = PayloadError::TooMany { what: "bytes", max: u32::MAX as usize };
+    const TOO_LONG: PayloadError = PayloadError::TooMany {
+        what: "bytes",
+        max: u32::MAX as usize,
+    };
     bytes.push(tag);
     for string in strings {
         let length = u32::try_from(string.len()).map_err(|_too_long| TOO_LONG)?;
@@ -181,7 +210,10 @@ impl<'a> Unpacker<'a> {
     /// [`PayloadError::Malformed`] when the bytes do not begin like a payload.
     pub fn open(bytes: &'a [u8]) -> Result<Self, PayloadError> {
         if bytes.starts_with(&MAGIC) {
-            Ok(Self { bytes, at: MAGIC.len() })
+            Ok(Self {
+                bytes,
+                at: MAGIC.len(),
+            })
         } else {
             Err(PayloadError::Malformed { at: 0 })
         }
@@ -191,9 +223,14 @@ impl<'a> Unpacker<'a> {
     ///
     /// # Errors
     /// [`PayloadError::Malformed`] with the place.
-    #[expect(clippy::should_implement_trait, reason = "an iterator cannot stop at an error")]
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "an iterator cannot stop at an error"
+    )]
     pub fn next(&mut self) -> Result<Option<Item<'a>>, PayloadError> {
-        let Some(tag) = self.bytes.get(self.at).copied() else { return Ok(None) };
+        let Some(tag) = self.bytes.get(self.at).copied() else {
+            return Ok(None);
+        };
         self.at = self.at.saturating_add(1);
         let item = match tag {
             ARGUMENT => Item::Argument(self.text(MAX_STRING_BYTES)?),
@@ -212,14 +249,21 @@ impl<'a> Unpacker<'a> {
                     executable: tag == EXECUTABLE,
                 }
             }
-            _ => return Err(PayloadError::Malformed { at: self.at.saturating_sub(1) }),
+            _ => {
+                return Err(PayloadError::Malformed {
+                    at: self.at.saturating_sub(1),
+                });
+            }
         };
         Ok(Some(item))
     }
 
     fn length(&mut self) -> Result<usize, PayloadError> {
         let at = self.at;
-        let bytes = self.take(4)?.first_chunk().ok_or(PayloadError::Malformed { at })?;
+        let bytes = self
+            .take(4)?
+            .first_chunk()
+            .ok_or(PayloadError::Malformed { at })?;
         usize::try_from(u32::from_le_bytes(*bytes))
             .map_err(|_narrow_host| PayloadError::Malformed { at })
     }

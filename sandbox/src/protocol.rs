@@ -1,9 +1,13 @@
 //! What worker and warden say to each other: datagrams of one fixed size, encoded and decoded by
 //! pure functions that accept exactly one spelling of each message.
 
-use jailfleet::evidence::{Acted, End, Evidence, Stage};
+pub(crate) mod codec;
+
+pub use codec::Datagram;
+pub(crate) use codec::{Eye, Pen};
+
+use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
-use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
 use jailfleet::wall::{HeldWall, Wall};
 use std::time::Duration;
 
@@ -120,7 +124,9 @@ pub enum Report {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum ProtocolError {
     /// Wrong size, magic or version.
-    #[error("read the datagram: it is not of this protocol's version, start worker and warden from the same build")]
+    #[error(
+        "read the datagram: it is not of this protocol's version, start worker and warden from the same build"
+    )]
     NotOurs,
     /// A kind that this direction does not have.
     #[error("read the datagram: its kind {0} is unknown")]
@@ -134,13 +140,19 @@ impl Walls {
     /// The same walls and `wall`.
     #[must_use]
     pub const fn with(self, wall: Wall) -> Self {
-        Self { bits: self.bits | (1 << wall_bit(wall)), ..self }
+        Self {
+            bits: self.bits | (1 << wall_bit(wall)),
+            ..self
+        }
     }
 
     /// The same walls and Landlock of this ABI version.
     #[must_use]
     pub const fn with_landlock(self, abi: u16) -> Self {
-        Self { landlock_abi: abi, ..self.with(Wall::Landlock) }
+        Self {
+            landlock_abi: abi,
+            ..self.with(Wall::Landlock)
+        }
     }
 
     /// Whether `wall` holds.
@@ -165,176 +177,6 @@ const fn wall_bit(wall: Wall) -> u32 {
     wall as u32
 }
 
-/// One encoded message.
-pub type Datagram = [u8; DATAGRAM_BYTES];
-
-/// Appends numbers to a datagram. Messages are far shorter than a datagram, so that it never fills.
-pub(crate) struct Pen {
-    bytes: Datagram,
-    at: usize,
-}
-
-impl Pen {
-    pub(crate) fn new(magic: [u8; 4], kind: u16) -> Self {
-        let pen = Self { bytes: [0; DATAGRAM_BYTES], at: 0 };
-        pen.raw(&magic).u16(kind)
-    }
-
-    fn raw(mut self, bytes: &[u8]) -> Self {
-        let end = self.at.saturating_add(bytes.len());
-        if let Some(place) = self.bytes.get_mut(self.at..end) {
-            place.copy_from_slice(bytes);
-        }
-        self.at = end;
-        self
-    }
-
-    pub(crate) fn u16(self, value: u16) -> Self {
-        self.raw(&value.to_le_bytes())
-    }
-
-    pub(crate) fn u32(self, value: u32) -> Self {
-        self.raw(&value.to_le_bytes())
-    }
-
-    pub(crate) fn i32(self, value: i32) -> Self {
-        self.raw(&value.to_le_bytes())
-    }
-
-    pub(crate) fn u64(self, value: u64) -> Self {
-        self.raw(&value.to_le_bytes())
-    }
-
-    /// Whole nanoseconds; 584 years fit.
-    pub(crate) fn span(self, value: Duration) -> Self {
-        self.u64(u64::try_from(value.as_nanos()).unwrap_or(u64::MAX))
-    }
-
-    fn maybe(self, value: Option<u64>) -> Self {
-        self.u16(u16::from(value.is_some())).u64(value.unwrap_or(0))
-    }
-
-    pub(crate) fn limits(self, limits: &Limits) -> Self {
-        self.u64(limits.cpu_ms.get())
-            .u64(limits.wall_ms.get())
-            .u64(limits.memory_bytes.get())
-            .u64(limits.address_space_bytes.map_or(0, ByteCount::get))
-            .u64(limits.file_bytes.get())
-            .u64(limits.disk_bytes.get())
-            .u64(limits.disk_files.get())
-            .u64(limits.processes.get())
-            .u64(limits.open_files.get())
-            .u64(limits.output_bytes.get())
-            .u64(limits.stack_bytes.get())
-    }
-
-    pub(crate) fn end(self, end: End) -> Self {
-        match end {
-            End::Exited(code) => self.u16(1).i32(code).i32(0),
-            End::Signaled(signal) => self.u16(2).i32(signal).i32(0),
-            End::StageFailed { stage, errno } => {
-                self.u16(3).i32(i32::from(stage.number())).i32(errno)
-            },
-            End::Lost => self.u16(4).i32(0).i32(0),
-        }
-    }
-
-    pub(crate) fn done(self) -> Datagram {
-        debug_assert!(self.at <= DATAGRAM_BYTES, "no message is longer than a datagram");
-        self.bytes
-    }
-}
-
-/// Takes numbers out of a datagram.
-pub(crate) struct Eye<'a> {
-    rest: &'a [u8],
-    /// What kind of message this is.
-    pub(crate) kind: u16,
-}
-
-impl<'a> Eye<'a> {
-    pub(crate) fn open(magic: [u8; 4], bytes: &'a [u8]) -> Result<Self, ProtocolError> {
-        if bytes.len() != DATAGRAM_BYTES {
-            return Err(ProtocolError::NotOurs);
-        }
-        let rest = bytes.strip_prefix(&magic).ok_or(ProtocolError::NotOurs)?;
-        let mut eye = Self { rest, kind: 0 };
-        eye.kind = eye.u16()?;
-        Ok(eye)
-    }
-
-    fn take<const N: usize>(&mut self) -> Result<[u8; N], ProtocolError> {
-        let (head, rest) = self.rest.split_first_chunk().ok_or(ProtocolError::BadField)?;
-        self.rest = rest;
-        Ok(*head)
-    }
-
-    pub(crate) fn u16(&mut self) -> Result<u16, ProtocolError> {
-        self.take().map(u16::from_le_bytes)
-    }
-
-    pub(crate) fn u32(&mut self) -> Result<u32, ProtocolError> {
-        self.take().map(u32::from_le_bytes)
-    }
-
-    pub(crate) fn i32(&mut self) -> Result<i32, ProtocolError> {
-        self.take().map(i32::from_le_bytes)
-    }
-
-    pub(crate) fn u64(&mut self) -> Result<u64, ProtocolError> {
-        self.take().map(u64::from_le_bytes)
-    }
-
-    pub(crate) fn span(&mut self) -> Result<Duration, ProtocolError> {
-        self.u64().map(Duration::from_nanos)
-    }
-
-    fn maybe(&mut self) -> Result<Option<u64>, ProtocolError> {
-        match (self.u16()?, self.u64()?) {
-            (0, 0) => Ok(None),
-            (1, value) => Ok(Some(value)),
-            _ => Err(ProtocolError::BadField),
-        }
-    }
-
-    pub(crate) fn limits(&mut self) -> Result<Limits, ProtocolError> {
-        const BAD: ProtocolError = ProtocolError::BadField;
-        Ok(Limits {
-            cpu_ms: Millis::new(self.u64()?).ok_or(BAD)?,
-            wall_ms: Millis::new(self.u64()?).ok_or(BAD)?,
-            memory_bytes: ByteCount::new(self.u64()?).ok_or(BAD)?,
-            address_space_bytes: ByteCount::new(self.u64()?),
-            file_bytes: FileBytes::new(self.u64()?),
-            disk_bytes: ByteCount::new(self.u64()?).ok_or(BAD)?,
-            disk_files: Count::new(self.u64()?).ok_or(BAD)?,
-            processes: Count::new(self.u64()?).ok_or(BAD)?,
-            open_files: Count::new(self.u64()?).ok_or(BAD)?,
-            output_bytes: ByteCount::new(self.u64()?).ok_or(BAD)?,
-            stack_bytes: ByteCount::new(self.u64()?).ok_or(BAD)?,
-        })
-    }
-
-    pub(crate) fn end(&mut self) -> Result<End, ProtocolError> {
-        match (self.u16()?, self.i32()?, self.i32()?) {
-            (1, code @ 0..=255, 0) => Ok(End::Exited(code)),
-            (2, signal @ 1..=64, 0) => Ok(End::Signaled(signal)),
-            (3, stage, errno) => {
-                let stage = u16::try_from(stage).ok().and_then(Stage::from_u16);
-                let stage = stage.ok_or(ProtocolError::BadField)?;
-                Ok(End::StageFailed { stage, errno })
-            }
-            (4, 0, 0) => Ok(End::Lost),
-            _ => Err(ProtocolError::BadField),
-        }
-    }
-
-    /// The message, if nothing follows it.
-    pub(crate) fn done<T>(self, message: T) -> Result<T, ProtocolError> {
-        let clean = self.rest.iter().all(|byte| *byte == 0);
-        clean.then_some(message).ok_or(ProtocolError::BadField)
-    }
-}
-
 impl Order {
     /// The datagram that says this.
     #[must_use]
@@ -347,9 +189,11 @@ impl Order {
                 .u16(plan.runtime)
                 .limits(&plan.limits)
                 .done(),
-            Self::Kill { slot, run, why } => {
-                Pen::new(MAGIC, 3).u16(*slot).u64(*run).u16(acted_number(*why)).done()
-            }
+            Self::Kill { slot, run, why } => Pen::new(MAGIC, 3)
+                .u16(*slot)
+                .u64(*run)
+                .u16(acted_number(*why))
+                .done(),
             Self::Stop => Pen::new(MAGIC, 4).done(),
         }
     }
@@ -361,7 +205,9 @@ impl Order {
     pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
         let mut eye = Eye::open(MAGIC, bytes)?;
         let order = match eye.kind {
-            1 => Self::Hello { digest: eye.take()? },
+            1 => Self::Hello {
+                digest: eye.take()?,
+            },
             2 => Self::Run(JailPlan {
                 run: eye.u64()?,
                 slot: eye.u16()?,
@@ -394,14 +240,22 @@ impl Report {
     #[must_use]
     pub fn encode(&self) -> Datagram {
         match self {
-            Self::Ready { slot_count, walls, config_digest } => Pen::new(MAGIC, 101)
+            Self::Ready {
+                slot_count,
+                walls,
+                config_digest,
+            } => Pen::new(MAGIC, 101)
                 .u16(*slot_count)
                 .u32(walls.bits)
                 .u16(walls.landlock_abi)
                 .raw(config_digest)
                 .done(),
             Self::Started { slot, run } => Pen::new(MAGIC, 102).u16(*slot).u64(*run).done(),
-            Self::Ended { slot, run, evidence } => Pen::new(MAGIC, 103)
+            Self::Ended {
+                slot,
+                run,
+                evidence,
+            } => Pen::new(MAGIC, 103)
                 .u16(*slot)
                 .u64(*run)
                 .end(evidence.end)
@@ -413,9 +267,11 @@ impl Report {
                 .span(evidence.wall)
                 .maybe(evidence.peak_memory_bytes)
                 .maybe(evidence.processes_peak)
-                .maybe(evidence.pressure_full.map(|span| {
-                    u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)
-                }))
+                .maybe(
+                    evidence
+                        .pressure_full
+                        .map(|span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
+                )
                 .done(),
             Self::Idle { slot } => Pen::new(MAGIC, 104).u16(*slot).done(),
             Self::Quarantined { slot, residue } => {
@@ -433,20 +289,33 @@ impl Report {
         let report = match eye.kind {
             101 => {
                 let slot_count = eye.u16()?;
-                let walls = Walls { bits: eye.u32()?, landlock_abi: eye.u16()? };
+                let walls = Walls {
+                    bits: eye.u32()?,
+                    landlock_abi: eye.u16()?,
+                };
                 if walls.bits >> Wall::ALL.len() != 0 {
                     return Err(ProtocolError::BadField);
                 }
-                Self::Ready { slot_count, walls, config_digest: eye.take()? }
+                Self::Ready {
+                    slot_count,
+                    walls,
+                    config_digest: eye.take()?,
+                }
             }
-            102 => Self::Started { slot: eye.u16()?, run: eye.u64()? },
+            102 => Self::Started {
+                slot: eye.u16()?,
+                run: eye.u64()?,
+            },
             103 => Self::Ended {
                 slot: eye.u16()?,
                 run: eye.u64()?,
                 evidence: decode_evidence(&mut eye)?,
             },
             104 => Self::Idle { slot: eye.u16()? },
-            105 => Self::Quarantined { slot: eye.u16()?, residue: Residue::from(eye.u16()?)? },
+            105 => Self::Quarantined {
+                slot: eye.u16()?,
+                residue: Residue::from(eye.u16()?)?,
+            },
             kind => return Err(ProtocolError::UnknownKind(kind)),
         };
         eye.done(report)

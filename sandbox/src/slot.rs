@@ -113,7 +113,11 @@ pub enum Due {
 impl<S> Slot<S> {
     /// The same slot in another state.
     pub fn into_state<T>(self, state: T) -> Slot<T> {
-        Slot { number: self.number, jail: self.jail, state }
+        Slot {
+            number: self.number,
+            jail: self.jail,
+            state,
+        }
     }
 
     /// The socket to its init.
@@ -123,7 +127,10 @@ impl<S> Slot<S> {
 
     /// What its cgroups have counted so far; zeros without cgroups.
     fn counters(&self) -> Counters {
-        self.jail.cgroup.as_ref().map_or_else(Counters::default, SlotCgroup::counters)
+        self.jail
+            .cgroup
+            .as_ref()
+            .map_or_else(Counters::default, SlotCgroup::counters)
     }
 }
 
@@ -145,16 +152,25 @@ impl Slot<Idle> {
         plan: &JailPlan,
         fds: &[BorrowedFd<'_>],
         now: Instant,
-    ) -> Result<Slot<Running>, (Self, io::Error)> {
+    ) -> Result<Slot<Running>, Box<(Self, io::Error)>> {
         if let Some(cgroup) = &mut self.jail.cgroup
             && let Err(error) = cgroup.arm(&plan.limits)
         {
-            return Err((self, error));
+            return Err(Box::new((self, error)));
         }
-        let JailPlan { run, runtime, limits, slot: _ } = *plan;
-        let command = Command::Run { run, runtime, limits };
+        let JailPlan {
+            run,
+            runtime,
+            limits,
+            slot: _,
+        } = *plan;
+        let command = Command::Run {
+            run,
+            runtime,
+            limits,
+        };
         if let Err(error) = crate::client::send_datagram(self.link(), &command.encode(), fds) {
-            return Err((self, error));
+            return Err(Box::new((self, error)));
         }
         let state = Running {
             run,
@@ -182,11 +198,19 @@ impl Slot<Running> {
         let state = &self.state;
         if let Some((_, at)) = state.acted {
             let deadline = after(at, KILL_DEADLINE);
-            return if now >= deadline { Due::EndInit } else { Due::Nothing(deadline) };
+            return if now >= deadline {
+                Due::EndInit
+            } else {
+                Due::Nothing(deadline)
+            };
         }
         let Some(started) = state.started else {
             let deadline = after(state.ordered, SETUP_DEADLINE);
-            return if now >= deadline { Due::EndInit } else { Due::Nothing(deadline) };
+            return if now >= deadline {
+                Due::EndInit
+            } else {
+                Due::Nothing(deadline)
+            };
         };
         let wall = after(started, state.limits.wall_ms.duration());
         if now >= wall {
@@ -202,7 +226,12 @@ impl Slot<Running> {
     /// together could have used up what is left.
     #[must_use]
     pub fn look_at_cpu(&mut self, now: Instant, cores: u32) -> Option<Acted> {
-        let limit = self.state.limits.cpu_ms.duration().saturating_add(CPU_GRACE);
+        let limit = self
+            .state
+            .limits
+            .cpu_ms
+            .duration()
+            .saturating_add(CPU_GRACE);
         let cpu = self.jail.cgroup.as_ref().and_then(SlotCgroup::cpu_time);
         let Some(used) = cpu else {
             // RLIMIT_CPU alone stands guard where nobody counts for the whole tree.
@@ -223,7 +252,9 @@ impl Slot<Running> {
     /// When the init cannot be told: then it must be ended.
     pub fn act(&mut self, why: Acted, now: Instant) -> io::Result<()> {
         self.state.acted.get_or_insert((why, now));
-        let command = Command::Kill { run: self.state.run };
+        let command = Command::Kill {
+            run: self.state.run,
+        };
         crate::client::send_datagram(self.link(), &command.encode(), &[])
     }
 
@@ -231,7 +262,10 @@ impl Slot<Running> {
     pub fn ended(self, ending: Observed, deadline: Instant) -> (Slot<Dirty>, Evidence) {
         let now = self.counters();
         let before = &self.state.before;
-        let counted = now.cpu.zip(before.cpu).map(|(now, before)| now.saturating_sub(before));
+        let counted = now
+            .cpu
+            .zip(before.cpu)
+            .map(|(now, before)| now.saturating_sub(before));
         let pressure = now.pressure_full.zip(before.pressure_full);
         let acted = self.state.acted.map(|(why, _)| why);
         let evidence = Evidence {
@@ -247,10 +281,18 @@ impl Slot<Running> {
             system: ending.system,
             wall: ending.wall,
             peak_memory_bytes: self.jail.cgroup.as_ref().and_then(SlotCgroup::peak_memory),
-            processes_peak: self.jail.cgroup.as_ref().and_then(SlotCgroup::peak_processes),
+            processes_peak: self
+                .jail
+                .cgroup
+                .as_ref()
+                .and_then(SlotCgroup::peak_processes),
             pressure_full: pressure.map(|(now, before)| now.saturating_sub(before)),
         };
-        let state = Dirty { run: self.state.run, deadline, cleaned: false };
+        let state = Dirty {
+            run: self.state.run,
+            deadline,
+            cleaned: false,
+        };
         (self.into_state(state), evidence)
     }
 }
@@ -288,5 +330,7 @@ impl Observed {
 
 fn after(at: Instant, span: Duration) -> Instant {
     // A moment beyond the clock's range is no limit to wait for; a day is beyond every deadline.
-    at.checked_add(span).or_else(|| at.checked_add(Duration::from_hours(24))).unwrap_or(at)
+    at.checked_add(span)
+        .or_else(|| at.checked_add(Duration::from_hours(24)))
+        .unwrap_or(at)
 }

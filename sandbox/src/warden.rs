@@ -4,6 +4,7 @@
 //! that can take time (unpacking, killing until empty, replacing a scratch) happens in a slot's own
 //! init; what outstays its deadline is killed from here and replaced.
 
+mod start;
 mod build;
 mod descriptors;
 mod finish;
@@ -23,6 +24,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 pub use build::Host;
+pub use start::{digest_of_hex, harden};
 
 /// Why the warden ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -67,7 +69,10 @@ enum Stand {
     Dirty(Slot<Dirty>),
     Ending(Slot<Ending>),
     /// Nothing yet, or nothing any more: build one when this moment comes.
-    Vacant { number: u16, build_at: Instant },
+    Vacant {
+        number: u16,
+        build_at: Instant,
+    },
 }
 
 /// The warden.
@@ -119,10 +124,15 @@ impl Warden {
             control,
             host,
             launches,
-            digest: digest_bytes(&settings.digest())?,
+            digest: start::digest_bytes(&settings.digest())?,
             sweep_timeout: settings.warden.sweep_timeout_ms.duration(),
             walls: Walls::default(),
-            stands: (0..count).map(|number| Stand::Vacant { number, build_at: now }).collect(),
+            stands: (0..count)
+                .map(|number| Stand::Vacant {
+                    number,
+                    build_at: now,
+                })
+                .collect(),
             greeting: Greeting::Awaited,
         })
     }
@@ -171,18 +181,20 @@ impl Warden {
         now: Instant,
     ) -> Result<(Stand, Option<Instant>), WardenError> {
         match stand {
-            Stand::Vacant { number, build_at } if now >= build_at => match self.build(number, now) {
-                Ok(slot) => {
-                    let due = slot.state.deadline;
-                    Ok((Stand::Building(slot), Some(due)))
+            Stand::Vacant { number, build_at } if now >= build_at => {
+                match self.build(number, now) {
+                    Ok(slot) => {
+                        let due = slot.state.deadline;
+                        Ok((Stand::Building(slot), Some(due)))
+                    }
+                    Err(error) if self.greeting == Greeting::Answered => {
+                        runs::log(number, &format!("failed to {error}"));
+                        let build_at = now.checked_add(build::BUILD_AGAIN).unwrap_or(now);
+                        Ok((Stand::Vacant { number, build_at }, Some(build_at)))
+                    }
+                    Err(error) => Err(error),
                 }
-                Err(error) if self.greeting == Greeting::Answered => {
-                    runs::log(number, &format!("failed to {error}"));
-                    let build_at = now.checked_add(build::BUILD_AGAIN).unwrap_or(now);
-                    Ok((Stand::Vacant { number, build_at }, Some(build_at)))
-                }
-                Err(error) => Err(error),
-            },
+            }
             Stand::Vacant { build_at, .. } => Ok((stand, Some(build_at))),
             Stand::Building(slot) if now >= slot.state.deadline => {
                 let ending = self.give_up(slot, Residue::Build, now)?;
@@ -221,7 +233,10 @@ impl Warden {
     }
 
     fn answer_greeting(&mut self) -> Result<(), WardenError> {
-        let all_stand = self.stands.iter().all(|stand| matches!(stand, Stand::Idle(_)));
+        let all_stand = self
+            .stands
+            .iter()
+            .all(|stand| matches!(stand, Stand::Idle(_)));
         if self.greeting != Greeting::Heard || !all_stand {
             return Ok(());
         }
@@ -246,7 +261,9 @@ impl Warden {
         let order = Order::decode(bytes.get(..message.length).unwrap_or_default())?;
         let Message { fds, cut, .. } = message;
         if cut || fds.len() != order.descriptors() {
-            return Err(WardenError::Worker("an order came with wrong descriptors".to_owned()));
+            return Err(WardenError::Worker(
+                "an order came with wrong descriptors".to_owned(),
+            ));
         }
         match order {
             Order::Hello { digest } if digest == self.digest => {
@@ -262,13 +279,19 @@ impl Warden {
 
     /// What a plan may never say, whoever wrote it.
     fn check(&self, plan: &JailPlan) -> Result<(), WardenError> {
-        let launch = self.launches.get(usize::from(plan.runtime)).ok_or_else(|| {
-            WardenError::Worker(format!("there is no runtime number {}", plan.runtime))
-        })?;
+        let launch = self
+            .launches
+            .get(usize::from(plan.runtime))
+            .ok_or_else(|| {
+                WardenError::Worker(format!("there is no runtime number {}", plan.runtime))
+            })?;
         if plan.limits.within(&launch.ceiling) {
             Ok(())
         } else {
-            Err(WardenError::Worker(format!("run {} asks for more than its ceiling", plan.run)))
+            Err(WardenError::Worker(format!(
+                "run {} asks for more than its ceiling",
+                plan.run
+            )))
         }
     }
 
@@ -284,7 +307,10 @@ impl Warden {
 
     fn take(&mut self, index: usize) -> Stand {
         let number = u16::try_from(index).unwrap_or(u16::MAX);
-        let vacant = Stand::Vacant { number, build_at: clock::now() };
+        let vacant = Stand::Vacant {
+            number,
+            build_at: clock::now(),
+        };
         match self.stands.get_mut(index) {
             Some(stand) => std::mem::replace(stand, vacant),
             None => vacant,
@@ -309,15 +335,29 @@ impl Warden {
         }
         match poll(&mut waits, timeout) {
             Ok(_) => {}
-            Err(Errno::EINTR) => return Ok(Ready { control: false, slots: Vec::new() }),
+            Err(Errno::EINTR) => {
+                return Ok(Ready {
+                    control: false,
+                    slots: Vec::new(),
+                });
+            }
             Err(errno) => return Err(errno.into()),
         }
         let ready = |wait: &PollFd<'_>| wait.any().unwrap_or(false);
-        let (control, slots) = waits.split_first().map_or((false, Vec::new()), |(control, slots)| {
-            (ready(control), slots.iter().map(ready).collect())
-        });
-        let vacant = self.stands.iter().map(|stand| matches!(stand, Stand::Vacant { .. }));
-        let slots = slots.into_iter().zip(vacant).map(|(ready, vacant)| ready && !vacant).collect();
+        let (control, slots) = waits
+            .split_first()
+            .map_or((false, Vec::new()), |(control, slots)| {
+                (ready(control), slots.iter().map(ready).collect())
+            });
+        let vacant = self
+            .stands
+            .iter()
+            .map(|stand| matches!(stand, Stand::Vacant { .. }));
+        let slots = slots
+            .into_iter()
+            .zip(vacant)
+            .map(|(ready, vacant)| ready && !vacant)
+            .collect();
         Ok(Ready { control, slots })
     }
 }
@@ -347,44 +387,10 @@ impl Stand {
     }
 }
 
-fn digest_bytes(hex: &str) -> Result<[u8; 32], WardenError> {
-    digest_of_hex(hex).ok_or_else(|| WardenError::Worker("the config has no digest".to_owned()))
-}
-
-/// The digest that the handshake compares, from the hex form that the settings give.
-#[must_use]
-pub fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {
-    let mut digest = [0; 32];
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    for (at, byte) in digest.iter_mut().enumerate() {
-        let pair = hex.get(at.saturating_mul(2)..at.saturating_mul(2).saturating_add(2))?;
-        *byte = u8::from_str_radix(pair, 16).ok()?;
-    }
-    Some(digest)
-}
-
 impl Identity {
     /// Whether the uid is leased and may be swept.
     #[must_use]
     pub const fn is_leased(self) -> bool {
         matches!(self, Self::Leased { .. })
     }
-}
-
-/// Shuts the warden itself off before it reads its first order: no other process reads its memory,
-/// no signal of a terminal or a service manager ends it before its worker goes, and it has no
-/// network.
-///
-/// # Errors
-/// What the kernel answered.
-pub fn harden() -> io::Result<()> {
-    use nix::sched::{CloneFlags, unshare};
-    nix::sys::prctl::set_dumpable(false)?;
-    crate::sys::signals::ignore(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE]);
-    if nix::unistd::geteuid().is_root() {
-        unshare(CloneFlags::CLONE_NEWNET)?;
-    }
-    Ok(())
 }

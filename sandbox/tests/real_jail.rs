@@ -1,4 +1,8 @@
 //! Programs in real jails on this machine's kernel, through the warden as the worker uses it.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that indexes wrongly should fail there"
+)]
 
 #[path = "real_jail/programs.rs"]
 mod programs;
@@ -85,7 +89,13 @@ impl Job<'_> {
 
 fn file(path: &str, content: &str) -> JobFile {
     let path = RelativePath::parse(path).expect("a good path");
-    JobFile { path, kind: JobFileKind::File { content: Blob::new(content), executable: false } }
+    JobFile {
+        path,
+        kind: JobFileKind::File {
+            content: Blob::new(content),
+            executable: false,
+        },
+    }
 }
 
 /// A run that was ordered and has not been waited for.
@@ -105,8 +115,14 @@ impl Fleet {
     fn start_in(state: tempfile::TempDir, slots: usize) -> Self {
         let flags = vec![
             ("worker.slots".to_owned(), slots.to_string()),
-            ("warden.state_dir".to_owned(), state.path().display().to_string()),
-            ("warden.cgroup_name".to_owned(), format!("jailfleet-test-{}", std::process::id())),
+            (
+                "warden.state_dir".to_owned(),
+                state.path().display().to_string(),
+            ),
+            (
+                "warden.cgroup_name".to_owned(),
+                format!("jailfleet-test-{}", std::process::id()),
+            ),
         ];
         let settings = worker_settings(None, &env_pairs(std::env::vars_os()), &flags)
             .expect("the defaults and these flags are good");
@@ -128,7 +144,11 @@ impl Fleet {
         let digest = digest_of_hex(&fleet.settings.digest()).expect("a digest");
         fleet.send(&Order::Hello { digest }, &[]);
         match fleet.report() {
-            Some(Report::Ready { slot_count, walls, config_digest }) => {
+            Some(Report::Ready {
+                slot_count,
+                walls,
+                config_digest,
+            }) => {
                 assert_eq!(usize::from(slot_count), slots);
                 assert_eq!(config_digest, digest);
                 fleet.walls = walls;
@@ -154,7 +174,11 @@ impl Fleet {
     }
 
     fn runtime(&self, name: &str) -> u16 {
-        let at = self.settings.runtimes.iter().position(|runtime| runtime.name.as_str() == name);
+        let at = self
+            .settings
+            .runtimes
+            .iter()
+            .position(|runtime| runtime.name.as_str() == name);
         u16::try_from(at.expect("a configured runtime")).expect("few runtimes")
     }
 
@@ -175,11 +199,20 @@ impl Fleet {
         let stdin = client::sealed_memfd("stdin", job.stdin).expect("a memfd");
         let (stdout, stdout_end) = client::output_pipe().expect("a pipe");
         let (stderr, stderr_end) = client::output_pipe().expect("a pipe");
-        let plan = JailPlan { run, slot, runtime, limits };
+        let plan = JailPlan {
+            run,
+            slot,
+            runtime,
+            limits,
+        };
         let fds = [&payload, &stdin, &stdout_end, &stderr_end].map(AsFd::as_fd);
         self.send(&Order::Run(plan), &fds);
         self.idle[usize::from(slot)] = false;
-        Going { run, slot, outputs: [stdout, stderr] }
+        Going {
+            run,
+            slot,
+            outputs: [stdout, stderr],
+        }
     }
 
     /// Reads the outputs until the run has ended and its slot is idle again.
@@ -188,15 +221,35 @@ impl Fleet {
         let mut evidence = None;
         let [stdout, stderr] = going.outputs.map(std::fs::File::from);
         while evidence.is_none() || !self.idle[usize::from(going.slot)] {
-            wait(&[
-                PollFd::new(self.warden().socket(), PollFlags::POLLIN),
-                PollFd::new(stdout.as_fd(), if outputs[0].len() < CAP { PollFlags::POLLIN } else { PollFlags::empty() }),
-                PollFd::new(stderr.as_fd(), if outputs[1].len() < CAP { PollFlags::POLLIN } else { PollFlags::empty() }),
-            ][..if evidence.is_some() { 1 } else { 3 }]);
+            wait(
+                &[
+                    PollFd::new(self.warden().socket(), PollFlags::POLLIN),
+                    PollFd::new(
+                        stdout.as_fd(),
+                        if outputs[0].len() < CAP {
+                            PollFlags::POLLIN
+                        } else {
+                            PollFlags::empty()
+                        },
+                    ),
+                    PollFd::new(
+                        stderr.as_fd(),
+                        if outputs[1].len() < CAP {
+                            PollFlags::POLLIN
+                        } else {
+                            PollFlags::empty()
+                        },
+                    ),
+                ][..if evidence.is_some() { 1 } else { 3 }],
+            );
             drain(&stdout, &mut outputs[0]);
             drain(&stderr, &mut outputs[1]);
             match client::receive(self.warden().socket()) {
-                Ok(Some(Report::Ended { run, evidence: seen, .. })) if run == going.run => {
+                Ok(Some(Report::Ended {
+                    run,
+                    evidence: seen,
+                    ..
+                })) if run == going.run => {
                     self.ended_at = jailfleet_sandbox::clock::now();
                     evidence = Some(seen);
                 }
@@ -209,7 +262,11 @@ impl Fleet {
         drain(&stdout, &mut outputs[0]);
         drain(&stderr, &mut outputs[1]);
         let [stdout, stderr] = outputs;
-        Seen { evidence: evidence.expect("the loop ends with it"), stdout, stderr }
+        Seen {
+            evidence: evidence.expect("the loop ends with it"),
+            stdout,
+            stderr,
+        }
     }
 
     fn run(&mut self, job: &Job<'_>) -> Seen {
@@ -239,7 +296,10 @@ impl Fleet {
     /// The inits are the warden's children.
     fn kill_inits(&self) {
         let path = format!("/proc/{0}/task/{0}/children", self.warden().pid());
-        for pid in std::fs::read_to_string(path).expect("a list").split_whitespace() {
+        for pid in std::fs::read_to_string(path)
+            .expect("a list")
+            .split_whitespace()
+        {
             let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a pid"));
             nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).expect("it lives");
         }
@@ -258,7 +318,9 @@ impl Fleet {
             .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok())
             .filter(|entry| {
                 use std::os::unix::fs::MetadataExt;
-                entry.metadata().is_ok_and(|seen| range.contains(&seen.uid()))
+                entry
+                    .metadata()
+                    .is_ok_and(|seen| range.contains(&seen.uid()))
             })
             .map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default())
             .collect()
@@ -286,7 +348,11 @@ impl Fleet {
     fn wait_until_no_process_is_left(&self) {
         let deadline = jailfleet_sandbox::clock::now() + PATIENCE;
         while !self.processes_of_slots().is_empty() {
-            assert!(jailfleet_sandbox::clock::now() < deadline, "{:?}", self.processes_of_slots());
+            assert!(
+                jailfleet_sandbox::clock::now() < deadline,
+                "{:?}",
+                self.processes_of_slots()
+            );
             std::thread::yield_now();
         }
     }
@@ -295,7 +361,10 @@ impl Fleet {
         assert_eq!(self.processes_of_slots(), Vec::<String>::new());
         assert_eq!(self.cgroups(), Vec::<std::path::PathBuf>::new());
         let mounts = std::fs::read_to_string("/proc/self/mounts").expect("a list");
-        assert!(!mounts.contains("codejail") && !mounts.contains("scratch"), "{mounts}");
+        assert!(
+            !mounts.contains("codejail") && !mounts.contains("scratch"),
+            "{mounts}"
+        );
     }
 
     fn wait_started(&mut self, run: u64) {
@@ -333,6 +402,9 @@ fn a_python_and_a_shell_program_say_hello() {
     for (runtime, code) in [("python", "print('hello')"), ("bash", "echo hello")] {
         let seen = fleet.run(&job(runtime, code));
         assert_eq!(seen.evidence.end, End::Exited(0), "{seen:?} {}", seen.err());
-        assert_eq!((seen.out(), seen.err()), ("hello\n".to_owned(), String::new()));
+        assert_eq!(
+            (seen.out(), seen.err()),
+            ("hello\n".to_owned(), String::new())
+        );
     }
 }

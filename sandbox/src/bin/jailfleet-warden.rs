@@ -45,14 +45,14 @@ fn main() -> ExitCode {
 const HELP: &str = "usage: jailfleet-warden [--config FILE] [--set KEY=VALUE]...\n\
 The worker starts this program with a socket as its standard input; it is of no use by hand.";
 
-fn read_settings(
-    arguments: &[String],
-) -> Result<jailfleet::settings::WorkerSettings, String> {
+fn read_settings(arguments: &[String]) -> Result<jailfleet::settings::WorkerSettings, String> {
     let mut file = None;
     let mut flags = Vec::new();
     let mut rest = arguments.iter();
     while let Some(argument) = rest.next() {
-        let value = rest.next().ok_or_else(|| format!("{argument} needs a value\n{HELP}"))?;
+        let value = rest
+            .next()
+            .ok_or_else(|| format!("{argument} needs a value\n{HELP}"))?;
         match argument.as_str() {
             "--config" => file = Some(value),
             "--set" => {
@@ -65,8 +65,13 @@ fn read_settings(
         }
     }
     let text = file.map(|name| std::fs::read_to_string(name).map(|text| (name, text)));
-    let text = text.transpose().map_err(|error| format!("the config file: {error}"))?;
-    let source = text.as_ref().map(|(name, text)| SourceText { name: name.as_str(), text });
+    let text = text
+        .transpose()
+        .map_err(|error| format!("the config file: {error}"))?;
+    let source = text.as_ref().map(|(name, text)| SourceText {
+        name: name.as_str(),
+        text,
+    });
     worker_settings(source, &env_pairs(std::env::vars_os()), &flags)
         .map_err(|mistakes| mistakes.to_string())
 }

@@ -32,7 +32,9 @@ pub(super) struct Found {
 pub(super) fn find() -> io::Result<Vec<Found>> {
     let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
     let own = std::fs::read_to_string("/proc/self/cgroup")?;
-    Ok(parse(&mounts, &own, |folder| std::fs::read_to_string(folder.join("cgroup.controllers")).ok()))
+    Ok(parse(&mounts, &own, |folder| {
+        std::fs::read_to_string(folder.join("cgroup.controllers")).ok()
+    }))
 }
 
 /// Pure but for `enabled`, which reads a version 2 group's list of controllers.
@@ -40,14 +42,23 @@ fn parse(mounts: &str, own: &str, enabled: impl Fn(&Path) -> Option<String>) -> 
     let mut found: Vec<Found> = Vec::new();
     for mount in mounts.lines().filter_map(parse_mount) {
         let wanted: Vec<Controller> = match mount.version {
-            Version::One => mount.options.split(',').filter_map(|name| named(name, true)).collect(),
+            Version::One => mount
+                .options
+                .split(',')
+                .filter_map(|name| named(name, true))
+                .collect(),
             Version::Two => vec![],
         };
         if mount.version == Version::One && wanted.is_empty() {
             continue;
         }
-        let Some(place) = own_group(own, &mount) else { continue };
-        let below = place.strip_prefix(mount.root).unwrap_or(place).trim_start_matches('/');
+        let Some(place) = own_group(own, &mount) else {
+            continue;
+        };
+        let below = place
+            .strip_prefix(mount.root)
+            .unwrap_or(place)
+            .trim_start_matches('/');
         let folder = Path::new(mount.point).join(below);
         let controllers = match mount.version {
             Version::One => wanted,
@@ -59,14 +70,23 @@ fn parse(mounts: &str, own: &str, enabled: impl Fn(&Path) -> Option<String>) -> 
                 .chain([Controller::CpuTime])
                 .collect(),
         };
-        found.push(Found { version: mount.version, controllers, folder });
+        found.push(Found {
+            version: mount.version,
+            controllers,
+            folder,
+        });
     }
     // What version 1 has a controller for, version 2 cannot have; CPU time alone can be in both,
     // and version 2 counts it in every group.
     let in_two = found.iter().any(|found| found.version == Version::Two);
     if in_two {
-        for found in found.iter_mut().filter(|found| found.version == Version::One) {
-            found.controllers.retain(|controller| *controller != Controller::CpuTime);
+        for found in found
+            .iter_mut()
+            .filter(|found| found.version == Version::One)
+        {
+            found
+                .controllers
+                .retain(|controller| *controller != Controller::CpuTime);
         }
     }
     found.retain(|found| !found.controllers.is_empty());
@@ -90,7 +110,12 @@ fn parse_mount(line: &str) -> Option<Mount<'_>> {
     };
     let options = after.nth(1)?;
     let mut before = before.split(' ').skip(3);
-    Some(Mount { version, root: before.next()?, point: before.next()?, options })
+    Some(Mount {
+        version,
+        root: before.next()?,
+        point: before.next()?,
+        options,
+    })
 }
 
 fn named(name: &str, version_one: bool) -> Option<Controller> {
@@ -111,9 +136,9 @@ fn own_group<'a>(own: &'a str, mount: &Mount<'_>) -> Option<&'a str> {
             Version::Two => controllers.is_empty(),
             Version::One => {
                 !controllers.is_empty()
-                    && controllers.split(',').any(|name| {
-                        mount.options.split(',').any(|option| option == name)
-                    })
+                    && controllers
+                        .split(',')
+                        .any(|name| mount.options.split(',').any(|option| option == name))
             }
         };
         fits.then_some(place)
@@ -138,15 +163,33 @@ mod tests {
         let found = parse(HYBRID, own, |_| Some("hugetlb".to_owned()));
         let seen: Vec<_> = found
             .iter()
-            .map(|found| (found.version, found.controllers.clone(), found.folder.as_path()))
+            .map(|found| {
+                (
+                    found.version,
+                    found.controllers.clone(),
+                    found.folder.as_path(),
+                )
+            })
             .collect();
         let at = Path::new;
         assert_eq!(
             seen,
             [
-                (Version::One, vec![Controller::Memory], at("/sys/fs/cgroup/memory/a/b")),
-                (Version::One, vec![Controller::Pids], at("/sys/fs/cgroup/pids")),
-                (Version::Two, vec![Controller::CpuTime], at("/sys/fs/cgroup/unified")),
+                (
+                    Version::One,
+                    vec![Controller::Memory],
+                    at("/sys/fs/cgroup/memory/a/b")
+                ),
+                (
+                    Version::One,
+                    vec![Controller::Pids],
+                    at("/sys/fs/cgroup/pids")
+                ),
+                (
+                    Version::Two,
+                    vec![Controller::CpuTime],
+                    at("/sys/fs/cgroup/unified")
+                ),
             ]
         );
     }
@@ -154,18 +197,25 @@ mod tests {
     #[test]
     fn a_container_that_sees_only_its_own_group_is_found_at_the_mount() {
         let mounts = "41 31 0:38 /docker/x /sys/fs/cgroup ro - cgroup2 cgroup2 rw";
-        let found = parse(mounts, "0::/docker/x\n", |_| Some("cpu memory pids".to_owned()));
+        let found = parse(mounts, "0::/docker/x\n", |_| {
+            Some("cpu memory pids".to_owned())
+        });
         let folders: Vec<_> = found.iter().map(|found| found.folder.as_path()).collect();
         assert_eq!(folders, [Path::new("/sys/fs/cgroup")]);
         let controllers = &found.first().expect("one was found").controllers;
-        assert!(controllers.contains(&Controller::Memory) && controllers.contains(&Controller::Pids));
+        assert!(
+            controllers.contains(&Controller::Memory) && controllers.contains(&Controller::Pids)
+        );
     }
 
     #[test]
     fn without_version_two_the_old_clock_counts() {
         let mounts = "33 31 0:30 / /cg/cpuacct rw - cgroup cgroup rw,cpu,cpuacct";
         let found = parse(mounts, "3:cpu,cpuacct:/\n", |_| None);
-        let controllers: Vec<_> = found.into_iter().flat_map(|found| found.controllers).collect();
+        let controllers: Vec<_> = found
+            .into_iter()
+            .flat_map(|found| found.controllers)
+            .collect();
         assert_eq!(controllers, [Controller::CpuTime]);
     }
 }

@@ -45,10 +45,22 @@ impl Group {
         folder: PathBuf,
     ) -> io::Result<Self> {
         let has = |controller| controllers.contains(&controller);
-        let memory = has(Controller::Memory).then(|| Memory::open(version, &folder)).transpose()?;
-        let pids = has(Controller::Pids).then(|| Pids::open(&folder)).transpose()?;
-        let cpu = has(Controller::CpuTime).then(|| Cpu::open(version, &folder)).transpose()?;
-        Ok(Self { version, folder, memory, pids, cpu })
+        let memory = has(Controller::Memory)
+            .then(|| Memory::open(version, &folder))
+            .transpose()?;
+        let pids = has(Controller::Pids)
+            .then(|| Pids::open(&folder))
+            .transpose()?;
+        let cpu = has(Controller::CpuTime)
+            .then(|| Cpu::open(version, &folder))
+            .transpose()?;
+        Ok(Self {
+            version,
+            folder,
+            memory,
+            pids,
+            cpu,
+        })
     }
 
     pub(super) const fn limits_tasks(&self) -> bool {
@@ -72,7 +84,10 @@ impl Group {
     pub(super) fn forget_peaks(&self) -> io::Result<()> {
         // Version 2 forgets for this descriptor alone and only since Linux 6.12; before, the peak
         // is that of the slot and not told.
-        match (self.version, self.memory.as_ref().and_then(|memory| memory.peak.as_ref())) {
+        match (
+            self.version,
+            self.memory.as_ref().and_then(|memory| memory.peak.as_ref()),
+        ) {
             (Version::One, Some(peak)) => put(peak, "0"),
             (Version::Two, Some(peak)) => put(peak, "reset"),
             (_, None) => Ok(()),
@@ -128,7 +143,12 @@ impl Memory {
                 "memory.oom_control",
                 "memory.max_usage_in_bytes",
             ),
-            Version::Two => ("memory.max", "memory.swap.max", "memory.events", "memory.peak"),
+            Version::Two => (
+                "memory.max",
+                "memory.swap.max",
+                "memory.events",
+                "memory.peak",
+            ),
         };
         let peak = open_both(&folder.join(peak)).ok();
         let peak = peak.filter(|peak| version == Version::One || put(peak, "reset").is_ok());
@@ -165,7 +185,10 @@ impl Memory {
 impl Pids {
     fn open(folder: &Path) -> io::Result<Self> {
         // The peak cannot be reset, so it is of use only in a group that serves one run.
-        Ok(Self { limit: open_both(&folder.join("pids.max"))?, peak: None })
+        Ok(Self {
+            limit: open_both(&folder.join("pids.max"))?,
+            peak: None,
+        })
     }
 }
 
@@ -229,16 +252,24 @@ pub(super) fn kill_members(folder: &Path) {
     if killed.is_ok() {
         return;
     }
-    let Ok(pids) = std::fs::read_to_string(folder.join("cgroup.procs")) else { return };
+    let Ok(pids) = std::fs::read_to_string(folder.join("cgroup.procs")) else {
+        return;
+    };
     for pid in pids.lines().filter_map(|pid| pid.parse::<i32>().ok()) {
         // A pid read here could be reused before the kill: the descriptor is opened first, and the
         // list read again.
-        let Some(pid) = rustix::process::Pid::from_raw(pid) else { continue };
-        let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) else {
+        let Some(pid) = rustix::process::Pid::from_raw(pid) else {
+            continue;
+        };
+        let Ok(pidfd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty())
+        else {
             continue;
         };
         let again = std::fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
-        if again.lines().any(|line| line == pid.as_raw_nonzero().to_string()) {
+        if again
+            .lines()
+            .any(|line| line == pid.as_raw_nonzero().to_string())
+        {
             // It may have ended by itself in between.
             let _gone = rustix::process::pidfd_send_signal(pidfd, rustix::process::Signal::KILL);
         }
@@ -272,7 +303,11 @@ fn field(file: &File, name: &str) -> Option<u64> {
     with_text(file, |text| {
         text.lines().find_map(|line| {
             let (key, value) = line.split_once(' ')?;
-            if key == name { value.trim().parse().ok() } else { None }
+            if key == name {
+                value.trim().parse().ok()
+            } else {
+                None
+            }
         })
     })
 }

@@ -56,7 +56,9 @@ pub struct Blueprint<'a> {
 
 impl Blueprint<'_> {
     pub(super) fn launch(&self, runtime: u16) -> io::Result<&Launch> {
-        self.launches.get(usize::from(runtime)).ok_or_else(|| io::ErrorKind::NotFound.into())
+        self.launches
+            .get(usize::from(runtime))
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 }
 
@@ -65,7 +67,9 @@ pub fn become_init(blueprint: &Blueprint<'_>, link: OwnedFd) -> ! {
     let told = link.try_clone();
     match build(blueprint, link) {
         Ok(init) => {
-            init.say(&Word::Built { landlock_abi: crate::landlock::abi() });
+            init.say(&Word::Built {
+                landlock_abi: crate::landlock::abi(),
+            });
             init.serve()
         }
         Err(error) => {
@@ -73,8 +77,7 @@ pub fn become_init(blueprint: &Blueprint<'_>, link: OwnedFd) -> ! {
             if let Ok(link) = told {
                 let word = Word::BuildFailed { errno }.encode();
                 // The warden sees our end anyway; this only tells it why.
-                let _told: io::Result<()> =
-                    crate::client::send_datagram(link.as_fd(), &word, &[]);
+                let _told: io::Result<()> = crate::client::send_datagram(link.as_fd(), &word, &[]);
             }
             exit_now(1)
         }
@@ -91,7 +94,11 @@ fn build<'a>(blueprint: &'a Blueprint<'a>, link: OwnedFd) -> io::Result<Init<'a>
         cgroup.enter()?;
         unshare(CloneFlags::CLONE_NEWCGROUP)?;
     }
-    let null = open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    let null = open(
+        c"/dev/null",
+        OFlag::O_RDWR | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
     // Descriptor 0 was the worker's socket: no copy of it may stay in a jail.
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
@@ -103,7 +110,14 @@ fn build<'a>(blueprint: &'a Blueprint<'a>, link: OwnedFd) -> io::Result<Init<'a>
     set_dumpable(false)?;
     drop_bounding_set()?;
     let clean = CleanEnvironment::of(root.working_path())?;
-    Ok(Init { blueprint, link, children, root, clean, ruleset: None })
+    Ok(Init {
+        blueprint,
+        link,
+        children,
+        root,
+        clean,
+        ruleset: None,
+    })
 }
 
 /// Default actions for everything, as pid 1 is protected by the kernel; ends of children arrive
@@ -113,7 +127,10 @@ fn own_signals() -> io::Result<SignalFd> {
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_set_mask()?;
-    Ok(SignalFd::with_flags(&children, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
+    Ok(SignalFd::with_flags(
+        &children,
+        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
+    )?)
 }
 
 /// Maps one uid and one gid, which needs no privilege: the program will be that user inside.
@@ -129,5 +146,9 @@ pub(crate) fn map_one_user(identity: Identity, outer_uid: Uid, outer_gid: Gid) -
 fn put(path: &str, text: &str) -> io::Result<()> {
     let file = open(path, OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
     let written = nix::unistd::write(&file, text.as_bytes())?;
-    if written == text.len() { Ok(()) } else { Err(Errno::EIO.into()) }
+    if written == text.len() {
+        Ok(())
+    } else {
+        Err(Errno::EIO.into())
+    }
 }

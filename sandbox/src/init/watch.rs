@@ -34,7 +34,10 @@ pub(super) struct Ending {
 
 impl Ending {
     pub(super) const fn without_a_program(end: End) -> Self {
-        Self { end, wall: Duration::ZERO }
+        Self {
+            end,
+            wall: Duration::ZERO,
+        }
     }
 }
 
@@ -48,20 +51,31 @@ pub(super) struct Usage {
 impl Usage {
     /// What came on top of `before`: user, system.
     pub(super) const fn since(self, before: Self) -> (Duration, Duration) {
-        (self.user.saturating_sub(before.user), self.system.saturating_sub(before.system))
+        (
+            self.user.saturating_sub(before.user),
+            self.system.saturating_sub(before.system),
+        )
     }
 }
 
 pub(super) fn children_usage() -> Usage {
     let Ok(usage) = getrusage(UsageWho::RUSAGE_CHILDREN) else {
-        return Usage { user: Duration::ZERO, system: Duration::ZERO };
+        return Usage {
+            user: Duration::ZERO,
+            system: Duration::ZERO,
+        };
     };
-    Usage { user: span(usage.user_time()), system: span(usage.system_time()) }
+    Usage {
+        user: span(usage.user_time()),
+        system: span(usage.system_time()),
+    }
 }
 
 fn span(time: TimeVal) -> Duration {
     let seconds = Duration::from_secs(u64::try_from(time.tv_sec()).unwrap_or(0));
-    seconds.saturating_add(Duration::from_micros(u64::try_from(time.tv_usec()).unwrap_or(0)))
+    seconds.saturating_add(Duration::from_micros(
+        u64::try_from(time.tv_usec()).unwrap_or(0),
+    ))
 }
 
 impl Init<'_> {
@@ -71,7 +85,9 @@ impl Init<'_> {
         let mut failed: Option<End> = None;
         loop {
             let ready = self.wait_for_news(child.told.as_ref());
-            if ready.told && let Some(told) = child.told.take() {
+            if ready.told
+                && let Some(told) = child.told.take()
+            {
                 failed = failure(&told);
                 if failed.is_none() {
                     started = Some(clock::now());
@@ -83,7 +99,10 @@ impl Init<'_> {
             {
                 let wall = started.map_or(Duration::ZERO, |at| clock::now().duration_since(at));
                 leave_nobody();
-                return Ending { end: failed.unwrap_or(end), wall };
+                return Ending {
+                    end: failed.unwrap_or(end),
+                    wall,
+                };
             }
             if ready.link {
                 self.obey(run);
@@ -132,7 +151,11 @@ impl Init<'_> {
                 let mut waits = [link, children];
                 let polled = poll(&mut waits, PollTimeout::NONE);
                 let [link, children] = &waits;
-                polled.map(|_| News { link: ready(link), child: ready(children), told: false })
+                polled.map(|_| News {
+                    link: ready(link),
+                    child: ready(children),
+                    told: false,
+                })
             }
             Some(told) => {
                 let told = PollFd::new(told.as_fd(), PollFlags::POLLIN);
@@ -148,7 +171,11 @@ impl Init<'_> {
         };
         match polled {
             Ok(news) => news,
-            Err(Errno::EINTR) => News { link: false, child: false, told: false },
+            Err(Errno::EINTR) => News {
+                link: false,
+                child: false,
+                told: false,
+            },
             // Blind to the warden's end, an init must not live on.
             Err(_) => exit_now(1),
         }

@@ -23,7 +23,11 @@ pub(super) fn own_session(identity: Identity) -> io::Result<()> {
         // namespace we are not root.
         Identity::Mapped { .. } => set_dumpable(true)?,
     }
-    let score = open(c"/proc/self/oom_score_adj", OFlag::O_WRONLY | OFlag::O_CLOEXEC, Mode::empty())?;
+    let score = open(
+        c"/proc/self/oom_score_adj",
+        OFlag::O_WRONLY | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
     write(&score, b"1000")?;
     Ok(())
 }
@@ -40,12 +44,18 @@ pub(super) fn three_descriptors(run: &Run<'_>) -> io::Result<()> {
 /// The kernel kills us when the init goes; if it went before we asked, we go by ourselves.
 pub(super) fn die_with_the_init() -> io::Result<()> {
     set_pdeathsig(Signal::SIGKILL)?;
-    if getppid() == Pid::from_raw(1) { Ok(()) } else { Err(Errno::ESRCH.into()) }
+    if getppid() == Pid::from_raw(1) {
+        Ok(())
+    } else {
+        Err(Errno::ESRCH.into())
+    }
 }
 
 /// The ruleset, with our own `/proc` folder added: its inode did not exist when the rest was made.
 pub(super) fn restrict_files(run: &Run<'_>) -> io::Result<()> {
-    let Some(ruleset) = run.ruleset else { return Ok(()) };
+    let Some(ruleset) = run.ruleset else {
+        return Ok(());
+    };
     crate::landlock::allow_own_proc(ruleset)?;
     landlock_restrict_self(ruleset)
 }

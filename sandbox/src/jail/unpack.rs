@@ -26,17 +26,29 @@ pub(super) fn write_files(run: &mut Run<'_>) -> io::Result<()> {
             Item::Argument(text) => fits = fits && run.argv.push(text),
             Item::Variable(text) => fits = fits && run.env.push(text),
             Item::Directory(path) => make_folder(run.cwd, path)?,
-            Item::File { path, content, executable } => {
+            Item::File {
+                path,
+                content,
+                executable,
+            } => {
                 let mode = if executable { 0o755 } else { 0o644 };
                 make_file(run.cwd, path, content, mode)?;
             }
             Item::Main(content) => {
-                let mode = if run.launch.main_is_program { 0o755 } else { 0o644 };
+                let mode = if run.launch.main_is_program {
+                    0o755
+                } else {
+                    0o644
+                };
                 make_file(run.cwd, &run.launch.main_file, content, mode)?;
             }
         }
     }
-    if fits { Ok(()) } else { Err(Errno::E2BIG.into()) }
+    if fits {
+        Ok(())
+    } else {
+        Err(Errno::E2BIG.into())
+    }
 }
 
 /// The main file stands before the job's arguments, though its content comes at the payload's end.
@@ -78,7 +90,11 @@ fn make_folder(cwd: BorrowedFd<'_>, path: &CStr) -> io::Result<()> {
     let made = match above {
         None => mkdirat(cwd, name, FOLDER),
         Some(above) => {
-            let above = openat2(cwd, above.as_path(), beneath(OFlag::O_PATH | OFlag::O_DIRECTORY))?;
+            let above = openat2(
+                cwd,
+                above.as_path(),
+                beneath(OFlag::O_PATH | OFlag::O_DIRECTORY),
+            )?;
             mkdirat(&above, name, FOLDER)
         }
     };
@@ -110,7 +126,10 @@ fn split(path: &CStr) -> io::Result<(Option<Above>, &CStr)> {
     };
     let name = bytes.get(slash.saturating_add(1)..).unwrap_or_default();
     let name = CStr::from_bytes_with_nul(name).map_err(|_inner_nul| Errno::EINVAL)?;
-    let mut above = Above { bytes: [0; crate::payload::MAX_PATH_BYTES], length: slash };
+    let mut above = Above {
+        bytes: [0; crate::payload::MAX_PATH_BYTES],
+        length: slash,
+    };
     let folder = bytes.get(..slash).unwrap_or_default();
     let place = above.bytes.get_mut(..slash).ok_or(Errno::ENAMETOOLONG)?;
     place.copy_from_slice(folder);
@@ -128,7 +147,9 @@ fn beneath(flags: OFlag) -> OpenHow {
     let resolve = ResolveFlag::RESOLVE_BENEATH
         | ResolveFlag::RESOLVE_NO_SYMLINKS
         | ResolveFlag::RESOLVE_NO_XDEV;
-    OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW).resolve(resolve)
+    OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW)
+        .resolve(resolve)
 }
 
 fn make_file(cwd: BorrowedFd<'_>, path: &CStr, mut content: &[u8], mode: u32) -> io::Result<()> {

@@ -7,7 +7,13 @@ use proptest::prelude::*;
 
 fn file(path: &str, content: &str) -> JobFile {
     let path = RelativePath::parse(path).expect("the tests name good paths");
-    JobFile { path, kind: JobFileKind::File { content: Blob::new(content), executable: false } }
+    JobFile {
+        path,
+        kind: JobFileKind::File {
+            content: Blob::new(content),
+            executable: false,
+        },
+    }
 }
 
 fn items(bytes: &[u8]) -> Result<Vec<String>, PayloadError> {
@@ -19,7 +25,11 @@ fn items(bytes: &[u8]) -> Result<Vec<String>, PayloadError> {
             Item::Variable(text) => format!("variable {}", text.to_string_lossy()),
             Item::Main(content) => format!("main {}", String::from_utf8_lossy(content)),
             Item::Directory(path) => format!("directory {}", path.to_string_lossy()),
-            Item::File { path, content, executable } => format!(
+            Item::File {
+                path,
+                content,
+                executable,
+            } => format!(
                 "file {} {} {executable}",
                 path.to_string_lossy(),
                 String::from_utf8_lossy(content)
@@ -31,14 +41,30 @@ fn items(bytes: &[u8]) -> Result<Vec<String>, PayloadError> {
 
 #[test]
 fn folders_come_once_and_before_what_is_in_them() {
-    let files = [file("a/b/c.txt", "1"), file("a/b/d.txt", "2"), file("e.txt", "3")];
+    let files = [
+        file("a/b/c.txt", "1"),
+        file("a/b/d.txt", "2"),
+        file("e.txt", "3"),
+    ];
     let argv = ["-x".to_owned(), String::new()];
     let env = [("K".to_owned(), "v=w".to_owned())];
-    let payload = Payload { main: Some(b"code"), files: &files, argv: &argv, env: &env };
+    let payload = Payload {
+        main: Some(b"code"),
+        files: &files,
+        argv: &argv,
+        env: &env,
+    };
     let bytes = encode(&payload).expect("all is within bounds");
     let expected = [
-        "argument -x", "argument ", "variable K=v=w", "directory a", "directory a/b",
-        "file a/b/c.txt 1 false", "file a/b/d.txt 2 false", "file e.txt 3 false", "main code",
+        "argument -x",
+        "argument ",
+        "variable K=v=w",
+        "directory a",
+        "directory a/b",
+        "file a/b/c.txt 1 false",
+        "file a/b/d.txt 2 false",
+        "file e.txt 3 false",
+        "main code",
     ];
     assert_eq!(items(&bytes).expect("what was written is read"), expected);
 }
@@ -46,15 +72,28 @@ fn folders_come_once_and_before_what_is_in_them() {
 #[test]
 fn a_nul_byte_within_an_argument_is_refused() {
     let argv = ["a\0b".to_owned()];
-    let payload = Payload { main: None, files: &[], argv: &argv, env: &[] };
+    let payload = Payload {
+        main: None,
+        files: &[],
+        argv: &argv,
+        env: &[],
+    };
     assert_eq!(encode(&payload), Err(PayloadError::Nul("an argument")));
 }
 
 #[test]
 fn more_arguments_than_the_bound_are_refused() {
     let argv = vec![String::new(); MAX_ARGUMENTS + 1];
-    let payload = Payload { main: None, files: &[], argv: &argv, env: &[] };
-    assert!(matches!(encode(&payload), Err(PayloadError::TooMany { .. })));
+    let payload = Payload {
+        main: None,
+        files: &[],
+        argv: &argv,
+        env: &[],
+    };
+    assert!(matches!(
+        encode(&payload),
+        Err(PayloadError::TooMany { .. })
+    ));
 }
 
 proptest! {

@@ -10,7 +10,18 @@ use std::time::Duration;
 
 fn limits() -> impl Strategy<Value = Limits> {
     (proptest::array::uniform10(1..u64::MAX), any::<u64>()).prop_map(|(numbers, zero_allowed)| {
-        let [cpu, wall, memory, space, disk, files, processes, open, output, stack] = numbers;
+        let [
+            cpu,
+            wall,
+            memory,
+            space,
+            disk,
+            files,
+            processes,
+            open,
+            output,
+            stack,
+        ] = numbers;
         let bytes = |number| ByteCount::new(number).expect("drawn from 1");
         let count = |number| Count::new(number).expect("drawn from 1");
         Limits {
@@ -43,7 +54,12 @@ fn order() -> impl Strategy<Value = Order> {
     prop_oneof![
         any::<[u8; 32]>().prop_map(|digest| Order::Hello { digest }),
         (any::<u64>(), any::<u16>(), any::<u16>(), limits()).prop_map(
-            |(run, slot, runtime, limits)| Order::Run(JailPlan { run, slot, runtime, limits })
+            |(run, slot, runtime, limits)| Order::Run(JailPlan {
+                run,
+                slot,
+                runtime,
+                limits
+            })
         ),
         (any::<u16>(), any::<u64>(), acted()).prop_map(|(slot, run, why)| Order::Kill {
             slot,
@@ -58,7 +74,10 @@ fn end() -> impl Strategy<Value = End> {
     prop_oneof![
         (0..=255).prop_map(End::Exited),
         (1..=64).prop_map(End::Signaled),
-        any::<i32>().prop_map(|errno| End::StageFailed { stage: Stage::Unpack, errno }),
+        any::<i32>().prop_map(|errno| End::StageFailed {
+            stage: Stage::Unpack,
+            errno
+        }),
         Just(End::Lost),
     ]
 }
@@ -66,20 +85,29 @@ fn end() -> impl Strategy<Value = End> {
 fn evidence() -> impl Strategy<Value = Evidence> {
     let spans = proptest::array::uniform4(any::<u64>());
     let seen = proptest::array::uniform3(any::<Option<u64>>());
-    (end(), proptest::option::of(acted()), any::<u64>(), spans, seen).prop_map(
-        |(end, acted, oom_kills, [cpu, user, system, wall], [peak, tasks, pressure])| Evidence {
-            end,
-            acted,
-            oom_kills,
-            cpu: Duration::from_nanos(cpu),
-            user: Duration::from_nanos(user),
-            system: Duration::from_nanos(system),
-            wall: Duration::from_nanos(wall),
-            peak_memory_bytes: peak,
-            processes_peak: tasks,
-            pressure_full: pressure.map(Duration::from_nanos),
-        },
+    (
+        end(),
+        proptest::option::of(acted()),
+        any::<u64>(),
+        spans,
+        seen,
     )
+        .prop_map(
+            |(end, acted, oom_kills, [cpu, user, system, wall], [peak, tasks, pressure])| {
+                Evidence {
+                    end,
+                    acted,
+                    oom_kills,
+                    cpu: Duration::from_nanos(cpu),
+                    user: Duration::from_nanos(user),
+                    system: Duration::from_nanos(system),
+                    wall: Duration::from_nanos(wall),
+                    peak_memory_bytes: peak,
+                    processes_peak: tasks,
+                    pressure_full: pressure.map(Duration::from_nanos),
+                }
+            },
+        )
 }
 
 fn report() -> impl Strategy<Value = Report> {
@@ -87,15 +115,24 @@ fn report() -> impl Strategy<Value = Report> {
         (any::<u16>(), any::<u16>(), any::<[u8; 32]>()).prop_map(
             |(slot_count, abi, config_digest)| {
                 let walls = Walls::default().with_landlock(abi).with(Wall::Seccomp);
-                Report::Ready { slot_count, walls, config_digest }
+                Report::Ready {
+                    slot_count,
+                    walls,
+                    config_digest,
+                }
             }
         ),
         (any::<u16>(), any::<u64>()).prop_map(|(slot, run)| Report::Started { slot, run }),
-        (any::<u16>(), any::<u64>(), evidence())
-            .prop_map(|(slot, run, evidence)| Report::Ended { slot, run, evidence }),
+        (any::<u16>(), any::<u64>(), evidence()).prop_map(|(slot, run, evidence)| Report::Ended {
+            slot,
+            run,
+            evidence
+        }),
         any::<u16>().prop_map(|slot| Report::Idle { slot }),
-        any::<u16>()
-            .prop_map(|slot| Report::Quarantined { slot, residue: Residue::Processes }),
+        any::<u16>().prop_map(|slot| Report::Quarantined {
+            slot,
+            residue: Residue::Processes
+        }),
     ]
 }
 
@@ -147,6 +184,13 @@ fn a_report_is_not_taken_for_an_order() {
 #[test]
 fn held_walls_carry_the_landlock_version() {
     let walls = Walls::default().with(Wall::Pidns).with_landlock(7);
-    let words: Vec<_> = walls.held().iter().map(|held| (held.wall, held.detail.clone())).collect();
-    assert_eq!(words, [(Wall::Pidns, None), (Wall::Landlock, Some("7".to_owned()))]);
+    let words: Vec<_> = walls
+        .held()
+        .iter()
+        .map(|held| (held.wall, held.detail.clone()))
+        .collect();
+    assert_eq!(
+        words,
+        [(Wall::Pidns, None), (Wall::Landlock, Some("7".to_owned()))]
+    );
 }

@@ -38,7 +38,10 @@ const VERSION_3: u32 = 0x2008_0522;
 /// # Source
 /// capset(2)
 pub fn set_capabilities(effective: Caps, permitted: Caps) -> io::Result<()> {
-    let header = Header { version: VERSION_3, pid: 0 };
+    let header = Header {
+        version: VERSION_3,
+        pid: 0,
+    };
     let half = |shift: u32| Half {
         effective: low_half(effective.0 >> shift),
         permitted: low_half(permitted.0 >> shift),
@@ -48,10 +51,13 @@ pub fn set_capabilities(effective: Caps, permitted: Caps) -> io::Result<()> {
     // SAFETY: version 3 demands a header and two halves that outlive the call; both are on this
     // stack and the kernel only reads them.
     let done = unsafe { libc::syscall(libc::SYS_capset, &raw const header, halves.as_ptr()) };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
-#[expect(clippy::cast_possible_truncation, reason = "the mask leaves 32 bits")]
 const fn low_half(bits: u64) -> u32 {
     (bits & 0xffff_ffff) as u32
 }
@@ -71,7 +77,11 @@ pub fn drop_bounding_set() -> io::Result<()> {
         if done < 0 {
             let error = io::Error::last_os_error();
             // The kernel answers EINVAL for the first number that it has no capability for.
-            return if error.raw_os_error() == Some(libc::EINVAL) { Ok(()) } else { Err(error) };
+            return if error.raw_os_error() == Some(libc::EINVAL) {
+                Ok(())
+            } else {
+                Err(error)
+            };
         }
     }
     Ok(())

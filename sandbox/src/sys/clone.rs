@@ -42,7 +42,13 @@ pub fn clone_process(namespaces: i32, cgroup: Option<BorrowedFd<'_>>) -> io::Res
     }
     // SAFETY: clone3 demands a structure of the given size that outlives the call, and a stack only
     // with CLONE_VM, which is never passed: the child has its own copy of all memory.
-    let pid = unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) };
+    let pid = unsafe {
+        libc::syscall(
+            libc::SYS_clone3,
+            &raw const args,
+            size_of::<libc::clone_args>(),
+        )
+    };
     match i32::try_from(pid) {
         Ok(0) => Ok(Cloned::Child),
         Ok(pid) if pid > 0 => {

@@ -17,7 +17,10 @@ impl<'a> Strings<'a> {
     pub fn with_room(room: usize) -> Self {
         let mut pointers = Vec::with_capacity(room.saturating_add(1));
         pointers.push(std::ptr::null());
-        Self { texts: Vec::with_capacity(room), pointers }
+        Self {
+            texts: Vec::with_capacity(room),
+            pointers,
+        }
     }
 
     /// Appends a string; `false` when there is no room. Never allocates.
@@ -50,7 +53,13 @@ impl<'a> Strings<'a> {
 pub fn execve(program: &CStr, argv: &Strings<'_>, env: &Strings<'_>) -> io::Error {
     // SAFETY: execve demands NUL-terminated strings in null-terminated arrays that live through the
     // call: `Strings` keeps the null at the end and its lifetime keeps the strings.
-    unsafe { libc::execve(program.as_ptr(), argv.pointers.as_ptr(), env.pointers.as_ptr()) };
+    unsafe {
+        libc::execve(
+            program.as_ptr(),
+            argv.pointers.as_ptr(),
+            env.pointers.as_ptr(),
+        )
+    };
     io::Error::last_os_error()
 }
 

@@ -24,7 +24,14 @@ impl Mapping {
         let size = NonZeroUsize::new(length).ok_or(io::ErrorKind::InvalidInput)?;
         // SAFETY: a new mapping at an address of the kernel's choice overlaps nothing that exists.
         let start = unsafe {
-            mmap(None, size, ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE, memfd, 0)
+            mmap(
+                None,
+                size,
+                ProtFlags::PROT_READ,
+                MapFlags::MAP_PRIVATE,
+                memfd,
+                0,
+            )
         }?;
         Ok(Self { start, length })
     }

@@ -27,7 +27,13 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Message>
     let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut rights), flags);
     let received = match received {
         Ok(received) => received,
-        Err(Errno::ECONNRESET) => return Ok(Message { length: 0, fds: Vec::new(), cut: false }),
+        Err(Errno::ECONNRESET) => {
+            return Ok(Message {
+                length: 0,
+                fds: Vec::new(),
+                cut: false,
+            });
+        }
         Err(errno) => return Err(errno.into()),
     };
     let mut fds = Vec::new();
@@ -40,6 +46,12 @@ pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Message>
             }
         }
     }
-    let cut = received.flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
-    Ok(Message { length: received.bytes, fds, cut })
+    let cut = received
+        .flags
+        .intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC);
+    Ok(Message {
+        length: received.bytes,
+        fds,
+        cut,
+    })
 }

@@ -92,10 +92,26 @@ impl Host {
             Wall::Seccomp,
         ];
         let walls = always.into_iter().fold(Walls::default(), Walls::with);
-        let walls = walls.with(if self.leases.is_some() { Wall::Uid } else { Wall::Userns });
-        let walls = self.cgroups.iter().flat_map(Cgroups::walls).fold(walls, Walls::with);
-        let walls = if self.cgroups.is_some() { walls.with(Wall::Cgroupns) } else { walls };
-        if landlock_abi == 0 { walls } else { walls.with_landlock(landlock_abi) }
+        let walls = walls.with(if self.leases.is_some() {
+            Wall::Uid
+        } else {
+            Wall::Userns
+        });
+        let walls = self
+            .cgroups
+            .iter()
+            .flat_map(Cgroups::walls)
+            .fold(walls, Walls::with);
+        let walls = if self.cgroups.is_some() {
+            walls.with(Wall::Cgroupns)
+        } else {
+            walls
+        };
+        if landlock_abi == 0 {
+            walls
+        } else {
+            walls.with_landlock(landlock_abi)
+        }
     }
 
     /// Removes the groups that held the slots' own.
@@ -107,10 +123,16 @@ impl Host {
 
     fn identity(uid: Option<Uid>) -> Identity {
         match uid {
-            Some(uid) => Identity::Leased { uid, gid: Gid::from_raw(uid.as_raw()) },
+            Some(uid) => Identity::Leased {
+                uid,
+                gid: Gid::from_raw(uid.as_raw()),
+            },
             None => {
                 let uid = Uid::from_raw(MAPPED_ID);
-                Identity::Mapped { uid, gid: Gid::from_raw(MAPPED_ID) }
+                Identity::Mapped {
+                    uid,
+                    gid: Gid::from_raw(MAPPED_ID),
+                }
             }
         }
     }
@@ -118,11 +140,28 @@ impl Host {
 
 impl Warden {
     /// Forks the init of a new slot.
-    pub(super) fn build(&mut self, number: u16, now: Instant) -> Result<Slot<Building>, WardenError> {
-        let failed = |source: io::Error| WardenError::Slot { slot: number, reason: source.to_string() };
-        let lease = self.host.leases.as_mut().map(Leases::take).transpose().map_err(failed)?;
+    pub(super) fn build(
+        &mut self,
+        number: u16,
+        now: Instant,
+    ) -> Result<Slot<Building>, WardenError> {
+        let failed = |source: io::Error| WardenError::Slot {
+            slot: number,
+            reason: source.to_string(),
+        };
+        let lease = self
+            .host
+            .leases
+            .as_mut()
+            .map(Leases::take)
+            .transpose()
+            .map_err(failed)?;
         let uid = lease.as_ref().map(|lease| lease.uid().user());
-        let cgroup = self.host.cgroups.as_mut().map(|cgroups| cgroups.slot(number));
+        let cgroup = self
+            .host
+            .cgroups
+            .as_mut()
+            .map(|cgroups| cgroups.slot(number));
         let cgroup = cgroup.transpose().map_err(failed)?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
@@ -136,7 +175,11 @@ impl Warden {
                 drop(ours);
                 let blueprint = Blueprint {
                     identity: Host::identity(uid),
-                    service: if uid.is_some() { Service::ManyRuns } else { Service::OneRun },
+                    service: if uid.is_some() {
+                        Service::ManyRuns
+                    } else {
+                        Service::OneRun
+                    },
                     launches: &self.launches,
                     filter: &self.host.filter,
                     tasks: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_tasks)),
@@ -149,9 +192,19 @@ impl Warden {
             }
             Cloned::Parent { pid, pidfd } => {
                 drop(theirs);
-                let jail = Jail { pid, pidfd, link: ours, lease, cgroup };
+                let jail = Jail {
+                    pid,
+                    pidfd,
+                    link: ours,
+                    lease,
+                    cgroup,
+                };
                 let deadline = now.checked_add(BUILD_DEADLINE).unwrap_or(now);
-                Ok(Slot { number, jail, state: Building { deadline } })
+                Ok(Slot {
+                    number,
+                    jail,
+                    state: Building { deadline },
+                })
             }
         }
     }
@@ -167,11 +220,20 @@ impl Warden {
             super::Greeting::Awaited | super::Greeting::Heard => {
                 let number = slot.number;
                 super::runs::signal_init(&slot);
-                self.put(usize::from(number), Stand::Ending(slot.into_state(ended_now(now))));
-                Err(WardenError::Slot { slot: number, reason: reason.to_string() })
+                self.put(
+                    usize::from(number),
+                    Stand::Ending(slot.into_state(ended_now(now))),
+                );
+                Err(WardenError::Slot {
+                    slot: number,
+                    reason: reason.to_string(),
+                })
             }
             super::Greeting::Answered => {
-                log(slot.number, &format!("the jail could not be built: {reason}"));
+                log(
+                    slot.number,
+                    &format!("the jail could not be built: {reason}"),
+                );
                 self.give_up(slot, crate::protocol::Residue::Build, now)
             }
         }
@@ -179,11 +241,19 @@ impl Warden {
 }
 
 const fn held_by(cgroup: bool) -> HeldBy {
-    if cgroup { HeldBy::Cgroup } else { HeldBy::Rlimit }
+    if cgroup {
+        HeldBy::Cgroup
+    } else {
+        HeldBy::Rlimit
+    }
 }
 
 fn ended_now(now: Instant) -> crate::slot::Ending {
-    crate::slot::Ending { deadline: now, stuck: false, build_at: now }
+    crate::slot::Ending {
+        deadline: now,
+        stuck: false,
+        build_at: now,
+    }
 }
 
 const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWPID
@@ -191,4 +261,3 @@ const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWPID
     .union(CloneFlags::CLONE_NEWNET)
     .union(CloneFlags::CLONE_NEWIPC)
     .union(CloneFlags::CLONE_NEWUTS);
-

@@ -43,9 +43,8 @@ fn is_sealed_memfd(fd: &OwnedFd) -> bool {
 }
 
 fn is_write_end(fd: &OwnedFd) -> bool {
-    let write_only = fcntl(fd, FcntlArg::F_GETFL).is_ok_and(|flags| {
-        OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE == OFlag::O_WRONLY
-    });
+    let write_only = fcntl(fd, FcntlArg::F_GETFL)
+        .is_ok_and(|flags| OFlag::from_bits_truncate(flags) & OFlag::O_ACCMODE == OFlag::O_WRONLY);
     write_only && is_kind(fd, SFlag::S_IFIFO)
 }
 

@@ -24,16 +24,26 @@ impl Warden {
     ) -> Result<(Stand, Option<Instant>), WardenError> {
         let again = now.checked_add(REMOVE_AGAIN).unwrap_or(now);
         if reaped(&slot) && clean(&mut slot) {
-            let vacant = Stand::Vacant { number: slot.number, build_at: slot.state.build_at };
+            let vacant = Stand::Vacant {
+                number: slot.number,
+                build_at: slot.state.build_at,
+            };
             // What the build needs is free now; the lease is returned last, here.
             drop(slot);
             return Ok((vacant, Some(now)));
         }
         if now >= slot.state.deadline && !slot.state.stuck {
             slot.state.stuck = true;
-            log(slot.number, "its processes do not end, the slot stays out of use until they do");
+            log(
+                slot.number,
+                "its processes do not end, the slot stays out of use until they do",
+            );
         }
-        let due = if slot.state.stuck { Duration::from_secs(1) } else { REMOVE_AGAIN };
+        let due = if slot.state.stuck {
+            Duration::from_secs(1)
+        } else {
+            REMOVE_AGAIN
+        };
         Ok((Stand::Ending(slot), now.checked_add(due).or(Some(again))))
     }
 
@@ -51,7 +61,10 @@ impl Warden {
         let now = clock::now();
         let deadline = now.checked_add(FINISH_DEADLINE).unwrap_or(now);
         let stands = std::mem::take(&mut self.stands);
-        let mut ending: Vec<Slot<Ending>> = stands.into_iter().filter_map(|s| kill(s, deadline)).collect();
+        let mut ending: Vec<Slot<Ending>> = stands
+            .into_iter()
+            .filter_map(|s| kill(s, deadline))
+            .collect();
         while !ending.is_empty() && clock::now() < deadline {
             ending.retain_mut(|slot| !(reaped(slot) && clean(slot)));
             let Some(slot) = ending.first() else { break };
@@ -61,7 +74,10 @@ impl Warden {
             }
         }
         for slot in &ending {
-            log(slot.number, "something of it is left; the next start sweeps it");
+            log(
+                slot.number,
+                "something of it is left; the next start sweeps it",
+            );
         }
         self.host.remove_groups();
     }
@@ -70,7 +86,11 @@ impl Warden {
 fn kill(stand: Stand, deadline: Instant) -> Option<Slot<Ending>> {
     fn end<S>(slot: Slot<S>, deadline: Instant) -> Slot<Ending> {
         signal_init(&slot);
-        slot.into_state(Ending { deadline, stuck: false, build_at: deadline })
+        slot.into_state(Ending {
+            deadline,
+            stuck: false,
+            build_at: deadline,
+        })
     }
     match stand {
         Stand::Building(slot) => Some(end(slot, deadline)),
@@ -92,7 +112,15 @@ fn reaped(slot: &Slot<Ending>) -> bool {
 
 /// Whether nothing of the slot is left outside its namespaces either.
 fn clean(slot: &mut Slot<Ending>) -> bool {
-    let nobody = slot.jail.lease.as_ref().is_none_or(|lease| sweep::look(lease.uid()).is_ok());
-    let groups = slot.jail.cgroup.as_mut().is_none_or(|cgroup| cgroup.remove().is_ok());
+    let nobody = slot
+        .jail
+        .lease
+        .as_ref()
+        .is_none_or(|lease| sweep::look(lease.uid()).is_ok());
+    let groups = slot
+        .jail
+        .cgroup
+        .as_mut()
+        .is_none_or(|cgroup| cgroup.remove().is_ok());
     nobody && groups
 }

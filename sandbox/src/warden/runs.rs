@@ -34,15 +34,22 @@ impl Warden {
             }
             other @ (Stand::Running(_) | Stand::Dirty(_)) => {
                 self.put(index, other);
-                return Err(WardenError::Worker(format!("slot {} is not idle", plan.slot)));
+                return Err(WardenError::Worker(format!(
+                    "slot {} is not idle",
+                    plan.slot
+                )));
             }
         };
         let now = clock::now();
         let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
         match slot.start(plan, &borrowed, now) {
             Ok(running) => self.put(index, Stand::Running(running)),
-            Err((slot, error)) => {
-                log(slot.number, &format!("the run could not be started: {error}"));
+            Err(failed) => {
+                let (slot, error) = *failed;
+                log(
+                    slot.number,
+                    &format!("the run could not be started: {error}"),
+                );
                 self.refuse(plan)?;
                 let ending = self.give_up(slot, Residue::InitLost, now)?;
                 self.put(index, ending);
@@ -126,19 +133,39 @@ impl Warden {
             }
             (Stand::Building(slot), Word::BuildFailed { errno }) => {
                 let reason = io::Error::from_raw_os_error(errno);
-                log(slot.number, &format!("the jail could not be built: {reason}"));
+                log(
+                    slot.number,
+                    &format!("the jail could not be built: {reason}"),
+                );
                 self.build_failed(slot, &reason, now)
             }
             (Stand::Running(mut slot), Word::Started { run }) if run == slot.state.run => {
                 slot.started(now, self.host.cores_u32());
-                self.report(&Report::Started { slot: slot.number, run })?;
+                self.report(&Report::Started {
+                    slot: slot.number,
+                    run,
+                })?;
                 Ok(Stand::Running(slot))
             }
-            (Stand::Running(slot), Word::Ended { run, end, user, system, wall })
-                if run == slot.state.run =>
-            {
-                self.ended(slot, Observed { end, user, system, wall }, now)
-            }
+            (
+                Stand::Running(slot),
+                Word::Ended {
+                    run,
+                    end,
+                    user,
+                    system,
+                    wall,
+                },
+            ) if run == slot.state.run => self.ended(
+                slot,
+                Observed {
+                    end,
+                    user,
+                    system,
+                    wall,
+                },
+                now,
+            ),
             (Stand::Dirty(mut slot), Word::Cleaned { run }) if run == slot.state.run => {
                 slot.state.cleaned = true;
                 self.tick_dirty(slot, now).map(|(stand, _due)| stand)
@@ -161,7 +188,11 @@ impl Warden {
         let run = slot.state.run;
         let deadline = now.checked_add(self.sweep_timeout).unwrap_or(now);
         let (slot, evidence) = slot.ended(observed, deadline);
-        self.report(&Report::Ended { slot: slot.number, run, evidence })?;
+        self.report(&Report::Ended {
+            slot: slot.number,
+            run,
+            evidence,
+        })?;
         Ok(Stand::Dirty(slot))
     }
 
@@ -225,7 +256,10 @@ impl Warden {
     ) -> Result<Stand, WardenError> {
         log(slot.number, &format!("quarantined: {}", residue.as_str()));
         if self.greeting == super::Greeting::Answered {
-            self.report(&Report::Quarantined { slot: slot.number, residue })?;
+            self.report(&Report::Quarantined {
+                slot: slot.number,
+                residue,
+            })?;
         }
         let build_at = match residue {
             // What failed once most likely fails again: no hurry.
@@ -236,23 +270,27 @@ impl Warden {
     }
 
     /// A running slot whose init does not answer: the run is over, the slot is replaced.
-    pub(super) fn lose(
-        &mut self,
-        slot: Slot<Running>,
-        now: Instant,
-    ) -> Result<Stand, WardenError> {
+    pub(super) fn lose(&mut self, slot: Slot<Running>, now: Instant) -> Result<Stand, WardenError> {
         // Killed first, so that nothing of the run goes on after its evidence was sent.
         signal_init(&slot);
         let run = slot.state.run;
         let (slot, evidence) = slot.ended(Observed::LOST, now);
-        self.report(&Report::Ended { slot: slot.number, run, evidence })?;
+        self.report(&Report::Ended {
+            slot: slot.number,
+            run,
+            evidence,
+        })?;
         self.give_up(slot, Residue::InitLost, now)
     }
 
     fn end_init<S>(&mut self, slot: Slot<S>, build_at: Instant) -> Stand {
         signal_init(&slot);
         let deadline = build_at.checked_add(ENDING_DEADLINE).unwrap_or(build_at);
-        Stand::Ending(slot.into_state(Ending { deadline, stuck: false, build_at }))
+        Stand::Ending(slot.into_state(Ending {
+            deadline,
+            stuck: false,
+            build_at,
+        }))
     }
 }
 
@@ -261,7 +299,10 @@ pub(super) fn signal_init<S>(slot: &Slot<S>) {
     match rustix::process::pidfd_send_signal(&slot.jail.pidfd, rustix::process::Signal::KILL) {
         // SRCH: it has ended already.
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(error) => log(slot.number, &format!("{} could not be sent: {error}", Signal::SIGKILL)),
+        Err(error) => log(
+            slot.number,
+            &format!("{} could not be sent: {error}", Signal::SIGKILL),
+        ),
     }
 }
 

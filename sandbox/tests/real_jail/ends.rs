@@ -68,20 +68,43 @@ fn a_kill_of_the_worker_is_recorded_with_its_reason() {
     for why in [Acted::Output, Acted::Cancel, Acted::Drain] {
         let going = fleet.order(0, &job("bash", "sleep 60"));
         fleet.wait_started(going.run);
-        fleet.send(&Order::Kill { slot: 0, run: going.run, why }, &[]);
+        fleet.send(
+            &Order::Kill {
+                slot: 0,
+                run: going.run,
+                why,
+            },
+            &[],
+        );
         let seen = fleet.finish(going);
-        assert_eq!((seen.evidence.acted, seen.evidence.end), (Some(why), End::Signaled(9)));
+        assert_eq!(
+            (seen.evidence.acted, seen.evidence.end),
+            (Some(why), End::Signaled(9))
+        );
     }
     // A kill that comes too late does nothing to the next run.
     let going = fleet.order(0, &job("bash", "echo fine"));
-    fleet.send(&Order::Kill { slot: 0, run: going.run - 1, why: Acted::Cancel }, &[]);
+    fleet.send(
+        &Order::Kill {
+            slot: 0,
+            run: going.run - 1,
+            why: Acted::Cancel,
+        },
+        &[],
+    );
     let seen = fleet.finish(going);
-    assert_eq!((seen.evidence.acted, seen.out()), (None, "fine\n".to_owned()));
+    assert_eq!(
+        (seen.evidence.acted, seen.out()),
+        (None, "fine\n".to_owned())
+    );
 }
 
 /// Runs tests of this very binary as a user without any privilege.
 #[test]
-#[expect(clippy::disallowed_methods, reason = "this test is the program that it starts")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this test is the program that it starts"
+)]
 fn a_plain_user_gets_jails_in_user_namespaces() {
     use std::os::unix::process::CommandExt;
     if !nix::unistd::geteuid().is_root() {
@@ -111,5 +134,8 @@ fn a_plain_user_gets_jails_in_user_namespaces() {
         .expect("the tests can be executed by everybody");
     let text = String::from_utf8_lossy(&output.stdout);
     let told = String::from_utf8_lossy(&output.stderr);
-    assert!(text.contains(&format!("{} passed; 0 failed", tests.len())), "{text}\n{told}");
+    assert!(
+        text.contains(&format!("{} passed; 0 failed", tests.len())),
+        "{text}\n{told}"
+    );
 }

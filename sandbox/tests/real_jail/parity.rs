@@ -15,30 +15,57 @@ fn errnos(fleet: &mut Fleet, action: &str, paths: &[&str]) -> String {
 }
 
 fn all_denied(paths: &[&str]) -> String {
-    paths.iter().map(|path| format!("{path} {}\n", libc::EACCES)).collect()
+    paths
+        .iter()
+        .map(|path| format!("{path} {}\n", libc::EACCES))
+        .collect()
 }
 
 #[test]
 fn folders_of_the_system_cannot_be_listed() {
     let mut fleet = Fleet::start(1);
-    let paths = ["/", "/tmp", "/etc", "/proc", "..", "../", "/sys", "/home", "/var", "/root", "/run"];
-    assert_eq!(errnos(&mut fleet, "os.listdir(path)", &paths), all_denied(&paths));
+    let paths = [
+        "/", "/tmp", "/etc", "/proc", "..", "../", "/sys", "/home", "/var", "/root", "/run",
+    ];
+    assert_eq!(
+        errnos(&mut fleet, "os.listdir(path)", &paths),
+        all_denied(&paths)
+    );
 }
 
 #[test]
 fn files_of_the_system_cannot_be_read() {
     let mut fleet = Fleet::start(1);
-    let paths = ["/etc/hosts", "/etc/passwd", "/proc/1/cmdline", "/etc/shadow"];
-    assert_eq!(errnos(&mut fleet, "open(path).read()", &paths), all_denied(&paths));
+    let paths = [
+        "/etc/hosts",
+        "/etc/passwd",
+        "/proc/1/cmdline",
+        "/etc/shadow",
+    ];
+    assert_eq!(
+        errnos(&mut fleet, "open(path).read()", &paths),
+        all_denied(&paths)
+    );
 }
 
 #[test]
 fn nothing_can_be_written_outside_tmp() {
     let mut fleet = Fleet::start(1);
-    let paths = ["mydata.txt", "/tmp/x", "../x", "/x", "/etc/x", "jailed_code", "/usr/x"];
+    let paths = [
+        "mydata.txt",
+        "/tmp/x",
+        "../x",
+        "/x",
+        "/etc/x",
+        "jailed_code",
+        "/usr/x",
+    ];
     let seen = errnos(&mut fleet, "open(path, 'w')", &paths);
     // The host's own folders are mounted read-only; whichever wall answers first, it is a refusal.
-    let seen = seen.replace(&format!("/usr/x {}", libc::EROFS), &format!("/usr/x {}", libc::EACCES));
+    let seen = seen.replace(
+        &format!("/usr/x {}", libc::EROFS),
+        &format!("/usr/x {}", libc::EACCES),
+    );
     assert_eq!(seen, all_denied(&paths));
 }
 
@@ -47,10 +74,16 @@ fn the_working_directory_lists_exactly_the_jobs_files_and_tmp() {
     let mut fleet = Fleet::start(1);
     let order = Job {
         files: vec![file("hello.txt", ""), file("pylib/a.py", "")],
-        ..job("python", "import os; print(sorted(os.listdir('.')), os.listdir('pylib'))")
+        ..job(
+            "python",
+            "import os; print(sorted(os.listdir('.')), os.listdir('pylib'))",
+        )
     };
     let seen = fleet.run(&order);
-    assert_eq!(seen.out(), "['hello.txt', 'jailed_code', 'pylib', 'tmp'] ['a.py']\n");
+    assert_eq!(
+        seen.out(),
+        "['hello.txt', 'jailed_code', 'pylib', 'tmp'] ['a.py']\n"
+    );
 }
 
 #[test]

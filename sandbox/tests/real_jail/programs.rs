@@ -31,7 +31,10 @@ fn exit_codes_and_signals_come_back_exactly() {
 #[test]
 fn a_writer_without_a_reader_dies_of_sigpipe_as_outside() {
     let mut fleet = Fleet::start(1);
-    let seen = fleet.run(&job("bash", "trap | grep -c PIPE; cat /dev/zero | head -c1 >/dev/null; echo ${PIPESTATUS[0]}"));
+    let seen = fleet.run(&job(
+        "bash",
+        "trap | grep -c PIPE; cat /dev/zero | head -c1 >/dev/null; echo ${PIPESTATUS[0]}",
+    ));
     assert_eq!(seen.out(), "0\n141\n", "{}", seen.err());
 }
 
@@ -67,39 +70,64 @@ fn a_busy_loop_ends_at_its_cpu_limit() {
         limits.wall_ms = millis(10_000);
     });
     let seen = fleet.run(&spin);
-    assert_eq!(seen.evidence.end, End::Signaled(libc::SIGXCPU), "{:?}", seen.evidence);
+    assert_eq!(
+        seen.evidence.end,
+        End::Signaled(libc::SIGXCPU),
+        "{:?}",
+        seen.evidence
+    );
     // RLIMIT_CPU counts whole ticks, those that a hypervisor stole included.
-    assert!(seen.evidence.cpu >= Duration::from_millis(750), "{:?}", seen.evidence);
+    assert!(
+        seen.evidence.cpu >= Duration::from_millis(750),
+        "{:?}",
+        seen.evidence
+    );
     let deaf = "import signal\nsignal.signal(signal.SIGXCPU, signal.SIG_IGN)\nwhile True: pass";
     let seen = fleet.run(&job("python", deaf).limits(|limits| {
         limits.cpu_ms = millis(300);
         limits.wall_ms = millis(10_000);
     }));
     assert_eq!(seen.evidence.acted, Some(Acted::Cpu));
-    assert!(seen.evidence.cpu < Duration::from_millis(600), "{:?}", seen.evidence);
+    assert!(
+        seen.evidence.cpu < Duration::from_millis(600),
+        "{:?}",
+        seen.evidence
+    );
 }
 
 #[test]
 fn children_share_one_cpu_limit() {
     let mut fleet = Fleet::start(1);
-    let code = "import os\nfor _ in range(4):\n  if os.fork() == 0:\n    while True: pass\nos.wait()";
+    let code =
+        "import os\nfor _ in range(4):\n  if os.fork() == 0:\n    while True: pass\nos.wait()";
     let seen = fleet.run(&job("python", code).limits(|limits| {
         limits.cpu_ms = millis(400);
         limits.wall_ms = millis(10_000);
     }));
     assert_eq!(seen.evidence.acted, Some(Acted::Cpu));
-    assert!(seen.evidence.cpu < Duration::from_millis(900), "{:?}", seen.evidence);
+    assert!(
+        seen.evidence.cpu < Duration::from_millis(900),
+        "{:?}",
+        seen.evidence
+    );
 }
 
 #[test]
 fn a_sleeper_ends_at_its_wall_limit_also_when_it_stops_itself() {
     let mut fleet = Fleet::start(1);
-    for code in ["exec sleep 60", "kill -STOP $$", "trap '' TERM INT; setsid sleep 60 & sleep 60"] {
+    for code in [
+        "exec sleep 60",
+        "kill -STOP $$",
+        "trap '' TERM INT; setsid sleep 60 & sleep 60",
+    ] {
         let seen = fleet.run(&job("bash", code).limits(|limits| limits.wall_ms = millis(300)));
         assert_eq!(seen.evidence.acted, Some(Acted::Wall), "{code}");
         assert_eq!(seen.evidence.end, End::Signaled(libc::SIGKILL), "{code}");
         let wall = seen.evidence.wall;
-        assert!(wall >= Duration::from_millis(295) && wall < Duration::from_secs(2), "{wall:?}");
+        assert!(
+            wall >= Duration::from_millis(295) && wall < Duration::from_secs(2),
+            "{wall:?}"
+        );
     }
 }
 
@@ -140,23 +168,36 @@ fn a_fork_bomb_stays_within_its_process_limit() {
     assert_eq!(seen.out(), "11 11\n", "{}", seen.err());
     let bomb = ":(){ :|:& };:; wait";
     let seen = fleet.run(&job("bash", bomb).limits(|limits| limits.wall_ms = millis(500)));
-    assert!(matches!(seen.evidence.end, End::Exited(_) | End::Signaled(_)));
+    assert!(matches!(
+        seen.evidence.end,
+        End::Exited(_) | End::Signaled(_)
+    ));
     assert_eq!(fleet.run(&job("bash", "echo next")).out(), "next\n");
 }
 
 #[test]
 fn a_daemon_that_outlives_its_parent_is_dead_before_the_slot_is_idle() {
     let mut fleet = Fleet::start(1);
-    let seen = fleet.run(&job("bash", "setsid sleep 77 </dev/null >/dev/null 2>&1 & exit 0"));
+    let seen = fleet.run(&job(
+        "bash",
+        "setsid sleep 77 </dev/null >/dev/null 2>&1 & exit 0",
+    ));
     assert_eq!(seen.evidence.end, End::Exited(0));
-    assert!(fleet.processes_of_slots().is_empty(), "{:?}", fleet.processes_of_slots());
+    assert!(
+        fleet.processes_of_slots().is_empty(),
+        "{:?}",
+        fleet.processes_of_slots()
+    );
 }
 
 #[test]
 fn an_orphan_that_holds_stdout_delays_nobody() {
     let mut fleet = Fleet::start(1);
     let seen = fleet.run(&job("bash", "sleep 60 & echo done"));
-    assert_eq!((seen.evidence.end, seen.out()), (End::Exited(0), "done\n".to_owned()));
+    assert_eq!(
+        (seen.evidence.end, seen.out()),
+        (End::Exited(0), "done\n".to_owned())
+    );
     assert!(seen.evidence.wall < Duration::from_secs(5));
 }
 
@@ -177,9 +218,16 @@ fn disk_files_and_file_sizes_are_limited() {
     let seen = fleet.run(&job("python", many).limits(|limits| {
         limits.disk_files = Count::new(50).expect("not zero");
     }));
-    assert!(seen.out().starts_with("28 4"), "{} {}", seen.out(), seen.err());
-    let large = "try: open('tmp/x', 'wb', 0).write(b'x' * 4096)\nexcept OSError as e: print(e.errno)";
-    let seen = fleet.run(&job("python", large).limits(|limits| limits.file_bytes = FileBytes::new(0)));
+    assert!(
+        seen.out().starts_with("28 4"),
+        "{} {}",
+        seen.out(),
+        seen.err()
+    );
+    let large =
+        "try: open('tmp/x', 'wb', 0).write(b'x' * 4096)\nexcept OSError as e: print(e.errno)";
+    let seen =
+        fleet.run(&job("python", large).limits(|limits| limits.file_bytes = FileBytes::new(0)));
     assert_eq!(seen.out(), "27\n", "{}", seen.err());
 }
 
@@ -188,9 +236,21 @@ fn a_run_sees_nothing_of_the_run_before_it() {
     let mut fleet = Fleet::start(1);
     let leave = "echo x > tmp/x; echo y > /dev/shm/y; ipcmk -M 4096 -Q >/dev/null; pwd";
     let first = fleet.run(&job("bash", leave));
-    let second = fleet.run(&job("bash", "ls -A tmp /dev/shm/; ipcs -mq | grep -c 0x; pwd"));
-    assert!(!second.out().contains('x') || second.out().contains("codejail"), "{}", second.out());
-    assert!(second.out().contains("\n0\n"), "{} {}", second.out(), first.err());
+    let second = fleet.run(&job(
+        "bash",
+        "ls -A tmp /dev/shm/; ipcs -mq | grep -c 0x; pwd",
+    ));
+    assert!(
+        !second.out().contains('x') || second.out().contains("codejail"),
+        "{}",
+        second.out()
+    );
+    assert!(
+        second.out().contains("\n0\n"),
+        "{} {}",
+        second.out(),
+        first.err()
+    );
     assert_ne!(first.out(), second.out());
 }
 
@@ -198,7 +258,10 @@ fn a_run_sees_nothing_of_the_run_before_it() {
 fn a_program_that_does_not_start_is_told_by_its_stage() {
     let mut fleet = Fleet::start(1);
     let seen = fleet.run(&job("native", "not a program"));
-    let expected = End::StageFailed { stage: jailfleet::evidence::Stage::Exec, errno: libc::ENOEXEC };
+    let expected = End::StageFailed {
+        stage: jailfleet::evidence::Stage::Exec,
+        errno: libc::ENOEXEC,
+    };
     assert_eq!(seen.evidence.end, expected);
 }
 
