@@ -219,31 +219,15 @@ impl Fleet {
     fn finish(&mut self, going: Going) -> Seen {
         let mut outputs = [Vec::new(), Vec::new()];
         let mut evidence = None;
-        let [stdout, stderr] = going.outputs.map(std::fs::File::from);
+        let mut streams = going.outputs.map(|end| Some(std::fs::File::from(end)));
         while evidence.is_none() || !self.idle[usize::from(going.slot)] {
-            wait(
-                &[
-                    PollFd::new(self.warden().socket(), PollFlags::POLLIN),
-                    PollFd::new(
-                        stdout.as_fd(),
-                        if outputs[0].len() < CAP {
-                            PollFlags::POLLIN
-                        } else {
-                            PollFlags::empty()
-                        },
-                    ),
-                    PollFd::new(
-                        stderr.as_fd(),
-                        if outputs[1].len() < CAP {
-                            PollFlags::POLLIN
-                        } else {
-                            PollFlags::empty()
-                        },
-                    ),
-                ][..if evidence.is_some() { 1 } else { 3 }],
-            );
-            drain(&stdout, &mut outputs[0]);
-            drain(&stderr, &mut outputs[1]);
+            let mut waits = vec![PollFd::new(self.warden().socket(), PollFlags::POLLIN)];
+            // A stream at its end is always ready: polling it would spin, and steal the very CPU
+            // that is measured.
+            let open = streams.iter().flatten();
+            waits.extend(open.map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)));
+            wait(&waits);
+            drain_all(&mut streams, &mut outputs);
             match client::receive(self.warden().socket()) {
                 Ok(Some(Report::Ended {
                     run,
@@ -259,8 +243,7 @@ impl Fleet {
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
             }
         }
-        drain(&stdout, &mut outputs[0]);
-        drain(&stderr, &mut outputs[1]);
+        drain_all(&mut streams, &mut outputs);
         let [stdout, stderr] = outputs;
         Seen {
             evidence: evidence.expect("the loop ends with it"),
@@ -387,11 +370,16 @@ fn wait(waits: &[PollFd<'_>]) {
     assert_ne!(ready, 0, "nothing came for {PATIENCE:?}");
 }
 
-fn drain(mut stream: &std::fs::File, into: &mut Vec<u8>) {
-    if into.len() < CAP {
-        match stream.read_to_end(into) {
-            Ok(_) => {}
+/// Reads what is there; a stream is dropped at its end or at the cap.
+fn drain_all(streams: &mut [Option<std::fs::File>; 2], outputs: &mut [Vec<u8>; 2]) {
+    for (stream, output) in streams.iter_mut().zip(outputs) {
+        let Some(open) = stream else { continue };
+        match open.read_to_end(output) {
+            Ok(_) => *stream = None,
             Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        if output.len() > CAP {
+            *stream = None;
         }
     }
 }
