@@ -4,9 +4,16 @@ use jailfleet::settings::{WorkerSettings, env_pairs, worker_settings};
 use jailfleet::wall::{Wall, WallSet, missing};
 use jailfleet_sandbox::lease::Leases;
 use jailfleet_sandbox::probe::{State, held_walls, probe};
-use jailfleet_sandbox::sweep;
+use jailfleet_sandbox::sys::restrict::landlock_restrict_self;
+use jailfleet_sandbox::{landlock, sweep};
+use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::geteuid;
-use std::io::Read;
+use std::fs::File;
+use std::io::{self, Read};
+use std::net::{TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -25,6 +32,9 @@ fn settings(state: &Path) -> WorkerSettings {
     let flags = [
         ("warden.state_dir".to_owned(), state.display().to_string()),
         ("warden.cgroup_name".to_owned(), format!("jailfleet-test-{}", std::process::id())),
+        // Several tests may run at one time, each with locks of its own: they keep out of each
+        // other's uids.
+        ("warden.uid_base".to_owned(), (600_000 + (std::process::id() % 20_000) * 4).to_string()),
         ("warden.uid_count".to_owned(), "4".to_owned()),
     ];
     worker_settings(None, &env_pairs(std::env::vars_os()), &flags).expect("good settings")
@@ -66,12 +76,13 @@ fn two_workers_of_a_host_never_lease_the_same_uid() {
     other.take().expect("a uid that was returned");
 }
 
-/// A process of another user that lives until it is killed.
+/// A process of another user that ignores signals and lives until it is killed, or until the test
+/// gives up: waiting for it closes its standard input.
 fn sleeper_of(uid: u32) -> Child {
     #[expect(clippy::disallowed_methods, reason = "the test needs a process that is no jail's")]
     let mut command = Command::new("/bin/sh");
     let mut child = command
-        .args(["-c", "trap '' TERM HUP INT; echo ready; while :; do read never; done"])
+        .args(["-c", "trap '' TERM HUP INT; echo ready; while read line; do :; done"])
         .uid(uid)
         .gid(uid)
         .stdin(Stdio::piped())
@@ -140,4 +151,33 @@ fn a_folder_of_locks_that_others_may_write_is_refused() {
     std::fs::set_permissions(state.path(), open).expect("a mode");
     let refused = Leases::open(&settings(state.path()).warden).expect_err("everybody may write");
     assert!(refused.to_string().contains("warden.state_dir"), "{refused}");
+}
+
+#[test]
+fn landlock_alone_refuses_files_ports_and_sockets_of_the_host() {
+    let abi = landlock::abi();
+    let Some(ruleset) = landlock::empty_ruleset().expect("all that this version promises") else {
+        assert!(std::env::var_os("JAILFLEET_NO_SKIPS").is_none(), "this test needs Landlock");
+        return eprintln!("SKIPPED: no Landlock here");
+    };
+    let name = format!("jailfleet-landlock-{}", std::process::id());
+    let address = SocketAddr::from_abstract_name(&name).expect("a name");
+    let _abstract = UnixListener::bind_addr(&address).expect("a listener");
+    let tcp = TcpListener::bind("127.0.0.1:0").expect("a listener");
+    let port = tcp.local_addr().expect("its address");
+    // A domain is a thread's own: this one goes in alone, and the rest of the test stays outside.
+    let inside = std::thread::spawn(move || {
+        set_no_new_privs().expect("always allowed");
+        landlock_restrict_self(ruleset.as_fd()).expect("no_new_privs is set");
+        let errno = |error: io::Error| error.raw_os_error();
+        [
+            File::open("/etc/hostname").err().and_then(errno),
+            TcpStream::connect(port).err().and_then(errno),
+            UnixStream::connect_addr(&address).err().and_then(errno),
+        ]
+    });
+    let [file, port, socket] = inside.join().expect("no panic inside");
+    assert_eq!(file, Some(libc::EACCES));
+    assert_eq!(port, (abi >= 4).then_some(libc::EACCES), "ports came with version 4");
+    assert_eq!(socket, (abi >= 6).then_some(libc::EPERM), "scopes came with version 6");
 }
