@@ -109,11 +109,7 @@ pub(crate) async fn run(
             }
         }
     };
-    // The program may end by itself between the byte too many and our kill. It passed the limit all
-    // the same, and its output is cut: the outcome must not depend on who was faster.
-    if ended.evidence.acted.is_none() && (stdout.truncated || stderr.truncated) {
-        ended.evidence.acted = Some(Acted::Output);
-    }
+    mark_output(&mut ended.evidence, stdout.truncated || stderr.truncated);
     let Ended { started, evidence } = ended;
     Ok(RunEnded {
         started,
@@ -121,6 +117,14 @@ pub(crate) async fn run(
         stdout,
         stderr,
     })
+}
+
+/// The program may end by itself between the byte too many and our kill. It passed the limit all
+/// the same, and its output is cut: the outcome must not depend on who was faster.
+fn mark_output(evidence: &mut Evidence, cut: bool) {
+    if cut && evidence.acted.is_none() {
+        evidence.acted = Some(Acted::Output);
+    }
 }
 
 /// Waits for the end, and brings it about where the output or the worker's own stop asks for it.
@@ -149,5 +153,26 @@ async fn end(
                 return Err(RunFault::Overdue);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slots::vanished;
+
+    #[test]
+    fn cut_output_is_the_output_limit_unless_another_limit_came_first() {
+        let after = |acted, cut| {
+            let mut evidence = Evidence {
+                acted,
+                ..vanished()
+            };
+            mark_output(&mut evidence, cut);
+            evidence.acted
+        };
+        assert_eq!(after(None, true), Some(Acted::Output));
+        assert_eq!(after(None, false), None);
+        assert_eq!(after(Some(Acted::Wall), true), Some(Acted::Wall));
     }
 }

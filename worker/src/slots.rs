@@ -338,7 +338,7 @@ impl Shared {
 }
 
 /// The evidence of a jail that vanished without a word.
-fn vanished() -> Evidence {
+pub(crate) fn vanished() -> Evidence {
     Evidence {
         end: End::Lost,
         acted: None,

@@ -27,8 +27,13 @@ fn each_job_of_a_file_gets_the_outcome_that_it_brought_about() {
     slow["limits"] = json!({ "wall_ms": 300 });
     let mut busy = job("cpu", "bash", "while :; do :; done");
     busy["limits"] = json!({ "cpu_ms": 300 });
-    let mut loud = job("output", "bash", "while :; do echo 0123456789; done");
-    loud["limits"] = json!({ "output_bytes": 1000 });
+    // It would sleep into its wall limit, if passing the output limit did not end it.
+    let loud = "for i in {1..500}; do echo 0123456789; done; exec sleep 60";
+    let mut loud = job("output", "bash", loud);
+    loud["limits"] = json!({ "output_bytes": 1000, "wall_ms": 5000 });
+    // It is gone before anybody can end it, and has passed the limit all the same.
+    let mut burst = job("burst", "bash", "printf %02000d 1");
+    burst["limits"] = json!({ "output_bytes": 1000 });
     let mut late = job("late", "bash", "echo too late");
     late["deadline"] = json!("2001-01-01T00:00:00Z");
     let mut fed = job("fed", "bash", "cat; cat d/f; echo \"$1-$X\"");
@@ -43,6 +48,7 @@ fn each_job_of_a_file_gets_the_outcome_that_it_brought_about() {
         slow,
         busy,
         loud,
+        burst,
         late,
         fed,
     ];
@@ -69,6 +75,7 @@ fn each_job_of_a_file_gets_the_outcome_that_it_brought_about() {
         ("wall", "wall_limit"),
         ("cpu", "cpu_limit"),
         ("output", "output_limit"),
+        ("burst", "output_limit"),
         ("unknown", "rejected"),
         ("late", "expired"),
     ] {
