@@ -113,8 +113,13 @@ impl Fleet {
     }
 
     fn start_in(state: tempfile::TempDir, slots: usize) -> Self {
+        // Locks below a folder of our own keep nobody else off the default uids, and whoever leases
+        // one of them kills what runs under it. So the uids are our own, too.
+        let uid_base = 1_000_000 + (std::process::id() % 20_000) * 16;
         let flags = vec![
             ("worker.slots".to_owned(), slots.to_string()),
+            ("warden.uid_base".to_owned(), uid_base.to_string()),
+            ("warden.uid_count".to_owned(), "16".to_owned()),
             (
                 "warden.state_dir".to_owned(),
                 state.path().display().to_string(),
