@@ -10,8 +10,8 @@ use crate::launch::Launch;
 use crate::sys;
 use jailfleet::runtime::Cwd;
 use landlock::{
-    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd, Ruleset,
-    RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
+    ABI, Access, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible, PathBeneath, PathFd,
+    Ruleset, RulesetAttr, RulesetCreated, RulesetCreatedAttr, Scope,
 };
 use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode;
@@ -31,11 +31,24 @@ pub fn abi() -> u16 {
 
 /// What of `/proc` a program may read beside its own folder: what says how large the machine is.
 const PROC: &[&str] = &[
-    "/proc/cpuinfo", "/proc/filesystems", "/proc/loadavg", "/proc/meminfo", "/proc/stat",
-    "/proc/uptime", "/proc/version", "/proc/sys/kernel/osrelease", "/proc/sys/vm/overcommit_memory",
+    "/proc/cpuinfo",
+    "/proc/filesystems",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/stat",
+    "/proc/uptime",
+    "/proc/version",
+    "/proc/sys/kernel/osrelease",
+    "/proc/sys/vm/overcommit_memory",
 ];
 /// Devices without memory of who used them.
-const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
+const DEVICES: &[&str] = &[
+    "/dev/null",
+    "/dev/zero",
+    "/dev/full",
+    "/dev/random",
+    "/dev/urandom",
+];
 const PASSWD: &str = "/etc/passwd";
 /// Where `/dev/shm` leads.
 const SHARED_MEMORY: &str = "/tmp/shm";
@@ -52,7 +65,12 @@ pub fn ruleset(launch: &Launch, working_path: &str) -> io::Result<Option<OwnedFd
     }
     let rights = Rights::of(ABI::from(i32::from(version)), launch);
     let mut ruleset = empty(rights.abi).map_err(io::Error::other)?;
-    for path in launch.readable.iter().map(String::as_str).chain(PROC.iter().copied()) {
+    for path in launch
+        .readable
+        .iter()
+        .map(String::as_str)
+        .chain(PROC.iter().copied())
+    {
         ruleset = allow(ruleset, path, rights.system, rights.abi)?;
     }
     if launch.passwd {
@@ -62,7 +80,12 @@ pub fn ruleset(launch: &Launch, working_path: &str) -> io::Result<Option<OwnedFd
         ruleset = allow(ruleset, device, rights.device, rights.abi)?;
     }
     ruleset = allow(ruleset, working_path, rights.working_directory, rights.abi)?;
-    ruleset = allow(ruleset, &format!("{working_path}/tmp"), rights.scratch, rights.abi)?;
+    ruleset = allow(
+        ruleset,
+        &format!("{working_path}/tmp"),
+        rights.scratch,
+        rights.abi,
+    )?;
     ruleset = allow(ruleset, SHARED_MEMORY, rights.scratch, rights.abi)?;
     Ok(ruleset.into())
 }
@@ -74,7 +97,9 @@ pub fn ruleset(launch: &Launch, working_path: &str) -> io::Result<Option<OwnedFd
 pub fn empty_ruleset() -> io::Result<Option<OwnedFd>> {
     match abi() {
         0 => Ok(None),
-        version => Ok(empty(ABI::from(i32::from(version))).map_err(io::Error::other)?.into()),
+        version => Ok(empty(ABI::from(i32::from(version)))
+            .map_err(io::Error::other)?
+            .into()),
     }
 }
 
@@ -106,10 +131,15 @@ struct Rights {
 impl Rights {
     fn of(abi: ABI, launch: &Launch) -> Self {
         let read = AccessFs::ReadFile | AccessFs::ReadDir;
-        let execute = if launch.execute_scratch { AccessFs::Execute.into() } else { BitFlags::EMPTY };
+        let execute = if launch.execute_scratch {
+            AccessFs::Execute.into()
+        } else {
+            BitFlags::EMPTY
+        };
         let no_devices = AccessFs::MakeChar | AccessFs::MakeBlock | AccessFs::Execute;
         let scratch = (AccessFs::from_all(abi) & !no_devices) | execute;
-        let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
+        let device =
+            AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::IoctlDev;
         Self {
             abi,
             system: read | AccessFs::Execute,
@@ -138,7 +168,9 @@ fn allow(
         Err(error) => return Err(error),
     };
     let path = PathFd::new(Path::new(path)).map_err(io::Error::other)?;
-    ruleset.add_rule(PathBeneath::new(path, access)).map_err(io::Error::other)
+    ruleset
+        .add_rule(PathBeneath::new(path, access))
+        .map_err(io::Error::other)
 }
 
 /// Lets a process see its own `/proc` folder, whose inode did not exist when the ruleset was made.

@@ -69,16 +69,28 @@ impl Leases {
     /// When the folder cannot be made or is not root's alone, or the host's users cannot be read.
     pub fn open(section: &WardenSection) -> io::Result<Self> {
         let folder = PathBuf::from(&section.state_dir);
-        DirBuilder::new().recursive(true).mode(0o700).create(&folder)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&folder)?;
         let stat = std::fs::symlink_metadata(&folder)?;
-        if !stat.is_dir() || stat.uid() != nix::unistd::geteuid().as_raw() || stat.mode() & 0o022 != 0 {
+        if !stat.is_dir()
+            || stat.uid() != nix::unistd::geteuid().as_raw()
+            || stat.mode() & 0o022 != 0
+        {
             return Err(io::Error::other(format!(
                 "{} must be a folder that only we may write; set warden.state_dir to another",
                 section.state_dir
             )));
         }
         let (base, count) = (section.uid_base, section.uid_count);
-        Ok(Self { folder, base, count, next: 0, taken: taken_on_this_host()? })
+        Ok(Self {
+            folder,
+            base,
+            count,
+            next: 0,
+            taken: taken_on_this_host()?,
+        })
     }
 
     /// Leases a uid that nobody has.
@@ -88,7 +100,11 @@ impl Leases {
     pub fn take(&mut self) -> io::Result<Lease> {
         for _ in 0..self.count {
             let uid = self.base.saturating_add(self.next);
-            self.next = self.next.saturating_add(1).checked_rem(self.count).unwrap_or(0);
+            self.next = self
+                .next
+                .saturating_add(1)
+                .checked_rem(self.count)
+                .unwrap_or(0);
             if self.taken.iter().any(|range| range.contains(&uid)) {
                 continue;
             }
@@ -120,7 +136,10 @@ fn try_lease(folder: &Path, uid: u32) -> io::Result<Option<Lease>> {
     let mut mark = Vec::new();
     lock.read_to_end(&mut mark)?;
     let leased_before = mark == MARK;
-    let lease = Lease { uid: LeasedUid(uid), _lock: lock };
+    let lease = Lease {
+        uid: LeasedUid(uid),
+        _lock: lock,
+    };
     if sweep::look(lease.uid).is_ok() {
         if !leased_before {
             (&*lease._lock).write_all(MARK)?;
@@ -189,6 +208,9 @@ mod tests {
     #[test]
     fn subordinate_ranges_are_read_with_both_ends_and_empty_ones_are_none() {
         let text = "ada:100000:65536\nbob:70000:1\neve:5:0\nbroken\n";
-        assert_eq!(ranges_in(text).collect::<Vec<_>>(), [100_000..=165_535, 70_000..=70_000]);
+        assert_eq!(
+            ranges_in(text).collect::<Vec<_>>(),
+            [100_000..=165_535, 70_000..=70_000]
+        );
     }
 }

@@ -44,11 +44,20 @@ pub struct WallReport {
 
 impl WallReport {
     fn new(wall: Wall, state: State, evidence: impl Into<String>) -> Self {
-        Self { wall, state, evidence: evidence.into(), fix: None, detail: None }
+        Self {
+            wall,
+            state,
+            evidence: evidence.into(),
+            fix: None,
+            detail: None,
+        }
     }
 
     fn fix(self, fix: impl Into<String>) -> Self {
-        Self { fix: Some(fix.into()), ..self }
+        Self {
+            fix: Some(fix.into()),
+            ..self
+        }
     }
 }
 
@@ -57,15 +66,24 @@ impl WallReport {
 /// The caller must have a single thread: trials are forks that may allocate.
 #[must_use]
 pub fn probe(settings: &WorkerSettings) -> Vec<WallReport> {
-    let host = Host { settings, uid: geteuid() };
+    let host = Host {
+        settings,
+        uid: geteuid(),
+    };
     Wall::ALL.iter().map(|wall| host.look_at(*wall)).collect()
 }
 
 /// The walls that hold, as results name them.
 #[must_use]
 pub fn held_walls(reports: &[WallReport]) -> Vec<HeldWall> {
-    let held = reports.iter().filter(|report| report.state != State::Missing);
-    held.map(|report| HeldWall { wall: report.wall, detail: report.detail.clone() }).collect()
+    let held = reports
+        .iter()
+        .filter(|report| report.state != State::Missing);
+    held.map(|report| HeldWall {
+        wall: report.wall,
+        detail: report.detail.clone(),
+    })
+    .collect()
 }
 
 /// Whether this kernel enforces AppArmor, so that a `full` host must use it.
@@ -112,13 +130,21 @@ impl Host<'_> {
             Wall::CgroupMemory | Wall::CgroupPids | Wall::CgroupCpu => self.cgroup(wall),
             Wall::Apparmor => apparmor(),
             Wall::Landlock => landlock(),
-            Wall::Seccomp => tried(wall, trial::seccomp(), "the filter was put in force in a child")
-                .or_fix("use a kernel with CONFIG_SECCOMP_FILTER"),
+            Wall::Seccomp => tried(
+                wall,
+                trial::seccomp(),
+                "the filter was put in force in a child",
+            )
+            .or_fix("use a kernel with CONFIG_SECCOMP_FILTER"),
         }
     }
 
     fn rlimits(&self) -> WallReport {
-        let asked = self.settings.runtimes.iter().map(|runtime| runtime.ceiling.0.open_files.get());
+        let asked = self
+            .settings
+            .runtimes
+            .iter()
+            .map(|runtime| runtime.ceiling.0.open_files.get());
         let asked = asked.max().unwrap_or(0);
         match getrlimit(Resource::RLIMIT_NOFILE) {
             Ok((_, hard)) if hard < asked => {
@@ -164,12 +190,20 @@ impl Host<'_> {
 
     /// Namespaces of a plain user come with a user namespace.
     fn with_user(&self, flags: CloneFlags) -> CloneFlags {
-        if self.uid.is_root() { flags } else { flags.union(CloneFlags::CLONE_NEWUSER) }
+        if self.uid.is_root() {
+            flags
+        } else {
+            flags.union(CloneFlags::CLONE_NEWUSER)
+        }
     }
 
     fn namespace(&self, wall: Wall, flags: CloneFlags) -> WallReport {
-        tried(wall, trial::namespaces(self.with_user(flags)), "a child was born in a new one")
-            .or_fix(AS_ROOT)
+        tried(
+            wall,
+            trial::namespaces(self.with_user(flags)),
+            "a child was born in a new one",
+        )
+        .or_fix(AS_ROOT)
     }
 
     fn cgroupns(&self) -> WallReport {
@@ -218,11 +252,19 @@ fn without_cgroups(wall: Wall, error: &io::Error) -> WallReport {
 
 fn apparmor() -> WallReport {
     if offers_apparmor() {
-        WallReport::new(Wall::Apparmor, State::Missing, "the kernel enforces it; jails do not enter a profile")
-            .fix("set walls = \"container\" until profiles are entered")
+        WallReport::new(
+            Wall::Apparmor,
+            State::Missing,
+            "the kernel enforces it; jails do not enter a profile",
+        )
+        .fix("set walls = \"container\" until profiles are entered")
     } else {
-        WallReport::new(Wall::Apparmor, State::Missing, "this kernel does not enforce it")
-            .fix("boot a kernel with apparmor=1 security=apparmor")
+        WallReport::new(
+            Wall::Apparmor,
+            State::Missing,
+            "this kernel does not enforce it",
+        )
+        .fix("boot a kernel with apparmor=1 security=apparmor")
     }
 }
 
@@ -232,14 +274,28 @@ const WITH_SCOPES: u16 = 6;
 fn landlock() -> WallReport {
     let abi = crate::landlock::abi();
     if abi == 0 {
-        return WallReport::new(Wall::Landlock, State::Missing, "this kernel does not enable it")
-            .fix("add landlock to lsm= on the kernel's command line (Linux 5.13 or later)");
+        return WallReport::new(
+            Wall::Landlock,
+            State::Missing,
+            "this kernel does not enable it",
+        )
+        .fix("add landlock to lsm= on the kernel's command line (Linux 5.13 or later)");
     }
     let made = trial::landlock();
-    let report = tried(Wall::Landlock, made, format!("a ruleset of version {abi} was put in force in a child"));
-    let report = WallReport { detail: Some(abi.to_string()), ..report };
+    let report = tried(
+        Wall::Landlock,
+        made,
+        format!("a ruleset of version {abi} was put in force in a child"),
+    );
+    let report = WallReport {
+        detail: Some(abi.to_string()),
+        ..report
+    };
     if report.state == State::Held && abi < WITH_SCOPES {
-        let report = WallReport { state: State::Degraded, ..report };
+        let report = WallReport {
+            state: State::Degraded,
+            ..report
+        };
         return report.fix("Linux 6.12 and later also shut in signals and abstract sockets");
     }
     report

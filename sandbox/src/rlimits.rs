@@ -35,7 +35,12 @@ impl Rlimits {
             // Nothing is known of ours; the stage fails aloud if this is above it.
             Err(_) => wanted,
         };
-        Self { all: wanted(limits, tasks, memory).into_iter().map(under_ours).collect() }
+        Self {
+            all: wanted(limits, tasks, memory)
+                .into_iter()
+                .map(under_ours)
+                .collect(),
+        }
     }
 
     /// Puts the limits in force for this process.
@@ -55,13 +60,21 @@ impl Rlimits {
 
 impl Rlimit {
     const fn both(resource: Resource, value: u64) -> Self {
-        Self { resource, soft: value, hard: value }
+        Self {
+            resource,
+            soft: value,
+            hard: value,
+        }
     }
 
     /// The same, cut to the hard limit that is in force: raising it takes a capability that
     /// containers do not have, and never is ours to do.
     fn under(self, hard: u64) -> Self {
-        Self { soft: self.soft.min(hard), hard: self.hard.min(hard), ..self }
+        Self {
+            soft: self.soft.min(hard),
+            hard: self.hard.min(hard),
+            ..self
+        }
     }
 }
 
@@ -70,7 +83,11 @@ impl Rlimit {
 fn wanted(limits: &Limits, tasks: HeldBy, memory: HeldBy) -> Vec<Rlimit> {
     let cpu_s = limits.cpu_ms.get().div_ceil(1000);
     let mut all = vec![
-        Rlimit { resource: Resource::RLIMIT_CPU, soft: cpu_s, hard: cpu_s.saturating_add(1) },
+        Rlimit {
+            resource: Resource::RLIMIT_CPU,
+            soft: cpu_s,
+            hard: cpu_s.saturating_add(1),
+        },
         Rlimit::both(Resource::RLIMIT_FSIZE, limits.file_bytes.get()),
         Rlimit::both(Resource::RLIMIT_NOFILE, limits.open_files.get()),
         Rlimit::both(Resource::RLIMIT_STACK, limits.stack_bytes.get()),
@@ -132,23 +149,34 @@ mod tests {
 
     fn of(resource: Resource, held: HeldBy, limits: &Limits) -> Option<(u64, u64)> {
         let all = wanted(limits, held, held);
-        all.iter().find(|one| one.resource == resource).map(|one| (one.soft, one.hard))
+        all.iter()
+            .find(|one| one.resource == resource)
+            .map(|one| (one.soft, one.hard))
     }
 
     #[test]
     fn a_part_of_a_second_of_cpu_time_counts_as_a_whole_one_and_the_kill_comes_a_second_later() {
-        assert_eq!(of(Resource::RLIMIT_CPU, HeldBy::Cgroup, &limits()), Some((2, 3)));
+        assert_eq!(
+            of(Resource::RLIMIT_CPU, HeldBy::Cgroup, &limits()),
+            Some((2, 3))
+        );
     }
 
     #[test]
     fn file_bytes_of_zero_means_that_no_file_may_grow() {
-        assert_eq!(of(Resource::RLIMIT_FSIZE, HeldBy::Cgroup, &limits()), Some((0, 0)));
+        assert_eq!(
+            of(Resource::RLIMIT_FSIZE, HeldBy::Cgroup, &limits()),
+            Some((0, 0))
+        );
     }
 
     #[test]
     fn the_number_of_tasks_is_a_resource_limit_only_where_no_cgroup_counts_them() {
         assert_eq!(of(Resource::RLIMIT_NPROC, HeldBy::Cgroup, &limits()), None);
-        assert_eq!(of(Resource::RLIMIT_NPROC, HeldBy::Rlimit, &limits()), Some((7, 7)));
+        assert_eq!(
+            of(Resource::RLIMIT_NPROC, HeldBy::Rlimit, &limits()),
+            Some((7, 7))
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ mod scratch;
 
 use crate::jail::Identity;
 use crate::launch::Launch;
-use crate::sys::mount as sys_mount;
+use crate::sys::mount::make_read_only;
 use jailfleet::limits::Limits;
 use jailfleet::runtime::Bind;
 use jailfleet::settings::WorkerSettings;
@@ -35,10 +35,23 @@ impl RootPlan {
     #[must_use]
     pub fn of(settings: &WorkerSettings) -> Self {
         let runtimes = settings.runtimes.iter().flat_map(|runtime| &runtime.binds);
-        let mut binds: Vec<Bind> = settings.warden.system_binds.iter().chain(runtimes).cloned().collect();
+        let mut binds: Vec<Bind> = settings
+            .warden
+            .system_binds
+            .iter()
+            .chain(runtimes)
+            .cloned()
+            .collect();
         binds.sort_by(|a, b| a.target.cmp(&b.target));
         binds.dedup();
         Self { binds }
+    }
+
+    /// Whether a path of the host has the same name in the jail.
+    fn shows(&self, path: &Path) -> bool {
+        let same = self.binds.iter().filter(|bind| bind.source == bind.target);
+        same.map(|bind| &bind.source)
+            .any(|source| path.starts_with(source))
     }
 }
 
@@ -62,10 +75,20 @@ enum Readable {
 const STAGING: &str = "/proc";
 /// Names that answer "permission denied" instead of "no such file".
 const HIDDEN_FILES: &[&str] = &[
-    "etc/hosts", "etc/passwd", "etc/group", "etc/shadow", "etc/gshadow", "etc/resolv.conf",
-    "etc/hostname", "etc/machine-id", "etc/sudoers", "etc/fstab",
+    "etc/hosts",
+    "etc/passwd",
+    "etc/group",
+    "etc/shadow",
+    "etc/gshadow",
+    "etc/resolv.conf",
+    "etc/hostname",
+    "etc/machine-id",
+    "etc/sudoers",
+    "etc/fstab",
 ];
-const HIDDEN_FOLDERS: &[&str] = &["home", "root", "var", "sys", "run", "opt", "srv", "mnt", "media"];
+const HIDDEN_FOLDERS: &[&str] = &[
+    "home", "root", "var", "sys", "run", "opt", "srv", "mnt", "media",
+];
 const DEVICES: &[&str] = &["null", "zero", "full", "random", "urandom"];
 
 impl Root {
@@ -76,24 +99,41 @@ impl Root {
     pub fn build(plan: &RootPlan, identity: Identity) -> io::Result<Self> {
         let random = File::open("/dev/urandom")?;
         let nothing = None::<&str>;
-        mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+        mount(
+            nothing,
+            "/",
+            nothing,
+            MsFlags::MS_REC | MsFlags::MS_PRIVATE,
+            nothing,
+        )?;
         let options = Some("mode=0711,size=1m,nr_inodes=2k");
         let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
         mount(Some("jail"), STAGING, Some("tmpfs"), quiet, options)?;
         let root = Path::new(STAGING);
         for bind in &plan.binds {
-            place(root, bind)?;
+            place(root, bind, plan)?;
         }
         furnish(root, identity)?;
         let fresh = quiet | MsFlags::MS_NOEXEC;
-        mount(Some("proc"), &root.join("proc"), Some("proc"), fresh, nothing)?;
+        mount(
+            Some("proc"),
+            &root.join("proc"),
+            Some("proc"),
+            fresh,
+            nothing,
+        )?;
         chdir(STAGING)?;
         pivot_root(".", ".")?;
         umount2(".", MntFlags::MNT_DETACH)?;
         chdir("/")?;
         hide_proc(identity)?;
         let scratch = Scratch::mount(&random, identity)?;
-        Ok(Self { random, scratch, identity, passwd: Readable::ByRoot })
+        Ok(Self {
+            random,
+            scratch,
+            identity,
+            passwd: Readable::ByRoot,
+        })
     }
 
     /// The working directory of the run to come.
@@ -115,7 +155,11 @@ impl Root {
     pub fn prepare(&mut self, launch: &Launch, limits: &Limits) -> io::Result<()> {
         self.scratch.fit(limits)?;
         self.scratch.own(launch.cwd, self.identity)?;
-        let passwd = if launch.passwd { Readable::ByAll } else { Readable::ByRoot };
+        let passwd = if launch.passwd {
+            Readable::ByAll
+        } else {
+            Readable::ByRoot
+        };
         if passwd != self.passwd {
             let mode = match passwd {
                 Readable::ByAll => 0o644,
@@ -136,12 +180,11 @@ impl Root {
     }
 }
 
-/// Puts one bind in its place. A link of the host becomes the same link: on merged systems `/bin`
-/// is one.
-fn place(root: &Path, bind: &Bind) -> io::Result<()> {
-    let source = Path::new(&bind.source);
-    let seen = match fs::symlink_metadata(source) {
-        Ok(seen) => seen,
+/// Puts one bind in its place. What a link leads to is bound, unless another bind shows it already
+/// under the same name: then it stays the link that it is, as `/bin` on merged systems.
+fn place(root: &Path, bind: &Bind, plan: &RootPlan) -> io::Result<()> {
+    let source = match fs::canonicalize(&bind.source) {
+        Ok(source) => source,
         Err(error) if bind.optional && error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(error),
     };
@@ -149,17 +192,19 @@ fn place(root: &Path, bind: &Bind) -> io::Result<()> {
     if let Some(above) = target.parent() {
         make_folders(above)?;
     }
-    if seen.is_symlink() {
-        return symlink(fs::read_link(source)?, target);
+    let given = Path::new(&bind.source);
+    if fs::symlink_metadata(given)?.is_symlink() && plan.shows(&source) {
+        return symlink(fs::read_link(given)?, target);
     }
-    if seen.is_dir() {
+    if source.is_dir() {
         make_folders(&target)?;
     } else {
         touch(&target, 0o644)?;
     }
     let nothing = None::<&str>;
-    mount(Some(source), &target, nothing, MsFlags::MS_BIND | MsFlags::MS_REC, nothing)?;
-    sys_mount::make_read_only(&target)
+    let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+    mount(Some(&source), &target, nothing, flags, nothing)?;
+    make_read_only(&target)
 }
 
 fn inside(root: &Path, path: &str) -> PathBuf {
@@ -168,11 +213,19 @@ fn inside(root: &Path, path: &str) -> PathBuf {
 
 fn make_folders(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt;
-    fs::DirBuilder::new().recursive(true).mode(0o711).create(path)
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
 }
 
 fn touch(path: &Path, mode: u32) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(mode).open(path) {
+    match OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+    {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         made => made.map(drop),
     }
@@ -198,7 +251,10 @@ fn furnish(root: &Path, identity: Identity) -> io::Result<()> {
     let line = format!("jail:x:{uid}:{gid}:jail:/tmp:/bin/sh\n");
     let passwd = root.join("etc/passwd");
     if fs::metadata(&passwd)?.len() == 0 {
-        OpenOptions::new().write(true).open(&passwd)?.write_all(line.as_bytes())?;
+        OpenOptions::new()
+            .write(true)
+            .open(&passwd)?
+            .write_all(line.as_bytes())?;
     }
     let nothing = None::<&str>;
     for device in DEVICES {
@@ -227,4 +283,3 @@ fn hide_proc(identity: Identity) -> io::Result<()> {
         Identity::Mapped { .. } => Ok(()),
     }
 }
-

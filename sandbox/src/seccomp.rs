@@ -20,7 +20,10 @@ const POLICY: &str = include_str!("../config/seccomp/deny.toml");
 /// # Errors
 /// When the embedded policy does not compile, which the tests rule out.
 pub fn filter() -> io::Result<Vec<libc::sock_filter>> {
-    Policy::embedded().map_err(io::Error::other)?.compile().map_err(io::Error::other)
+    Policy::embedded()
+        .map_err(io::Error::other)?
+        .compile()
+        .map_err(io::Error::other)
 }
 
 /// Why a policy is of no use.
@@ -39,7 +42,9 @@ pub enum PolicyError {
     #[error("compile the system call policy: the rule on {0} gives no reason, in a sentence")]
     NoReason(String),
     /// A condition that says nothing, or too much.
-    #[error("compile the system call policy: the condition on {0} needs exactly one of any_bit, one_of, none_of, and an argument below 6")]
+    #[error(
+        "compile the system call policy: the condition on {0} needs exactly one of any_bit, one_of, none_of, and an argument below 6"
+    )]
     Condition(String),
 }
 

@@ -5,15 +5,17 @@
 
 use crate::lease::LeasedUid;
 use crate::sys::clone::{Cloned, clone_process};
-use crate::sys::ipc::system_v_objects;
 use crate::sys::exec::{Patience, Strings, Waited, execve, exit_now, wait_child};
+use crate::sys::ipc::system_v_objects;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
-use nix::unistd::{Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setresgid, setresuid};
+use nix::unistd::{
+    Gid, Pid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, setgroups, setresgid, setresuid,
+};
 use std::ffi::{CStr, CString};
 use std::io;
 use std::os::fd::AsFd;
@@ -64,7 +66,9 @@ const PKILL: [&CStr; 2] = [c"/usr/bin/pkill", c"/bin/pkill"];
 pub fn sweep(uid: LeasedUid) -> io::Result<()> {
     let number = CString::new(uid.get().to_string())?;
     let mut argv = Strings::with_room(4);
-    let fits = [c"pkill", c"-KILL", c"-U", number.as_c_str()].iter().all(|text| argv.push(text));
+    let fits = [c"pkill", c"-KILL", c"-U", number.as_c_str()]
+        .iter()
+        .all(|text| argv.push(text));
     debug_assert!(fits, "there is room for four");
     match clone_process(0, None)? {
         Cloned::Child => {
@@ -89,7 +93,11 @@ pub fn sweep(uid: LeasedUid) -> io::Result<()> {
 fn sweep_as(uid: LeasedUid, argv: &Strings<'_>) -> io::Result<()> {
     // The worker's socket may lie on a standard descriptor; a process of the slot's uid must not
     // carry it.
-    let null = open(c"/dev/null", OFlag::O_RDWR | OFlag::O_CLOEXEC, Mode::empty())?;
+    let null = open(
+        c"/dev/null",
+        OFlag::O_RDWR | OFlag::O_CLOEXEC,
+        Mode::empty(),
+    )?;
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     dup2_stderr(&null)?;
@@ -124,5 +132,9 @@ pub fn no_ipc_left() -> io::Result<()> {
         return Ok(());
     }
     unshare(CloneFlags::CLONE_NEWIPC)?;
-    if system_v_objects()?.is_empty() { Ok(()) } else { Err(io::ErrorKind::AlreadyExists.into()) }
+    if system_v_objects()?.is_empty() {
+        Ok(())
+    } else {
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
 }

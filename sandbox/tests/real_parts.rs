@@ -23,7 +23,10 @@ fn root_or_skip(test: &str) -> bool {
     if geteuid().is_root() {
         return true;
     }
-    assert!(std::env::var_os("JAILFLEET_NO_SKIPS").is_none(), "{test} needs root");
+    assert!(
+        std::env::var_os("JAILFLEET_NO_SKIPS").is_none(),
+        "{test} needs root"
+    );
     eprintln!("SKIPPED {test}: needs root");
     false
 }
@@ -31,10 +34,16 @@ fn root_or_skip(test: &str) -> bool {
 fn settings(state: &Path) -> WorkerSettings {
     let flags = [
         ("warden.state_dir".to_owned(), state.display().to_string()),
-        ("warden.cgroup_name".to_owned(), format!("jailfleet-test-{}", std::process::id())),
+        (
+            "warden.cgroup_name".to_owned(),
+            format!("jailfleet-test-{}", std::process::id()),
+        ),
         // Several tests may run at one time, each with locks of its own: they keep out of each
         // other's uids.
-        ("warden.uid_base".to_owned(), (600_000 + (std::process::id() % 20_000) * 4).to_string()),
+        (
+            "warden.uid_base".to_owned(),
+            (600_000 + (std::process::id() % 20_000) * 4).to_string(),
+        ),
         ("warden.uid_count".to_owned(), "4".to_owned()),
     ];
     worker_settings(None, &env_pairs(std::env::vars_os()), &flags).expect("good settings")
@@ -50,9 +59,16 @@ fn every_wall_is_tried_and_each_that_is_missing_comes_with_a_remedy() {
         eprintln!("{report:?}");
         let userns_of_root = report.wall == Wall::Userns && geteuid().is_root();
         let remedied = report.state == State::Held || report.fix.is_some() || userns_of_root;
-        assert!(remedied, "{} has no remedy: {}", report.wall, report.evidence);
+        assert!(
+            remedied,
+            "{} has no remedy: {}",
+            report.wall, report.evidence
+        );
     }
-    assert_eq!(missing(WallSet::Laptop.required(), &held_walls(&reports)), []);
+    assert_eq!(
+        missing(WallSet::Laptop.required(), &held_walls(&reports)),
+        []
+    );
 }
 
 #[test]
@@ -79,10 +95,16 @@ fn two_workers_of_a_host_never_lease_the_same_uid() {
 /// A process of another user that ignores signals and lives until it is killed, or until the test
 /// gives up: waiting for it closes its standard input.
 fn sleeper_of(uid: u32) -> Child {
-    #[expect(clippy::disallowed_methods, reason = "the test needs a process that is no jail's")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the test needs a process that is no jail's"
+    )]
     let mut command = Command::new("/bin/sh");
     let mut child = command
-        .args(["-c", "trap '' TERM HUP INT; echo ready; while read line; do :; done"])
+        .args([
+            "-c",
+            "trap '' TERM HUP INT; echo ready; while read line; do :; done",
+        ])
         .uid(uid)
         .gid(uid)
         .stdin(Stdio::piped())
@@ -91,7 +113,9 @@ fn sleeper_of(uid: u32) -> Child {
         .expect("a shell");
     let mut ready = [0; 6];
     let stdout = child.stdout.as_mut().expect("its output is a pipe");
-    stdout.read_exact(&mut ready).expect("it says that it is ready");
+    stdout
+        .read_exact(&mut ready)
+        .expect("it says that it is ready");
     child
 }
 
@@ -103,9 +127,14 @@ fn a_uid_that_a_stranger_runs_under_is_not_leased() {
     let state = tempfile::tempdir().expect("a folder");
     let section = settings(state.path()).warden;
     let mut stranger = sleeper_of(section.uid_base);
-    let lease = Leases::open(&section).and_then(|mut leases| leases.take()).expect("another uid");
+    let lease = Leases::open(&section)
+        .and_then(|mut leases| leases.take())
+        .expect("another uid");
     assert_ne!(lease.uid().get(), section.uid_base);
-    assert!(stranger.try_wait().expect("a look").is_none(), "the stranger was left alone");
+    assert!(
+        stranger.try_wait().expect("a look").is_none(),
+        "the stranger was left alone"
+    );
     stranger.kill().expect("a kill");
     stranger.wait().expect("its end");
 }
@@ -117,7 +146,9 @@ fn a_sweep_kills_what_ignores_every_signal_and_only_then_the_slot_is_proved_clea
     }
     let state = tempfile::tempdir().expect("a folder");
     let section = settings(state.path()).warden;
-    let lease = Leases::open(&section).and_then(|mut leases| leases.take()).expect("a uid");
+    let lease = Leases::open(&section)
+        .and_then(|mut leases| leases.take())
+        .expect("a uid");
     let _clean = sweep::look(lease.uid()).expect("nothing runs under a fresh lease");
     let mut left = sleeper_of(lease.uid().get());
     sweep::look(lease.uid()).expect_err("a process is there");
@@ -135,11 +166,15 @@ fn what_a_killed_warden_left_is_ended_by_whoever_leases_its_uid_next() {
     let state = tempfile::tempdir().expect("a folder");
     let section = settings(state.path()).warden;
     let uid = {
-        let lease = Leases::open(&section).and_then(|mut leases| leases.take()).expect("a uid");
+        let lease = Leases::open(&section)
+            .and_then(|mut leases| leases.take())
+            .expect("a uid");
         lease.uid().get()
     };
     let mut left = sleeper_of(uid);
-    let _next = Leases::open(&section).and_then(|mut leases| leases.take()).expect("a uid");
+    let _next = Leases::open(&section)
+        .and_then(|mut leases| leases.take())
+        .expect("a uid");
     assert_eq!(left.wait().expect("its end").signal(), Some(9));
 }
 
@@ -150,14 +185,20 @@ fn a_folder_of_locks_that_others_may_write_is_refused() {
     let open = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(state.path(), open).expect("a mode");
     let refused = Leases::open(&settings(state.path()).warden).expect_err("everybody may write");
-    assert!(refused.to_string().contains("warden.state_dir"), "{refused}");
+    assert!(
+        refused.to_string().contains("warden.state_dir"),
+        "{refused}"
+    );
 }
 
 #[test]
 fn landlock_alone_refuses_files_ports_and_sockets_of_the_host() {
     let abi = landlock::abi();
     let Some(ruleset) = landlock::empty_ruleset().expect("all that this version promises") else {
-        assert!(std::env::var_os("JAILFLEET_NO_SKIPS").is_none(), "this test needs Landlock");
+        assert!(
+            std::env::var_os("JAILFLEET_NO_SKIPS").is_none(),
+            "this test needs Landlock"
+        );
         return eprintln!("SKIPPED: no Landlock here");
     };
     let name = format!("jailfleet-landlock-{}", std::process::id());
@@ -178,6 +219,14 @@ fn landlock_alone_refuses_files_ports_and_sockets_of_the_host() {
     });
     let [file, port, socket] = inside.join().expect("no panic inside");
     assert_eq!(file, Some(libc::EACCES));
-    assert_eq!(port, (abi >= 4).then_some(libc::EACCES), "ports came with version 4");
-    assert_eq!(socket, (abi >= 6).then_some(libc::EPERM), "scopes came with version 6");
+    assert_eq!(
+        port,
+        (abi >= 4).then_some(libc::EACCES),
+        "ports came with version 4"
+    );
+    assert_eq!(
+        socket,
+        (abi >= 6).then_some(libc::EPERM),
+        "scopes came with version 6"
+    );
 }

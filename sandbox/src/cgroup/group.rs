@@ -237,12 +237,23 @@ pub(super) fn enable(
     control(own)
 }
 
-/// Moves the processes of our own group into a leaf of it, which a delegated group allows.
+/// Moves the processes of our own group into a leaf of it. They must be ours to move: the worker and
+/// the warden alone in their unit, or whatever runs in a container that sees its own group only.
 fn move_aside(parent: &Path, base: &Path) -> io::Result<()> {
+    let pids = std::fs::read_to_string(parent.join("cgroup.procs"))?;
+    let us = [std::process::id(), std::os::unix::process::parent_id()].map(|pid| pid.to_string());
+    let alone = pids.lines().all(|pid| us.iter().any(|ours| ours == pid));
+    let top = parent
+        .parent()
+        .is_none_or(|above| !above.join("cgroup.procs").exists());
+    if !alone && !top {
+        return Err(io::Error::other(
+            "processes of others share our control group; start the worker as a unit of its own",
+        ));
+    }
     let leaf = base.with_extension("main");
     std::fs::create_dir_all(&leaf)?;
     let members = open_to_write(&leaf.join("cgroup.procs"))?;
-    let pids = std::fs::read_to_string(parent.join("cgroup.procs"))?;
     pids.lines().try_for_each(|pid| put(&members, pid))
 }
 
@@ -318,3 +329,6 @@ fn pressure_full(file: &File) -> Option<u64> {
         line.rsplit_once("total=")?.1.trim().parse().ok()
     })
 }
+
+#[cfg(test)]
+mod tests;

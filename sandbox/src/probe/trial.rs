@@ -19,7 +19,12 @@ fn in_a_child(namespaces: CloneFlags, wall: impl FnOnce() -> io::Result<()>) -> 
     match clone_process(namespaces.bits(), None)? {
         Cloned::Child => match wall() {
             Ok(()) => exit_now(0),
-            Err(error) => exit_now(error.raw_os_error().filter(|errno| *errno < 255).unwrap_or(255)),
+            Err(error) => exit_now(
+                error
+                    .raw_os_error()
+                    .filter(|errno| *errno < 255)
+                    .unwrap_or(255),
+            ),
         },
         Cloned::Parent { pid, pidfd: _ } => match wait_child(pid, Patience::Block)? {
             Waited::Ended(_, End::Exited(0)) => Ok(()),
@@ -39,7 +44,9 @@ pub(super) fn descriptors() -> io::Result<()> {
 }
 
 pub(super) fn capabilities() -> io::Result<()> {
-    in_a_child(CloneFlags::empty(), || set_capabilities(Caps::NONE, Caps::NONE))
+    in_a_child(CloneFlags::empty(), || {
+        set_capabilities(Caps::NONE, Caps::NONE)
+    })
 }
 
 pub(super) fn namespaces(flags: CloneFlags) -> io::Result<()> {

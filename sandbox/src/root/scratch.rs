@@ -18,7 +18,10 @@ const PLACE: &str = "/tmp";
 /// The tmpfs' own root, the working directory, its `tmp` and the folder behind `/dev/shm`.
 const OWN_INODES: u64 = 4;
 /// What a scratch has before a run says what it needs.
-const WAITING: Size = Size { bytes: 1 << 20, inodes: 64 };
+const WAITING: Size = Size {
+    bytes: 1 << 20,
+    inodes: 64,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Size {
@@ -48,7 +51,13 @@ impl Scratch {
     fn mount_sized(random: &File, identity: Identity, size: Size) -> io::Result<Self> {
         let options = size.options();
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("scratch"), PLACE, Some("tmpfs"), flags, Some(options.as_str()))?;
+        mount(
+            Some("scratch"),
+            PLACE,
+            Some("tmpfs"),
+            flags,
+            Some(options.as_str()),
+        )?;
         let path = format!("{PLACE}/codejail-{}", letters(random)?);
         let (uid, gid) = ids(identity);
         mkdir(path.as_str(), Mode::from_bits_truncate(0o755))?;
@@ -80,7 +89,13 @@ impl Scratch {
         if size != self.size {
             let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
             let options = size.options();
-            mount(None::<&str>, PLACE, None::<&str>, flags, Some(options.as_str()))?;
+            mount(
+                None::<&str>,
+                PLACE,
+                None::<&str>,
+                flags,
+                Some(options.as_str()),
+            )?;
             self.size = size;
         }
         Ok(())

@@ -79,7 +79,11 @@ only_on_x86_64! {
 
 /// The number of the call named `name`.
 pub(super) fn number(name: &str) -> Number {
-    let new = || NEW.iter().find(|(new, _)| *new == name).map(|(_, number)| i64::from(*number));
+    let new = || {
+        NEW.iter()
+            .find(|(new, _)| *new == name)
+            .map(|(_, number)| i64::from(*number))
+    };
     match everywhere(name).or_else(|| on_x86_64(name)).or_else(new) {
         Some(number) => u32::try_from(number).map_or(Number::Nowhere, Number::Here),
         None if ELSEWHERE.contains(&name) || X86_64.contains(&name) => Number::Elsewhere,

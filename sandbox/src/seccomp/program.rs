@@ -66,7 +66,9 @@ impl Program {
             Test::OneOf(values) => (values.as_slice(), IF_EQUAL, answer, ALLOW),
             Test::NoneOf(values) => (values.as_slice(), IF_EQUAL, ALLOW, answer),
         };
-        let count = u8::try_from(values.len()).unwrap_or(MOST_VALUES).min(MOST_VALUES);
+        let count = u8::try_from(values.len())
+            .unwrap_or(MOST_VALUES)
+            .min(MOST_VALUES);
         self.step(IF_EQUAL, 0, count.saturating_add(3), number);
         self.step(LOAD, 0, 0, at);
         for (value, left) in values.iter().zip((1..=count).rev()) {

@@ -1,8 +1,8 @@
 //! The filters, run call by call by an interpreter of the few instructions that they use.
 
 use super::program::{
-    ALLOW, ARCHITECTURE_AT, IF_ANY_BIT, IF_AT_LEAST, IF_EQUAL, IF_GREATER, KILL, LOAD, NATIVE, NUMBER_AT,
-    RETURN, failure,
+    ALLOW, ARCHITECTURE_AT, IF_ANY_BIT, IF_AT_LEAST, IF_EQUAL, IF_GREATER, KILL, LOAD, NATIVE,
+    NUMBER_AT, RETURN, failure,
 };
 use super::{Policy, PolicyError, filter};
 use std::collections::BTreeSet;
@@ -18,7 +18,11 @@ struct Call {
 fn call(number: i64, arguments: &[u64]) -> Call {
     let mut all = [0; 6];
     all[..arguments.len()].copy_from_slice(arguments);
-    Call { architecture: NATIVE, number, arguments: all }
+    Call {
+        architecture: NATIVE,
+        number,
+        arguments: all,
+    }
 }
 
 impl Call {
@@ -58,7 +62,10 @@ fn verdict(filter: &[libc::sock_filter], call: Call) -> u32 {
 }
 
 fn of(number: i64, arguments: &[u64]) -> u32 {
-    verdict(&filter().expect("the embedded policy compiles"), call(number, arguments))
+    verdict(
+        &filter().expect("the embedded policy compiles"),
+        call(number, arguments),
+    )
 }
 
 const EPERM: u32 = failure(libc::EPERM);
@@ -67,7 +74,13 @@ const ENOSYS: u32 = failure(libc::ENOSYS);
 
 #[test]
 fn ordinary_calls_pass() {
-    for number in [libc::SYS_read, libc::SYS_openat, libc::SYS_execve, libc::SYS_exit_group, libc::SYS_mmap] {
+    for number in [
+        libc::SYS_read,
+        libc::SYS_openat,
+        libc::SYS_execve,
+        libc::SYS_exit_group,
+        libc::SYS_mmap,
+    ] {
         assert_eq!(of(number, &[]), ALLOW, "{number}");
     }
 }
@@ -83,11 +96,17 @@ fn calls_without_a_condition_are_denied_whatever_their_arguments() {
 fn a_fork_passes_and_a_new_namespace_does_not() {
     let fork = u64::try_from(libc::CLONE_CHILD_CLEARTID | libc::SIGCHLD).expect("positive");
     assert_eq!(of(libc::SYS_clone, &[fork]), ALLOW);
-    let thread = u64::try_from(libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND).expect("positive");
+    let thread =
+        u64::try_from(libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND).expect("positive");
     assert_eq!(of(libc::SYS_clone, &[thread]), ALLOW);
     for namespace in [
-        libc::CLONE_NEWNS, libc::CLONE_NEWCGROUP, libc::CLONE_NEWUTS, libc::CLONE_NEWIPC,
-        libc::CLONE_NEWUSER, libc::CLONE_NEWPID, libc::CLONE_NEWNET,
+        libc::CLONE_NEWNS,
+        libc::CLONE_NEWCGROUP,
+        libc::CLONE_NEWUTS,
+        libc::CLONE_NEWIPC,
+        libc::CLONE_NEWUSER,
+        libc::CLONE_NEWPID,
+        libc::CLONE_NEWNET,
     ] {
         let flags = fork | u64::try_from(namespace).expect("positive");
         assert_eq!(of(libc::SYS_clone, &[flags]), EPERM, "{namespace:#x}");
@@ -99,11 +118,22 @@ fn a_fork_passes_and_a_new_namespace_does_not() {
 fn only_unix_sockets_are_made_even_when_the_family_hides_in_a_wide_argument() {
     let family = |family: i32| u64::try_from(family).expect("positive");
     assert_eq!(of(libc::SYS_socket, &[family(libc::AF_UNIX)]), ALLOW);
-    for other in [libc::AF_INET, libc::AF_INET6, libc::AF_NETLINK, libc::AF_PACKET, libc::AF_VSOCK, libc::AF_ALG, 0] {
+    for other in [
+        libc::AF_INET,
+        libc::AF_INET6,
+        libc::AF_NETLINK,
+        libc::AF_PACKET,
+        libc::AF_VSOCK,
+        libc::AF_ALG,
+        0,
+    ] {
         assert_eq!(of(libc::SYS_socket, &[family(other)]), EACCES, "{other}");
     }
     // The kernel takes the low half for an int; so does the filter.
-    assert_eq!(of(libc::SYS_socket, &[(1 << 32) | family(libc::AF_INET)]), EACCES);
+    assert_eq!(
+        of(libc::SYS_socket, &[(1 << 32) | family(libc::AF_INET)]),
+        EACCES
+    );
 }
 
 #[test]
@@ -120,7 +150,10 @@ fn the_personality_may_be_asked_for_and_not_changed_to_a_weaker_one() {
 
 #[test]
 fn other_architectures_die_and_unknown_numbers_do_not_exist() {
-    let i386 = Call { architecture: 0x4000_0003, ..call(libc::SYS_read, &[]) };
+    let i386 = Call {
+        architecture: 0x4000_0003,
+        ..call(libc::SYS_read, &[])
+    };
     assert_eq!(verdict(&filter().expect("it compiles"), i386), KILL);
     assert_eq!(of(0x4000_0000 + libc::SYS_read, &[]), ENOSYS);
     assert_eq!(of(i64::from(u32::MAX), &[]), ENOSYS);
@@ -133,8 +166,11 @@ fn other_architectures_die_and_unknown_numbers_do_not_exist() {
 fn every_call_of_the_policy_is_looked_for_by_the_filter() {
     let policy = Policy::embedded().expect("it reads");
     let filter = policy.compile().expect("it compiles");
-    let tested: BTreeSet<u32> =
-        filter.iter().filter(|step| step.code == IF_EQUAL).map(|step| step.k).collect();
+    let tested: BTreeSet<u32> = filter
+        .iter()
+        .filter(|step| step.code == IF_EQUAL)
+        .map(|step| step.k)
+        .collect();
     for rule in &policy.rule {
         for name in &rule.calls {
             match super::calls::number(name) {
@@ -155,16 +191,32 @@ fn compile(rules: &str) -> Result<Vec<libc::sock_filter>, PolicyError> {
 #[test]
 fn a_policy_with_a_mistake_does_not_compile() {
     let rule = |calls: &str, when: &str| {
-        compile(&format!("[[rule]]\nreason = \"r.\"\nanswer = \"EPERM\"\ncalls = [{calls}]\n{when}"))
+        compile(&format!(
+            "[[rule]]\nreason = \"r.\"\nanswer = \"EPERM\"\ncalls = [{calls}]\n{when}"
+        ))
     };
     assert!(rule("\"ptrace\"", "").is_ok());
-    assert!(matches!(rule("\"ptrase\"", ""), Err(PolicyError::UnknownCall(name)) if name == "ptrase"));
-    assert!(matches!(rule("\"mount\", \"mount\"", ""), Err(PolicyError::Twice(_))));
+    assert!(
+        matches!(rule("\"ptrase\"", ""), Err(PolicyError::UnknownCall(name)) if name == "ptrase")
+    );
+    assert!(matches!(
+        rule("\"mount\", \"mount\"", ""),
+        Err(PolicyError::Twice(_))
+    ));
     let nothing = "when = { argument = 0 }";
-    assert!(matches!(rule("\"socket\"", nothing), Err(PolicyError::Condition(_))));
+    assert!(matches!(
+        rule("\"socket\"", nothing),
+        Err(PolicyError::Condition(_))
+    ));
     let seventh = "when = { argument = 6, any_bit = [1] }";
-    assert!(matches!(rule("\"socket\"", seventh), Err(PolicyError::Condition(_))));
-    assert!(matches!(compile("[[rule]]\nwhy = 1\n"), Err(PolicyError::Toml(_))));
+    assert!(matches!(
+        rule("\"socket\"", seventh),
+        Err(PolicyError::Condition(_))
+    ));
+    assert!(matches!(
+        compile("[[rule]]\nwhy = 1\n"),
+        Err(PolicyError::Toml(_))
+    ));
     let silent = "[[rule]]\nreason = \"\"\nanswer = \"EPERM\"\ncalls = [\"ptrace\"]\n";
     assert!(matches!(compile(silent), Err(PolicyError::NoReason(_))));
 }

@@ -44,7 +44,11 @@ pub fn system_v_objects() -> io::Result<SystemV> {
     let [segments, ..] = shm;
     let [_, _, _, _, _, _, _, semaphore_sets, ..] = sem;
     let [queues, ..] = msg;
-    Ok(SystemV { segments, semaphore_sets, queues })
+    Ok(SystemV {
+        segments,
+        semaphore_sets,
+        queues,
+    })
 }
 
 impl SystemV {
@@ -56,5 +60,9 @@ impl SystemV {
 }
 
 fn answer(done: libc::c_long) -> io::Result<()> {
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -41,7 +41,10 @@ pub fn allow_beneath(
     access: u64,
 ) -> io::Result<()> {
     const RULE_PATH_BENEATH: i32 = 1;
-    let rule = PathBeneath { allowed_access: access, parent_fd: folder.as_raw_fd() };
+    let rule = PathBeneath {
+        allowed_access: access,
+        parent_fd: folder.as_raw_fd(),
+    };
     // SAFETY: the kernel reads one packed structure of this rule type, which outlives the call.
     let done = unsafe {
         libc::syscall(
@@ -52,5 +55,9 @@ pub fn allow_beneath(
             0_u32,
         )
     };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

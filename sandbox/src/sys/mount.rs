@@ -1,8 +1,10 @@
 //! Mount attributes that only `mount_setattr` sets recursively.
 
-use std::ffi::CStr;
+use std::ffi::CString;
 use std::io;
 use std::mem::size_of;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 /// Makes everything mounted at and below `path` read-only, without devices and set-id programs.
 /// Attributes are only added, so that flags which a user namespace may not clear stay.
@@ -12,10 +14,12 @@ use std::mem::size_of;
 ///
 /// # Source
 /// mount_setattr(2)
-pub fn make_tree_read_only(path: &CStr) -> io::Result<()> {
+pub fn make_read_only(path: &Path) -> io::Result<()> {
+    let path = CString::new(path.as_os_str().as_bytes())?;
     // SAFETY: all-zero is a valid value of this plain structure and means "change nothing".
     let mut attributes: libc::mount_attr = unsafe { std::mem::zeroed() };
-    attributes.attr_set = libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
+    attributes.attr_set =
+        libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID | libc::MOUNT_ATTR_NODEV;
     // SAFETY: the kernel reads a NUL-terminated path and a structure of the given size; both
     // outlive the call.
     let done = unsafe {
@@ -28,14 +32,9 @@ pub fn make_tree_read_only(path: &CStr) -> io::Result<()> {
             size_of::<libc::mount_attr>(),
         )
     };
-    if done < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// [`make_tree_read_only`] for a path.
-///
-/// # Errors
-/// As there; `InvalidInput` for a NUL byte in the path.
-pub fn make_read_only(path: &std::path::Path) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt;
-    make_tree_read_only(&std::ffi::CString::new(path.as_os_str().as_bytes())?)
+    if done < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }

@@ -77,7 +77,15 @@ fn nothing_of_the_workers_environment_reaches_the_program() {
     // The variable is this test's and so the warden's; nextest runs each test in a process of its
     // own, and a broker's address is what a worker would have.
     let out = printed("import os\nprint(sorted(os.environ))\nprint(os.environ['PATH'])\n");
-    for name in ["JAILFLEET", "AMQP", "CARGO", "NEXTEST", "USER", "LD_LIBRARY_PATH", "SUDO"] {
+    for name in [
+        "JAILFLEET",
+        "AMQP",
+        "CARGO",
+        "NEXTEST",
+        "USER",
+        "LD_LIBRARY_PATH",
+        "SUDO",
+    ] {
         assert!(!out.contains(name), "{name} in {out}");
     }
     assert!(out.ends_with("/usr/local/bin:/usr/bin:/bin\n"), "{out}");
@@ -114,7 +122,8 @@ except OSError as error: print('folders', errno.errorcode[error.errno], made <= 
     });
     let seen = survive(&attack);
     assert_eq!(seen.evidence.end, End::Exited(0), "{}", seen.err());
-    let expected = "one ('EFBIG', 1048576)\ntwo ENOSPC\nshm ENOSPC\nsparse EFBIG\nfolders ENOSPC True\n";
+    let expected =
+        "one ('EFBIG', 1048576)\ntwo ENOSPC\nshm ENOSPC\nsparse EFBIG\nfolders ENOSPC True\n";
     assert_eq!(seen.out(), expected);
 }
 
@@ -134,7 +143,11 @@ print([os.listdir(path) for path in ('tmp', '/dev/shm')])
 print(os.environ['HOME'])
 ",
     ));
-    let (lists, home) = next.out().split_once('\n').map(|(a, b)| (a.to_owned(), b.to_owned())).expect("two lines");
+    let (lists, home) = next
+        .out()
+        .split_once('\n')
+        .map(|(a, b)| (a.to_owned(), b.to_owned()))
+        .expect("two lines");
     assert_eq!(lists, "[[], []]");
     assert_ne!(home, left.out(), "the folder has a new name");
     fleet.is_unharmed();

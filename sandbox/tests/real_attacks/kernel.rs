@@ -58,7 +58,12 @@ at = ctypes.addressof(ctypes.c_char.from_buffer(room))
 print('pid by another door:', ctypes.CFUNCTYPE(ctypes.c_long)(at)())
 ",
     ));
-    assert_eq!(seen.evidence.end, End::Signaled(libc::SIGSYS), "{}", seen.out());
+    assert_eq!(
+        seen.evidence.end,
+        End::Signaled(libc::SIGSYS),
+        "{}",
+        seen.out()
+    );
     assert_eq!(seen.out(), "");
 }
 

@@ -16,7 +16,11 @@ fn a_fork_bomb_stays_within_its_process_limit() {
         limits.cpu_ms = Millis::new(60_000).expect("above zero");
     });
     let seen = fleet.run(&attack);
-    assert!(seen.err().contains("fork"), "no fork was refused: {}", seen.err());
+    assert!(
+        seen.err().contains("fork"),
+        "no fork was refused: {}",
+        seen.err()
+    );
     if let Some(peak) = seen.evidence.processes_peak {
         assert!(peak <= 20, "{peak}");
     }
@@ -63,9 +67,15 @@ print('done')
 ",
     );
     let seen = fleet.run(&attack);
-    assert_eq!((seen.evidence.end, seen.out().as_str()), (End::Exited(0), "done\n"));
+    assert_eq!(
+        (seen.evidence.end, seen.out().as_str()),
+        (End::Exited(0), "done\n")
+    );
     let took = jailfleet_sandbox::clock::now().duration_since(started);
-    assert!(took < Duration::from_secs(5), "the orphan was waited for: {took:?}");
+    assert!(
+        took < Duration::from_secs(5),
+        "the orphan was waited for: {took:?}"
+    );
     let next = fleet.run(&bash("kill -9 -1; echo $?"));
     assert_eq!(next.out(), "1\n", "somebody was there to be killed");
     fleet.is_unharmed();
@@ -122,5 +132,8 @@ print([pid for pid in range(1, 400) if os.path.exists(f'/proc/{pid}')])
 #[test]
 fn a_flood_of_output_is_cut_off() {
     let seen = survive(&bash("yes"));
-    assert_eq!((seen.evidence.acted, seen.evidence.end), (Some(Acted::Output), End::Signaled(9)));
+    assert_eq!(
+        (seen.evidence.acted, seen.evidence.end),
+        (Some(Acted::Output), End::Signaled(9))
+    );
 }

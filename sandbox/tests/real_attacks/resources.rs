@@ -21,11 +21,22 @@ fn half_a_second_of_wall_time(limits: &mut Limits) {
 fn an_endless_loop_is_stopped_at_its_cpu_limit() {
     let seen = survive(&python("while True: pass").limits(one_second));
     // The kernel's own SIGXCPU or our kill, whichever comes first; both within the grace.
-    let ended = matches!(seen.evidence.end, End::Signaled(libc::SIGXCPU | libc::SIGKILL));
+    let ended = matches!(
+        seen.evidence.end,
+        End::Signaled(libc::SIGXCPU | libc::SIGKILL)
+    );
     assert!(ended, "{:?}", seen.evidence);
     // The kernel's limit counts in ticks, which are never quite fair.
-    assert!(seen.evidence.cpu >= Duration::from_millis(800), "{:?}", seen.evidence.cpu);
-    assert!(seen.evidence.cpu < Duration::from_millis(1300), "{:?}", seen.evidence.cpu);
+    assert!(
+        seen.evidence.cpu >= Duration::from_millis(800),
+        "{:?}",
+        seen.evidence.cpu
+    );
+    assert!(
+        seen.evidence.cpu < Duration::from_millis(1300),
+        "{:?}",
+        seen.evidence.cpu
+    );
 }
 
 #[test]
@@ -38,7 +49,11 @@ fn the_cpu_time_of_all_children_together_is_limited() {
     let seen = fleet.run(&attack);
     assert_eq!(seen.evidence.acted, Some(Acted::Cpu), "{:?}", seen.evidence);
     assert_eq!(seen.evidence.end, End::Signaled(libc::SIGKILL));
-    assert!(seen.evidence.cpu < Duration::from_millis(1400), "{:?}", seen.evidence.cpu);
+    assert!(
+        seen.evidence.cpu < Duration::from_millis(1400),
+        "{:?}",
+        seen.evidence.cpu
+    );
     fleet.is_unharmed();
     fleet.stop();
 }
@@ -57,15 +72,25 @@ while True: time.sleep(100)
     )
     .limits(half_a_second_of_wall_time);
     let seen = survive(&attack);
-    assert_eq!((seen.evidence.acted, seen.evidence.end), (Some(Acted::Wall), End::Signaled(9)));
+    assert_eq!(
+        (seen.evidence.acted, seen.evidence.end),
+        (Some(Acted::Wall), End::Signaled(9))
+    );
     assert_eq!(seen.out(), "ready\n");
-    assert!(seen.evidence.wall < Duration::from_millis(800), "{:?}", seen.evidence.wall);
+    assert!(
+        seen.evidence.wall < Duration::from_millis(800),
+        "{:?}",
+        seen.evidence.wall
+    );
 }
 
 #[test]
 fn a_program_that_stops_itself_is_killed_at_its_wall_limit() {
     let seen = survive(&bash("kill -STOP $$").limits(half_a_second_of_wall_time));
-    assert_eq!((seen.evidence.acted, seen.evidence.end), (Some(Acted::Wall), End::Signaled(9)));
+    assert_eq!(
+        (seen.evidence.acted, seen.evidence.end),
+        (Some(Acted::Wall), End::Signaled(9))
+    );
 }
 
 fn little_memory(limits: &mut Limits) {
@@ -78,12 +103,21 @@ fn a_memory_hog_is_killed_by_its_own_limit_and_its_neighbour_goes_on() {
     if !fleet.holds(Wall::CgroupMemory) {
         return;
     }
-    let neighbour = fleet.order(1, &python("x = bytearray(30 << 20)\nimport time\ntime.sleep(1)\nprint(len(x))"));
+    let neighbour = fleet.order(
+        1,
+        &python("x = bytearray(30 << 20)\nimport time\ntime.sleep(1)\nprint(len(x))"),
+    );
     let hog = fleet.run(&python("x = bytearray(1 << 30)").limits(little_memory));
     assert_eq!(hog.evidence.end, End::Signaled(9), "{}", hog.err());
     assert!(hog.evidence.oom_kills > 0, "{:?}", hog.evidence);
     let neighbour = fleet.finish(neighbour);
-    assert_eq!(neighbour.evidence.end, End::Exited(0), "{:?} {}", neighbour.evidence, neighbour.err());
+    assert_eq!(
+        neighbour.evidence.end,
+        End::Exited(0),
+        "{:?} {}",
+        neighbour.evidence,
+        neighbour.err()
+    );
     assert_eq!(neighbour.evidence.oom_kills, 0);
     assert!(neighbour.evidence.peak_memory_bytes > Some(30 << 20));
     fleet.is_unharmed();
@@ -105,7 +139,10 @@ print('OK')
 ",
     );
     let seen = fleet.run(&attack.limits(little_memory));
-    assert_eq!((seen.evidence.end, seen.out().as_str()), (End::Exited(0), "OK\n"));
+    assert_eq!(
+        (seen.evidence.end, seen.out().as_str()),
+        (End::Exited(0), "OK\n")
+    );
     assert!(seen.evidence.oom_kills > 0, "{:?}", seen.evidence);
     fleet.is_unharmed();
     fleet.stop();

@@ -63,11 +63,19 @@ pub(crate) struct Attack<'a> {
 }
 
 pub(crate) fn python(code: &str) -> Attack<'_> {
-    Attack { runtime: "python", code: code.into(), limits: |_| {} }
+    Attack {
+        runtime: "python",
+        code: code.into(),
+        limits: |_| {},
+    }
 }
 
 pub(crate) fn bash(code: &str) -> Attack<'_> {
-    Attack { runtime: "bash", code: code.into(), limits: |_| {} }
+    Attack {
+        runtime: "bash",
+        code: code.into(),
+        limits: |_| {},
+    }
 }
 
 impl Attack<'_> {
@@ -92,7 +100,10 @@ impl Fleet {
         let cgroup = format!("jailfleet-test-{}", std::process::id());
         let flags = vec![
             ("worker.slots".to_owned(), slots.to_string()),
-            ("warden.state_dir".to_owned(), state.path().display().to_string()),
+            (
+                "warden.state_dir".to_owned(),
+                state.path().display().to_string(),
+            ),
             ("warden.uid_base".to_owned(), uid_base.to_string()),
             ("warden.uid_count".to_owned(), "16".to_owned()),
             ("warden.cgroup_name".to_owned(), cgroup.clone()),
@@ -145,7 +156,10 @@ impl Fleet {
     pub(crate) fn holds(&self, wall: Wall) -> bool {
         let holds = self.walls.holds(wall);
         if !holds {
-            assert!(std::env::var_os("JAILFLEET_NO_SKIPS").is_none(), "{wall} does not hold here");
+            assert!(
+                std::env::var_os("JAILFLEET_NO_SKIPS").is_none(),
+                "{wall} does not hold here"
+            );
             eprintln!("SKIPPED: {wall} does not hold here");
         }
         holds
@@ -153,24 +167,40 @@ impl Fleet {
 
     pub(crate) fn order(&mut self, slot: u16, attack: &Attack<'_>) -> Going {
         let runtimes = &self.settings.runtimes;
-        let at = runtimes.iter().position(|runtime| runtime.name.as_str() == attack.runtime);
+        let at = runtimes
+            .iter()
+            .position(|runtime| runtime.name.as_str() == attack.runtime);
         let at = at.expect("a configured runtime");
         let mut limits = runtimes[at].limits;
         (attack.limits)(&mut limits);
         let run = self.next_run;
         self.next_run += 1;
-        let payload = Payload { main: Some(&attack.code), files: &[], argv: &[], env: &[] };
+        let payload = Payload {
+            main: Some(&attack.code),
+            files: &[],
+            argv: &[],
+            env: &[],
+        };
         let payload = payload::encode(&payload).expect("a small payload");
         let payload = client::sealed_memfd("payload", &payload).expect("a memfd");
         let stdin = client::sealed_memfd("stdin", b"").expect("a memfd");
         let (stdout, stdout_end) = client::output_pipe().expect("a pipe");
         let (stderr, stderr_end) = client::output_pipe().expect("a pipe");
         let runtime = u16::try_from(at).expect("few runtimes");
-        let plan = JailPlan { run, slot, runtime, limits };
+        let plan = JailPlan {
+            run,
+            slot,
+            runtime,
+            limits,
+        };
         let fds = [&payload, &stdin, &stdout_end, &stderr_end].map(AsFd::as_fd);
         self.send(&Order::Run(plan), &fds);
         self.idle[usize::from(slot)] = false;
-        Going { run, slot, outputs: [stdout, stderr] }
+        Going {
+            run,
+            slot,
+            outputs: [stdout, stderr],
+        }
     }
 
     /// Reads until the run has ended and its slot is idle again; above the output limit it does what
@@ -192,13 +222,28 @@ impl Fleet {
             drain(&stderr, &mut err);
             if out.len() + err.len() > MOST_OUTPUT && !told {
                 told = true;
-                self.send(&Order::Kill { slot: going.slot, run: going.run, why: Acted::Output }, &[]);
+                self.send(
+                    &Order::Kill {
+                        slot: going.slot,
+                        run: going.run,
+                        why: Acted::Output,
+                    },
+                    &[],
+                );
             }
             match client::receive(self.warden().socket()) {
-                Ok(Some(Report::Ended { run, evidence: seen, .. })) if run == going.run => {
+                Ok(Some(Report::Ended {
+                    run,
+                    evidence: seen,
+                    ..
+                })) if run == going.run => {
                     evidence = Some(seen);
                 }
-                Ok(Some(Report::Ended { run, evidence: seen, .. })) => {
+                Ok(Some(Report::Ended {
+                    run,
+                    evidence: seen,
+                    ..
+                })) => {
                     self.ended.insert(run, seen);
                 }
                 Ok(Some(Report::Idle { slot })) => self.idle[usize::from(slot)] = true,
@@ -210,7 +255,11 @@ impl Fleet {
         }
         drain(&stdout, &mut out);
         drain(&stderr, &mut err);
-        Seen { evidence: evidence.expect("the loop ends with it"), stdout: out, stderr: err }
+        Seen {
+            evidence: evidence.expect("the loop ends with it"),
+            stdout: out,
+            stderr: err,
+        }
     }
 
     pub(crate) fn run(&mut self, attack: &Attack<'_>) -> Seen {
@@ -233,13 +282,22 @@ impl Fleet {
         let status = warden.wait().expect("its end");
         assert!(status.success(), "the warden ended with {status}");
         assert_eq!(mounts(), self.mounts, "mounts were left");
-        assert_eq!(groups_named(Path::new("/sys/fs/cgroup"), &self.cgroup, 6), Vec::<PathBuf>::new());
+        assert_eq!(
+            groups_named(Path::new("/sys/fs/cgroup"), &self.cgroup, 6),
+            Vec::<PathBuf>::new()
+        );
         let section = &self.settings.warden;
         if nix::unistd::geteuid().is_root() {
             let mut leases = Leases::open(section).expect("its leases");
             // A lease is only given for a uid that nothing runs under.
-            let leases: Vec<_> = (0..section.uid_count).map_while(|_| leases.take().ok()).collect();
-            assert_eq!(leases.len(), usize::try_from(section.uid_count).expect("few"), "a uid is in use");
+            let leases: Vec<_> = (0..section.uid_count)
+                .map_while(|_| leases.take().ok())
+                .collect();
+            assert_eq!(
+                leases.len(),
+                usize::try_from(section.uid_count).expect("few"),
+                "a uid is in use"
+            );
         }
     }
 }
@@ -268,12 +326,20 @@ fn drain(mut stream: &File, into: &mut Vec<u8>) {
 }
 
 fn mounts() -> usize {
-    std::fs::read_to_string("/proc/self/mountinfo").expect("our mounts").lines().count()
+    std::fs::read_to_string("/proc/self/mountinfo")
+        .expect("our mounts")
+        .lines()
+        .count()
 }
 
 fn groups_named(folder: &Path, name: &str, depth: usize) -> Vec<PathBuf> {
-    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
-    let folders = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir());
+    let Ok(entries) = std::fs::read_dir(folder) else {
+        return Vec::new();
+    };
+    let folders = entries
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir());
     folders
         .flat_map(|path| match path.file_name() {
             Some(found) if found == name => vec![path],

@@ -1,0 +1,133 @@
+//! Groups of both versions as folders of plain files: what is read and what is written. That the
+//! kernel acts on it is seen by the tests with real jails.
+
+use super::{Controller, Counters, Duration, Group, Version, enable};
+use std::fs;
+use std::path::Path;
+
+const ALL: &[Controller] = &[Controller::Memory, Controller::Pids, Controller::CpuTime];
+
+fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, text) in files {
+        fs::write(folder.path().join(name), text).expect("a file");
+    }
+    folder
+}
+
+fn text(folder: &Path, name: &str) -> String {
+    fs::read_to_string(folder.join(name)).expect("a file")
+}
+
+fn version_two() -> tempfile::TempDir {
+    folder_with(&[
+        ("memory.max", "max\n"),
+        ("memory.swap.max", "max\n"),
+        (
+            "memory.events",
+            "low 0\nhigh 0\nmax 7\noom 2\noom_kill 2\noom_group_kill 0\n",
+        ),
+        ("memory.peak", ""),
+        ("pids.max", "max\n"),
+        (
+            "cpu.stat",
+            "usage_usec 1500\nuser_usec 1000\nsystem_usec 500\nnr_periods 0\n",
+        ),
+        (
+            "cpu.pressure",
+            "some avg10=0.00 avg60=0.00 avg300=0.00 total=9000\n\
+             full avg10=0.00 avg60=0.00 avg300=0.00 total=700\n",
+        ),
+    ])
+}
+
+fn version_one() -> tempfile::TempDir {
+    folder_with(&[
+        ("memory.limit_in_bytes", ""),
+        ("memory.memsw.limit_in_bytes", ""),
+        (
+            "memory.oom_control",
+            "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
+        ),
+        ("memory.max_usage_in_bytes", "4096\n"),
+        ("pids.max", "max\n"),
+        ("cpuacct.usage", "2500000\n"),
+    ])
+}
+
+fn counted(group: &Group) -> Counters {
+    let mut counters = Counters::default();
+    group.count(&mut counters);
+    counters
+}
+
+#[test]
+fn version_two_counts_kills_time_and_pressure() {
+    let folder = version_two();
+    let group = Group::open(Version::Two, ALL, folder.path().to_owned()).expect("a group");
+    let expected = Counters {
+        cpu: Some(Duration::from_micros(1500)),
+        oom_kills: 2,
+        pressure_full: Some(Duration::from_micros(700)),
+    };
+    assert_eq!(counted(&group), expected);
+}
+
+#[test]
+fn version_two_is_limited_without_swap() {
+    let folder = version_two();
+    let group = Group::open(Version::Two, ALL, folder.path().to_owned()).expect("a group");
+    group.limit(1 << 20, 5).expect("plain files take anything");
+    assert!(text(folder.path(), "memory.max").starts_with("1048576"));
+    assert!(text(folder.path(), "memory.swap.max").starts_with('0'));
+    assert!(text(folder.path(), "pids.max").starts_with('5'));
+}
+
+#[test]
+fn version_one_limits_memory_and_swap_together_and_counts_in_nanoseconds() {
+    let folder = version_one();
+    let group = Group::open(Version::One, ALL, folder.path().to_owned()).expect("a group");
+    group.limit(1 << 20, 5).expect("plain files take anything");
+    assert_eq!(text(folder.path(), "memory.limit_in_bytes"), "1048576");
+    assert_eq!(
+        text(folder.path(), "memory.memsw.limit_in_bytes"),
+        "1048576"
+    );
+    assert_eq!(group.peak_memory(), Some(4096));
+    let expected = Counters {
+        cpu: Some(Duration::from_micros(2500)),
+        oom_kills: 3,
+        pressure_full: None,
+    };
+    assert_eq!(counted(&group), expected);
+}
+
+#[test]
+fn a_host_that_does_not_count_swap_is_limited_all_the_same() {
+    let folder = version_one();
+    fs::remove_file(folder.path().join("memory.memsw.limit_in_bytes")).expect("it was there");
+    let group = Group::open(Version::One, ALL, folder.path().to_owned()).expect("a group");
+    group.limit(1 << 20, 5).expect("plain files take anything");
+    assert_eq!(text(folder.path(), "memory.limit_in_bytes"), "1048576");
+}
+
+#[test]
+fn a_group_without_a_controller_that_it_should_have_is_refused() {
+    let folder = version_two();
+    fs::remove_file(folder.path().join("pids.max")).expect("it was there");
+    Group::open(Version::Two, ALL, folder.path().to_owned()).expect_err("no limit on tasks");
+}
+
+#[test]
+fn processes_of_others_are_never_moved_out_of_their_group() {
+    let above = folder_with(&[("cgroup.procs", "")]);
+    let parent = above.path().join("session.scope");
+    fs::create_dir(&parent).expect("a folder");
+    // No file cgroup.subtree_control: the first attempt is refused, as by a group with processes.
+    let others = format!("{}\n1\n", std::process::id());
+    fs::write(parent.join("cgroup.procs"), others).expect("a file");
+    let base = parent.join("jailfleet");
+    let refused = enable(&parent, &base, &base.join("w-1"), ALL).expect_err("pid 1 is not ours");
+    assert!(refused.to_string().contains("of others"), "{refused}");
+    assert!(!parent.join("jailfleet.main").exists());
+}
