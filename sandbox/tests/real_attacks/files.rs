@@ -175,3 +175,36 @@ fn a_crash_leaves_no_core() {
     let out = printed("import resource\nprint(resource.getrlimit(resource.RLIMIT_CORE))\n");
     assert_eq!(out, "(0, 0)\n");
 }
+
+#[test]
+fn a_bind_behind_a_link_of_the_host_is_read_and_cannot_be_written() {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    let host = tempfile::tempdir().expect("a folder");
+    let real = host.path().join("packages-7");
+    std::fs::create_dir(&real).expect("a folder");
+    // As open as can be: the mount has to keep the program from writing.
+    let open = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(&real, open).expect("a mode");
+    std::fs::write(real.join("package.py"), "print('imported')\n").expect("a file");
+    let link = host.path().join("packages");
+    symlink(&real, &link).expect("a link");
+    let mut fleet = Fleet::configured(
+        1,
+        &format!(
+            "[runtimes.python]\nbinds = [{{ source = {:?}, target = \"/opt/packages\" }}]\n",
+            link.display().to_string(),
+        ),
+    );
+    let seen = fleet.run(&python(
+        "
+import sys
+sys.path.insert(0, '/opt/packages')
+import package
+try: open('/opt/packages/package.py', 'a'); print('written')
+except OSError as error: print(error.errno in (13, 30))
+",
+    ));
+    assert_eq!(seen.out(), "imported\nTrue\n", "{}", seen.err());
+    fleet.is_unharmed();
+    fleet.stop();
+}

@@ -3,7 +3,7 @@
 
 use jailfleet::evidence::{Acted, End, Evidence};
 use jailfleet::limits::Limits;
-use jailfleet::settings::{WorkerSettings, env_pairs, worker_settings};
+use jailfleet::settings::{SourceText, WorkerSettings, env_pairs, worker_settings};
 use jailfleet::wall::Wall;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
 use jailfleet_sandbox::lease::Leases;
@@ -93,7 +93,14 @@ pub(crate) struct Going {
 
 impl Fleet {
     pub(crate) fn start(slots: usize) -> Self {
+        Self::configured(slots, "")
+    }
+
+    /// With a config file of the operator's over the defaults.
+    pub(crate) fn configured(slots: usize, config: &str) -> Self {
         let state = tempfile::tempdir().expect("a folder");
+        let config_file = state.path().join("worker.toml");
+        std::fs::write(&config_file, config).expect("a file");
         // Tests of several checkouts may run at one time, each with locks of its own: they keep out
         // of each other's uids.
         let uid_base = 200_000 + (std::process::id() % 20_000) * 16;
@@ -108,12 +115,16 @@ impl Fleet {
             ("warden.uid_count".to_owned(), "16".to_owned()),
             ("warden.cgroup_name".to_owned(), cgroup.clone()),
         ];
-        let settings = worker_settings(None, &env_pairs(std::env::vars_os()), &flags)
-            .expect("the defaults and these flags are good");
+        let source = SourceText {
+            name: "worker.toml",
+            text: config,
+        };
+        let settings = worker_settings(Some(source), &env_pairs(std::env::vars_os()), &flags)
+            .expect("the defaults, this config and these flags are good");
         let mounts = mounts();
         let plan = StartWarden {
             warden_path: env!("CARGO_BIN_EXE_jailfleet-warden").into(),
-            config_file: None,
+            config_file: Some(config_file),
             flags,
         };
         let warden = client::start(&plan).expect("the warden starts");
