@@ -103,11 +103,15 @@ fn decide(
         return (Outcome::MemoryLimit, None);
     }
     match evidence.end {
-        // Where only the kernel keeps the limit, a program that ignores SIGXCPU is ended by the
-        // SIGKILL of the hard limit: the same limit, one second later.
-        End::Signaled(SIGXCPU | SIGKILL)
+        End::Signaled(SIGXCPU)
             if evidence.cpu >= limits.cpu_ms.duration().mul_f64(KERNEL_CLOCK_SHARE) =>
         {
+            (Outcome::CpuLimit, None)
+        }
+        // Where only the kernel keeps the limit, a program that ignores SIGXCPU is ended by the
+        // SIGKILL of the hard limit: the same limit, one second later. That second is more than the
+        // kernel's clock is off; a program that kills itself earlier was killed by itself.
+        End::Signaled(SIGKILL) if evidence.cpu >= limits.cpu_ms.duration() => {
             (Outcome::CpuLimit, None)
         }
         End::Signaled(_) => (Outcome::Signaled, None),

@@ -71,14 +71,12 @@ pub fn start(plan: &StartWarden) -> Result<WardenProcess, StartError> {
     if let Some(file) = &plan.config_file {
         command.arg("--config").arg(file);
     }
-    for (key, value) in &plan.flags {
+    for (key, value) in plan.flags.iter().filter(|(key, _)| key != BROKER_KEY) {
         command.arg("--set").arg(format!("{key}={value}"));
     }
     command.env_clear();
-    command.envs(std::env::vars_os().filter(|(name, _)| {
-        let name = name.to_string_lossy().to_ascii_uppercase();
-        name.starts_with("JAILFLEET__") || name == "PATH" || name == "RUST_BACKTRACE"
-    }));
+    let variables = std::env::vars_os();
+    command.envs(variables.filter(|(name, _)| is_for_the_warden(&name.to_string_lossy())));
     let child = command
         .stdin(Stdio::from(theirs))
         .stdout(Stdio::null())
@@ -91,6 +89,17 @@ pub fn start(plan: &StartWarden) -> Result<WardenProcess, StartError> {
         socket: ours,
         child,
     })
+}
+
+/// The key of the broker's address with its password. The warden has no network, and every init is
+/// a copy of it: neither has a use for the secret.
+const BROKER_KEY: &str = "amqp.uri";
+
+/// Whether the warden sees this variable.
+fn is_for_the_warden(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    let ours = name.starts_with("JAILFLEET__") && name != "JAILFLEET__AMQP__URI";
+    ours || name == "PATH" || name == "RUST_BACKTRACE"
 }
 
 impl WardenProcess {
@@ -198,4 +207,17 @@ pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
     let (read, write) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
     fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     Ok((read, write))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_for_the_warden;
+
+    #[test]
+    fn the_warden_sees_our_settings_but_neither_the_brokers_password_nor_anything_else() {
+        assert!(is_for_the_warden("JAILFLEET__WARDEN__UID_BASE"));
+        assert!(!is_for_the_warden("JAILFLEET__AMQP__URI"));
+        assert!(!is_for_the_warden("jailfleet__amqp__uri"));
+        assert!(!is_for_the_warden("AWS_SECRET_ACCESS_KEY"));
+    }
 }

@@ -71,7 +71,8 @@ pub struct WorkerSection {
 /// How many jobs run at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Slots {
-    /// One for each core.
+    /// One for each core, and one more: the lanes share the slots out, and the one that is kept for
+    /// the interactive lane would otherwise leave a core idle while nobody waits.
     Auto,
     /// This many, at least one.
     Count(usize),
@@ -82,7 +83,7 @@ impl Slots {
     #[must_use]
     pub fn count(self, cores: usize) -> usize {
         match self {
-            Self::Auto => cores.max(1),
+            Self::Auto => cores.max(1).saturating_add(1),
             Self::Count(count) => count.max(1),
         }
     }

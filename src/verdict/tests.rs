@@ -106,6 +106,14 @@ fn sigxcpu_is_a_cpu_limit_only_with_the_cpu_time_used_up() {
         Outcome::CpuLimit
     );
     assert_eq!(outcome(&ended(End::Signaled(SIGXCPU))), Outcome::Signaled);
+    // The kernel's coarse clock may fire a little early, but a kill is not its doing until late.
+    let cpu_short = Duration::from_millis(930);
+    let short = |signal| Evidence {
+        cpu: cpu_short,
+        ..ended(End::Signaled(signal))
+    };
+    assert_eq!(outcome(&short(SIGXCPU)), Outcome::CpuLimit);
+    assert_eq!(outcome(&short(SIGKILL)), Outcome::Signaled);
     assert_eq!(
         outcome(&Evidence {
             cpu,

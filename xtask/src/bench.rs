@@ -218,7 +218,12 @@ fn through_rabbitmq(
     std::fs::create_dir_all(folder).context("make the folder of a bench")?;
     let results = |name: &str| folder.join(format!("{name}.results.jsonl"));
     let (single, many) = job_files(folder, subject)?;
-    let mut fleet = Fleet::start(workspace, folder, 1, |worker| slotted(worker, slots))?;
+    // All jobs are bulk: a slot kept for the other lane would compare one slot with two.
+    let all_bulk = |mut worker: Command| {
+        worker.args(["--set", "worker.lanes.interactive=0"]);
+        slotted(worker, slots)
+    };
+    let mut fleet = Fleet::start(workspace, folder, 1, all_bulk)?;
     let cpu_of = |fleet: &Fleet| -> Result<Duration> {
         fleet
             .pids()

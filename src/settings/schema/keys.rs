@@ -74,7 +74,7 @@ pub(in crate::settings) const PRODUCER: Schema = Schema {
 #[rustfmt::skip]
 const WORKER_KEYS: &[KeySpec] = &[
     key("slots", Kind::WholeOr(AUTO, Range { unit: "slots", min: 1, max: 1024 }),
-        "Jobs at one time; `auto`: one for each core."),
+        "Jobs at one time; `auto`: one for each core, and one more."),
     key("user", Kind::Text(Shape::Label), "The user that the worker becomes once the warden runs."),
     key("host", Kind::Optional(Shape::Label),
         "The host's name in results and logs; `\"\"`: the machine's own."),
