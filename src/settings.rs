@@ -17,8 +17,8 @@ mod producer;
 mod print;
 mod reference;
 
-pub use reference::{producer_key_names, reference, worker_key_names};
 pub use mistake::{Mistake, Mistakes};
+pub use reference::{producer_key_names, reference, worker_key_names};
 pub use secret::Secret;
 pub use sections::{
     AdminSection, AmqpSection, CapsSection, LaneShares, LogFormat, LogSection, ProducerSection,
@@ -80,7 +80,10 @@ pub fn env_pairs(vars: impl IntoIterator<Item = (OsString, OsString)>) -> Vec<(S
     let mut pairs: Vec<(String, String)> = vars
         .into_iter()
         .map(|(name, value)| {
-            (name.to_string_lossy().into_owned(), value.to_string_lossy().into_owned())
+            (
+                name.to_string_lossy().into_owned(),
+                value.to_string_lossy().into_owned(),
+            )
         })
         .filter(|(name, _)| {
             name.get(..ENV_PREFIX.len())
