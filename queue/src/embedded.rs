@@ -125,7 +125,7 @@ impl EmbeddedProducer {
     }
 }
 
-/// What the door keeps for people, the newest [`RESULTS`] of each.
+/// What the door keeps for people, the newest 1,024 of each.
 #[derive(Debug, Default)]
 pub struct Kept {
     dead: Mutex<std::collections::VecDeque<DeadLetter>>,
