@@ -3,7 +3,8 @@
 use super::{printed, survive};
 use crate::fleet::{Fleet, bash, python};
 use jailfleet::evidence::End;
-use jailfleet::units::{ByteCount, Count, FileBytes};
+use jailfleet::limits::Limits;
+use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
 
 #[test]
 fn the_hosts_files_and_folders_answer_permission_denied() {
@@ -127,6 +128,12 @@ except OSError as error: print('folders', errno.errorcode[error.errno], made <= 
     assert_eq!(seen.out(), expected);
 }
 
+/// Many small steps take long on an emulated processor.
+fn patient(limits: &mut Limits) {
+    limits.cpu_ms = Millis::new(30_000).expect("above zero");
+    limits.wall_ms = Millis::new(60_000).expect("above zero");
+}
+
 #[test]
 fn what_a_run_leaves_is_gone_before_the_next_one() {
     let mut fleet = Fleet::start(1);
@@ -134,7 +141,8 @@ fn what_a_run_leaves_is_gone_before_the_next_one() {
         "cd tmp; for i in 1 2 3; do echo secret > file-$i; done; mkdir -m 000 locked; ln -s /etc/passwd link
          i=0; while [ $i -lt 200 ]; do mkdir d && cd d || break; i=$((i+1)); done
          echo secret > /dev/shm/left; mkfifo $TMPDIR/fifo; echo \"$HOME\"",
-    ));
+    )
+    .limits(patient));
     assert_eq!(left.evidence.end, End::Exited(0), "{}", left.err());
     let next = fleet.run(&python(
         "

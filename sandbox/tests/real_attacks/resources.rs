@@ -97,6 +97,9 @@ fn little_memory(limits: &mut Limits) {
     limits.memory_bytes = ByteCount::new(64 << 20).expect("above zero");
 }
 
+/// Piece by piece: some hosts refuse a single piece that is larger than their memory.
+const HOG: &str = "x = [bytearray(b'x' * (1 << 20)) for _ in range(256)]";
+
 #[test]
 fn a_memory_hog_is_killed_by_its_own_limit_and_its_neighbour_goes_on() {
     let mut fleet = Fleet::start(2);
@@ -107,7 +110,7 @@ fn a_memory_hog_is_killed_by_its_own_limit_and_its_neighbour_goes_on() {
         1,
         &python("x = bytearray(30 << 20)\nimport time\ntime.sleep(1)\nprint(len(x))"),
     );
-    let hog = fleet.run(&python("x = bytearray(1 << 30)").limits(little_memory));
+    let hog = fleet.run(&python(HOG).limits(little_memory));
     assert_eq!(hog.evidence.end, End::Signaled(9), "{}", hog.err());
     assert!(hog.evidence.oom_kills > 0, "{:?}", hog.evidence);
     let neighbour = fleet.finish(neighbour);
@@ -119,7 +122,10 @@ fn a_memory_hog_is_killed_by_its_own_limit_and_its_neighbour_goes_on() {
         neighbour.err()
     );
     assert_eq!(neighbour.evidence.oom_kills, 0);
-    assert!(neighbour.evidence.peak_memory_bytes > Some(30 << 20));
+    // Before Linux 6.12, version 2 cannot say it of one run.
+    if let Some(peak) = neighbour.evidence.peak_memory_bytes {
+        assert!(peak > 30 << 20, "{peak}");
+    }
     fleet.is_unharmed();
     fleet.stop();
 }
@@ -133,7 +139,7 @@ fn a_child_killed_for_memory_is_seen_though_its_parent_says_that_all_is_well() {
     let attack = python(
         "
 import os
-if os.fork() == 0: x = bytearray(1 << 30)
+if os.fork() == 0: x = [bytearray(b'x' * (1 << 20)) for _ in range(256)]
 os.wait()
 print('OK')
 ",
@@ -157,8 +163,8 @@ fn shared_memory_and_the_scratch_count_as_the_programs_memory() {
     let attack = python(
         "
 import mmap
-room = mmap.mmap(-1, 1 << 30)  # shared and anonymous
-for at in range(0, 1 << 30, 4096): room[at] = 1
+room = mmap.mmap(-1, 1 << 28)  # shared and anonymous
+for at in range(0, 1 << 28, 4096): room[at] = 1
 ",
     );
     let seen = fleet.run(&attack.limits(little_memory));

@@ -141,8 +141,10 @@ fn a_memory_hog_is_killed_and_counted() {
     }));
     assert!(seen.evidence.oom_kills > 0, "{:?}", seen.evidence);
     assert_eq!(seen.evidence.end, End::Signaled(libc::SIGKILL));
-    let peak = seen.evidence.peak_memory_bytes.expect("this host counts");
-    assert!(peak <= 64 << 20 && peak > 32 << 20, "{peak}");
+    // Before Linux 6.12, version 2 of the control groups cannot say it of one run.
+    if let Some(peak) = seen.evidence.peak_memory_bytes {
+        assert!(peak <= 64 << 20 && peak > 32 << 20, "{peak}");
+    }
     let seen = fleet.run(&job("python", "print(1)"));
     assert_eq!((seen.evidence.oom_kills, seen.out()), (0, "1\n".to_owned()));
 }
