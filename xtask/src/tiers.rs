@@ -115,6 +115,10 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
                 &mut cargo(&["deny", "check", "bans", "licenses", "sources"]),
             )
         });
+    } else {
+        eprintln!(
+            "NOT CHECKED: licences and sources of the dependencies; `cargo install cargo-deny --locked` brings what checks them"
+        );
     }
 }
 
