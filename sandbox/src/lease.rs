@@ -98,6 +98,8 @@ impl Leases {
     /// # Errors
     /// When none is left, with what to change; or when the locks cannot be used.
     pub fn take(&mut self) -> io::Result<Lease> {
+        // Read anew: a user may have been made since, and what runs under his uid is no leftover.
+        self.taken = taken_on_this_host()?;
         for _ in 0..self.count {
             let uid = self.base.saturating_add(self.next);
             self.next = self

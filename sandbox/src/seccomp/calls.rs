@@ -53,7 +53,7 @@ numbers! { everywhere:
     process_vm_writev = SYS_process_vm_writev, ptrace = SYS_ptrace, quotactl = SYS_quotactl,
     quotactl_fd = SYS_quotactl_fd, reboot = SYS_reboot, request_key = SYS_request_key,
     setdomainname = SYS_setdomainname, sethostname = SYS_sethostname, setns = SYS_setns,
-    settimeofday = SYS_settimeofday, socket = SYS_socket, swapoff = SYS_swapoff,
+    settimeofday = SYS_settimeofday, socket = SYS_socket, socketpair = SYS_socketpair, swapoff = SYS_swapoff,
     swapon = SYS_swapon, syslog = SYS_syslog, umount2 = SYS_umount2, unshare = SYS_unshare,
     userfaultfd = SYS_userfaultfd, vhangup = SYS_vhangup,
 }

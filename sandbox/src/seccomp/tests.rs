@@ -129,6 +129,15 @@ fn only_unix_sockets_are_made_even_when_the_family_hides_in_a_wide_argument() {
     ] {
         assert_eq!(of(libc::SYS_socket, &[family(other)]), EACCES, "{other}");
     }
+    // A pair asks the same families, and makes the kernel load their modules on the way.
+    assert_eq!(of(libc::SYS_socketpair, &[family(libc::AF_UNIX)]), ALLOW);
+    for other in [libc::AF_TIPC, libc::AF_INET, 0] {
+        assert_eq!(
+            of(libc::SYS_socketpair, &[family(other)]),
+            EACCES,
+            "{other}"
+        );
+    }
     // The kernel takes the low half for an int; so does the filter.
     assert_eq!(
         of(libc::SYS_socket, &[(1 << 32) | family(libc::AF_INET)]),
