@@ -74,6 +74,9 @@ pub struct Dirty {
     pub deadline: Instant,
     /// Whether the init has replaced the scratch.
     pub cleaned: bool,
+    /// Whether its uid is swept before anybody looks: a run that we had to stop is not trusted to be
+    /// gone because a look finds nothing.
+    pub sweep_first: bool,
 }
 
 /// Its init was killed and is waited for.
@@ -292,6 +295,7 @@ impl Slot<Running> {
             run: self.state.run,
             deadline,
             cleaned: false,
+            sweep_first: acted.is_some(),
         };
         (self.into_state(state), evidence)
     }

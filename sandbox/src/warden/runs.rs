@@ -199,7 +199,7 @@ impl Warden {
     /// Looks whether a dirty slot is clean now, and sweeps it if not.
     pub(super) fn tick_dirty(
         &mut self,
-        slot: Slot<Dirty>,
+        mut slot: Slot<Dirty>,
         now: Instant,
     ) -> Result<(Stand, Option<Instant>), WardenError> {
         if now >= slot.state.deadline {
@@ -210,7 +210,11 @@ impl Warden {
         let Some(lease) = slot.jail.lease.as_ref().filter(|_| slot.state.cleaned) else {
             return Ok((Stand::Dirty(slot), Some(due)));
         };
-        match sweep::look(lease.uid()) {
+        let uid = lease.uid();
+        if std::mem::take(&mut slot.state.sweep_first) {
+            self.sweep(&slot);
+        }
+        match sweep::look(uid) {
             Ok(proof) => {
                 let slot = slot.proved(proof);
                 self.idle(slot.number)?;
