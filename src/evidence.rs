@@ -81,6 +81,42 @@ impl std::fmt::Display for Stage {
     }
 }
 
+/// How long each stage of one run's set-up took, in nanoseconds; zero for a stage that did not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StageTimes([u64; Stage::ALL.len()]);
+
+impl StageTimes {
+    /// How long `stage` took.
+    #[must_use]
+    pub fn of(&self, stage: Stage) -> Duration {
+        Duration::from_nanos(self.0.get(place(stage)).copied().unwrap_or_default())
+    }
+
+    /// Records how long `stage` took.
+    pub fn note(&mut self, stage: Stage, took: Duration) {
+        if let Some(noted) = self.0.get_mut(place(stage)) {
+            *noted = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// Every stage with its time, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (Stage, Duration)> + '_ {
+        let spans = self.0.into_iter().map(Duration::from_nanos);
+        Stage::ALL.iter().copied().zip(spans)
+    }
+
+    /// All stages together.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.iter().map(|(_, took)| took).sum()
+    }
+}
+
+/// Stages are numbered from 1 without a gap, which a test holds.
+fn place(stage: Stage) -> usize {
+    usize::from(stage.number()).saturating_sub(1)
+}
+
 /// How the main process ended, as its parent saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -142,6 +178,20 @@ pub struct Evidence {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_each_stage_is_kept_apart() {
+        let mut times = StageTimes::default();
+        for (at, stage) in (1..).zip(Stage::ALL.iter().copied()) {
+            assert_eq!(stage.number(), at);
+            times.note(stage, Duration::from_nanos(u64::from(at)));
+        }
+        for (stage, took) in times.iter() {
+            assert_eq!(took, Duration::from_nanos(u64::from(stage.number())));
+            assert_eq!(times.of(stage), took);
+        }
+        assert_eq!(times.total(), Duration::from_nanos(120));
+    }
 
     #[test]
     fn stages_read_back_by_their_numbers() {

@@ -25,6 +25,7 @@ pub mod slot;
 pub mod link;
 pub mod init;
 pub mod jail;
+pub mod marks;
 pub mod launch;
 pub mod root;
 pub mod landlock;

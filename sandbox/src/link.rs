@@ -3,7 +3,7 @@
 //! its warden is gone.
 
 use crate::protocol::{Datagram, Eye, Pen, ProtocolError, Residue};
-use jailfleet::evidence::End;
+use jailfleet::evidence::{End, StageTimes};
 use jailfleet::limits::Limits;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub enum Word {
     Started {
         /// The run.
         run: u64,
+        /// What its set-up took.
+        stages: StageTimes,
     },
     /// No process of the run is left in the pid namespace.
     Ended {
@@ -117,7 +119,7 @@ impl Word {
         match self {
             Self::Built { landlock_abi } => Pen::new(MAGIC, 101).u16(*landlock_abi).done(),
             Self::BuildFailed { errno } => Pen::new(MAGIC, 102).i32(*errno).done(),
-            Self::Started { run } => Pen::new(MAGIC, 103).u64(*run).done(),
+            Self::Started { run, stages } => Pen::new(MAGIC, 103).u64(*run).stages(stages).done(),
             Self::Ended {
                 run,
                 end,
@@ -149,7 +151,10 @@ impl Word {
                 landlock_abi: eye.u16()?,
             },
             102 => Self::BuildFailed { errno: eye.i32()? },
-            103 => Self::Started { run: eye.u64()? },
+            103 => Self::Started {
+                run: eye.u64()?,
+                stages: eye.stages()?,
+            },
             104 => Self::Ended {
                 run: eye.u64()?,
                 end: eye.end()?,

@@ -6,7 +6,7 @@ pub(crate) mod codec;
 pub use codec::Datagram;
 pub(crate) use codec::{Eye, Pen};
 
-use jailfleet::evidence::{Acted, Evidence};
+use jailfleet::evidence::{Acted, Evidence, StageTimes};
 use jailfleet::limits::Limits;
 use jailfleet::wall::{HeldWall, Wall};
 use std::time::Duration;
@@ -96,6 +96,8 @@ pub enum Report {
         slot: u16,
         /// The run.
         run: u64,
+        /// What its set-up took, stage by stage.
+        stages: StageTimes,
     },
     /// A run is over; its output ends are closed. The slot is not idle yet.
     Ended {
@@ -250,7 +252,11 @@ impl Report {
                 .u16(walls.landlock_abi)
                 .raw(config_digest)
                 .done(),
-            Self::Started { slot, run } => Pen::new(MAGIC, 102).u16(*slot).u64(*run).done(),
+            Self::Started { slot, run, stages } => Pen::new(MAGIC, 102)
+                .u16(*slot)
+                .u64(*run)
+                .stages(stages)
+                .done(),
             Self::Ended {
                 slot,
                 run,
@@ -305,6 +311,7 @@ impl Report {
             102 => Self::Started {
                 slot: eye.u16()?,
                 run: eye.u64()?,
+                stages: eye.stages()?,
             },
             103 => Self::Ended {
                 slot: eye.u16()?,

@@ -5,6 +5,7 @@ pub mod clone;
 pub mod exec;
 pub mod message;
 pub mod map;
+pub mod shared;
 pub mod restrict;
 pub mod caps;
 pub mod signals;

@@ -335,11 +335,14 @@ pub(crate) fn ran(
     judged: Judged,
 ) -> JobResult {
     let RunEnded {
-        started,
+        start,
         evidence,
         stdout,
         stderr,
+        leased: _,
+        ended: _,
     } = ran;
+    let started = start.map(|start| start.at);
     let cut = [
         (Stream::Stdout, stdout.truncated),
         (Stream::Stderr, stderr.truncated),

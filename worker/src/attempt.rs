@@ -176,10 +176,21 @@ fn decode(station: &Station, message: &Message) -> Result<Job, Refused> {
 }
 
 fn measure(station: &Station, message: &Message, ran: &RunEnded) {
-    let Some(started) = ran.started else { return };
+    let Some(start) = ran.start else { return };
     let ran = Ran {
-        setup: started.saturating_sub(message.received),
+        wait: ran.leased.saturating_sub(message.received),
+        // What the jail does not account for: pipes, datagrams, and being woken by them.
+        order: start
+            .at
+            .saturating_sub(ran.leased)
+            .saturating_sub(start.stages.total()),
+        stages: start.stages,
+        setup: start.at.saturating_sub(message.received),
         run: ran.evidence.wall,
+        report: ran
+            .ended
+            .saturating_sub(start.at)
+            .saturating_sub(ran.evidence.wall),
         cpu: ran.evidence.cpu,
         peak_memory_bytes: ran.evidence.peak_memory_bytes,
     };

@@ -6,6 +6,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use jailfleet::evidence::{Stage, StageTimes};
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
@@ -83,6 +84,46 @@ impl SetAside {
     }
 }
 
+/// What a job's time goes into, from its delivery to a slot that is clean again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Decoding, planning, and waiting for a slot.
+    Wait,
+    /// The way of the order to the jail and of the word that the program was executed.
+    Order,
+    /// One stage of the jail's set-up.
+    Jail(Stage),
+    /// The program.
+    Run,
+    /// From the program's end until the worker knows of it: whatever it left is killed first.
+    Report,
+    /// Publishing the result and waiting for the confirm.
+    Answer,
+    /// From the end of the run until its slot was proven clean. Nobody waits for it but the next job.
+    Sweep,
+}
+
+impl Step {
+    fn all() -> Vec<Self> {
+        let jail = Stage::ALL.iter().copied().map(Self::Jail);
+        let before = [Self::Wait, Self::Order];
+        let after = [Self::Run, Self::Report, Self::Answer, Self::Sweep];
+        before.into_iter().chain(jail).chain(after).collect()
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Wait => "wait".to_owned(),
+            Self::Order => "order".to_owned(),
+            Self::Jail(stage) => format!("jail_{stage}"),
+            Self::Run => "run".to_owned(),
+            Self::Report => "report".to_owned(),
+            Self::Answer => "answer".to_owned(),
+            Self::Sweep => "sweep".to_owned(),
+        }
+    }
+}
+
 /// One handle a label value. A linear look is faster than a hash for so few.
 #[derive(Debug)]
 struct PerKey<K, M>(Vec<(K, M)>);
@@ -139,6 +180,7 @@ struct EndMetrics {
 /// What runs used, and how large messages were.
 #[derive(Debug)]
 struct RunMetrics {
+    steps: PerKey<Step, Counter>,
     cpu: Histogram,
     peak_memory: Histogram,
     payload: Histogram,
@@ -239,10 +281,24 @@ impl Metrics {
             lane.setup.observe(ran.setup.as_secs_f64());
             lane.run.observe(ran.run.as_secs_f64());
         });
+        self.step(Step::Wait, ran.wait);
+        self.step(Step::Order, ran.order);
+        for (stage, took) in ran.stages.iter() {
+            self.step(Step::Jail(stage), took);
+        }
+        self.step(Step::Run, ran.run);
+        self.step(Step::Report, ran.report);
         self.runs.cpu.observe(ran.cpu.as_secs_f64());
         if let Some(bytes) = ran.peak_memory_bytes {
             self.runs.peak_memory.observe(bytes_f64(bytes));
         }
+    }
+
+    /// A step of a job took so long.
+    pub fn step(&self, step: Step, took: Duration) {
+        self.runs
+            .steps
+            .with(step, |total| total.inc_by(took.as_secs_f64()));
     }
 
     /// A job was refused.
@@ -263,6 +319,7 @@ impl Metrics {
     /// A result was published, or not.
     pub fn result_published(&self, end: PublishEnd, bytes: usize, took: Duration) {
         self.ends.published.with(end, IntCounter::inc);
+        self.step(Step::Answer, took);
         self.runs.result.observe(as_f64(bytes));
         self.ends.confirm.observe(took.as_secs_f64());
     }
@@ -324,10 +381,18 @@ impl Metrics {
 /// What one run used.
 #[derive(Debug, Clone, Copy)]
 pub struct Ran {
-    /// From receipt to the program's start.
+    /// From receipt to the lease of a slot.
+    pub wait: Duration,
+    /// From the lease to the program's start, without the jail's own stages.
+    pub order: Duration,
+    /// The jail's stages.
+    pub stages: StageTimes,
+    /// From receipt to the program's start: all of the above.
     pub setup: Duration,
     /// From the program's start to its end.
     pub run: Duration,
+    /// From the program's end until we knew of it.
+    pub report: Duration,
     /// CPU time of the whole tree.
     pub cpu: Duration,
     /// Highest memory use, where the host can tell.

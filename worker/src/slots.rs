@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jailfleet::evidence::{Acted, End, Evidence};
+use jailfleet::evidence::{Acted, End, Evidence, StageTimes};
 use jailfleet::job::Lane;
 use jailfleet::limits::Limits;
 use jailfleet::settings::LaneShares;
@@ -27,7 +27,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Moment};
 use crate::events::SlotChanged;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Step};
 use crate::supervisor::{Event, SlotState};
 
 mod table;
@@ -67,11 +67,24 @@ pub struct Ready {
     pub held: Vec<HeldWall>,
 }
 
+/// The start of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// When we heard that it was executed.
+    pub at: Moment,
+    /// What the jail's set-up took.
+    pub stages: StageTimes,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// When the program was executed, if it was.
-    pub started: Option<Moment>,
+    /// When its slot was leased.
+    pub leased: Moment,
+    /// The program's start, if it came to that.
+    pub start: Option<Start>,
+    /// When we heard of the end.
+    pub at: Moment,
     /// What was observed.
     pub evidence: Evidence,
 }
@@ -286,10 +299,11 @@ impl Shared {
                 None
             }
             Booked::Ended { waiting, evidence } => {
-                waiting.end(evidence);
+                waiting.end(evidence, self.clock.now());
                 None
             }
-            Booked::Idle => {
+            Booked::Idle { swept } => {
+                self.metrics.step(Step::Sweep, swept);
                 self.idle.add_permits(1);
                 None
             }
@@ -312,7 +326,7 @@ impl Shared {
                     self.idle.forget_permits(1);
                 }
                 if let Some(waiting) = lost {
-                    waiting.end(vanished());
+                    waiting.end(vanished(), self.clock.now());
                 }
                 SlotChanged::Quarantined {
                     slot,
@@ -329,7 +343,7 @@ impl Shared {
 
     fn lose_everything(&self) {
         for waiting in self.table().lose_everything() {
-            waiting.end(vanished());
+            waiting.end(vanished(), self.clock.now());
         }
         self.idle.close();
         self.interactive.close();
@@ -385,7 +399,8 @@ impl Lease {
         let (ended, receiver) = oneshot::channel();
         let waiting = Waiting {
             run,
-            started: None,
+            leased: self.since,
+            start: None,
             ended,
         };
         if !self.shared.table().start(self.slot, waiting) {
@@ -439,7 +454,9 @@ impl Running<'_> {
             Ok(ended) => ended,
             // The table was dropped with the sender in it: the worker is ending.
             Err(_closed) => Ended {
-                started: None,
+                leased: self.lease.since,
+                start: None,
+                at: self.lease.shared.clock.now(),
                 evidence: vanished(),
             },
         }

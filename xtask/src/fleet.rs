@@ -7,12 +7,17 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 /// How long a worker may take to drain: longer than the longest job that we send.
 const DRAIN: Duration = Duration::from_secs(40);
+
+/// How long a worker may take to tell its metrics.
+const SCRAPE: Duration = Duration::from_secs(10);
 
 /// A broker and its workers; all end when it is dropped.
 #[derive(Debug)]
@@ -181,6 +186,27 @@ impl Fleet {
     /// The pids of the workers.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.workers.iter().map(Owned::pid).collect()
+    }
+
+    /// What worker `number` (from 1) exports, in Prometheus' text format.
+    pub(crate) fn metrics(&self, number: usize) -> Result<String> {
+        let log = std::fs::read_to_string(self.log(number)).context("read a worker's log")?;
+        let address = log
+            .lines()
+            .filter(|line| line.contains("the admin port is open"))
+            .find_map(|line| line.split_once("address=")?.1.split_whitespace().next())
+            .context("find the address of the admin port in the worker's log")?;
+        let mut stream = TcpStream::connect(address).context("reach the admin port")?;
+        stream.set_read_timeout(Some(SCRAPE))?;
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .context("read the metrics")?;
+        Ok(answer)
     }
 
     fn log(&self, number: usize) -> PathBuf {

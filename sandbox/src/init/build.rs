@@ -5,6 +5,7 @@ use crate::cgroup::Entry;
 use crate::jail::Identity;
 use crate::launch::{CleanEnvironment, Launch};
 use crate::link::Word;
+use crate::marks::Marks;
 use crate::root::{Root, RootPlan};
 use crate::sys::caps::drop_bounding_set;
 use crate::sys::exec::exit_now;
@@ -117,6 +118,7 @@ fn build<'a>(blueprint: &'a Blueprint<'a>, link: OwnedFd) -> io::Result<Init<'a>
         root,
         clean,
         ruleset: None,
+        marks: Marks::new()?,
     })
 }
 

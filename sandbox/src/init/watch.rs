@@ -7,7 +7,7 @@ use crate::link::{Command, Word};
 use crate::protocol::DATAGRAM_BYTES;
 use crate::sys::exec::{Patience, Waited, exit_now, wait_child};
 use crate::sys::message::receive;
-use jailfleet::evidence::End;
+use jailfleet::evidence::{End, Stage};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -91,7 +91,9 @@ impl Init<'_> {
                 failed = failure(&told);
                 if failed.is_none() {
                     started = Some(clock::now());
-                    self.say(&Word::Started { run });
+                    self.marks.note(Stage::Exec);
+                    let stages = self.marks.times();
+                    self.say(&Word::Started { run, stages });
                 }
             }
             if ready.child

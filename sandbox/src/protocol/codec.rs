@@ -1,7 +1,7 @@
 //! Numbers to bytes and back: one cursor that writes a datagram, one that reads it.
 
 use super::{DATAGRAM_BYTES, ProtocolError};
-use jailfleet::evidence::{End, Stage};
+use jailfleet::evidence::{End, Stage, StageTimes};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
 use std::time::Duration;
@@ -81,6 +81,10 @@ impl Pen {
             }
             End::Lost => self.u16(4).i32(0).i32(0),
         }
+    }
+
+    pub(crate) fn stages(self, stages: &StageTimes) -> Self {
+        stages.iter().fold(self, |pen, (_, took)| pen.span(took))
     }
 
     pub(crate) fn done(self) -> Datagram {
@@ -176,6 +180,14 @@ impl<'a> Eye<'a> {
             (4, 0, 0) => Ok(End::Lost),
             _ => Err(ProtocolError::BadField),
         }
+    }
+
+    pub(crate) fn stages(&mut self) -> Result<StageTimes, ProtocolError> {
+        let mut stages = StageTimes::default();
+        for stage in Stage::ALL {
+            stages.note(*stage, self.span()?);
+        }
+        Ok(stages)
     }
 
     /// The message, if nothing follows it.

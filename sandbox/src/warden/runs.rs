@@ -139,11 +139,12 @@ impl Warden {
                 );
                 self.build_failed(slot, &reason, now)
             }
-            (Stand::Running(mut slot), Word::Started { run }) if run == slot.state.run => {
+            (Stand::Running(mut slot), Word::Started { run, stages }) if run == slot.state.run => {
                 slot.started(now, self.host.cores_u32());
                 self.report(&Report::Started {
                     slot: slot.number,
                     run,
+                    stages,
                 })?;
                 Ok(Stand::Running(slot))
             }

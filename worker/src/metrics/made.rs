@@ -9,13 +9,13 @@ use jailfleet::wall::Wall;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Counter, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use super::{
     DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd, RunMetrics,
-    SetAside, SlotMetrics,
+    SetAside, SlotMetrics, Step,
 };
 
 /// 100 µs to 10 min.
@@ -161,7 +161,15 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
 }
 
 fn run_metrics(make: &Maker<'_>) -> Result<RunMetrics, MetricsError> {
+    let opts = Opts::new(
+        "jailfleet_job_step_seconds_total",
+        "Seconds that jobs spent in a step, from delivery to a clean slot.",
+    );
+    let steps = make.keep(CounterVec::new(opts, &["step"])?)?;
     Ok(RunMetrics {
+        steps: PerKey::new(&Step::all(), |step| {
+            steps.with_label_values(&[step.name().as_str()])
+        }),
         cpu: make.histogram(
             "jailfleet_job_cpu_seconds",
             "CPU time of a run.",
