@@ -49,6 +49,8 @@ struct Init<'a> {
     clean: CleanEnvironment,
     ruleset: Option<(u16, OwnedFd)>,
     marks: Marks,
+    /// Where calls that the policy does not name wait for an answer.
+    listener: OwnedFd,
 }
 
 /// One run, as it was ordered.
@@ -126,13 +128,18 @@ impl Init<'_> {
             }
         };
         let (user, system) = watch::children_usage().since(before);
-        let watch::Ending { end, wall } = told;
+        let watch::Ending {
+            end,
+            wall,
+            unknown_calls,
+        } = told;
         self.say(&Word::Ended {
             run,
             end,
             user,
             system,
             wall,
+            unknown_calls,
         });
         if self.blueprint.service == Service::OneRun {
             return;

@@ -3,7 +3,7 @@
 //! its warden is gone.
 
 use crate::protocol::{Datagram, Eye, Pen, ProtocolError, Residue};
-use jailfleet::evidence::{End, StageTimes};
+use jailfleet::evidence::{End, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use std::time::Duration;
 
@@ -60,6 +60,8 @@ pub enum Word {
         system: Duration,
         /// From exec to the main process's end.
         wall: Duration,
+        /// Calls that the filter did not know.
+        unknown_calls: UnknownCalls,
     },
     /// The scratch is new and no IPC object is left.
     Cleaned {
@@ -126,12 +128,14 @@ impl Word {
                 user,
                 system,
                 wall,
+                unknown_calls,
             } => Pen::new(MAGIC, 104)
                 .u64(*run)
                 .end(*end)
                 .span(*user)
                 .span(*system)
                 .span(*wall)
+                .calls(*unknown_calls)
                 .done(),
             Self::Cleaned { run } => Pen::new(MAGIC, 105).u64(*run).done(),
             Self::Unclean { run, residue } => {
@@ -161,6 +165,7 @@ impl Word {
                 user: eye.span()?,
                 system: eye.span()?,
                 wall: eye.span()?,
+                unknown_calls: eye.calls()?,
             },
             105 => Self::Cleaned { run: eye.u64()? },
             106 => Self::Unclean {

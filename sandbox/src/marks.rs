@@ -55,6 +55,17 @@ impl Marks {
         }
     }
 
+    /// The first stage that was not done.
+    #[must_use]
+    pub fn unfinished(&self) -> Stage {
+        let done = |stage: &Stage| {
+            let mark = self.done.all().get(usize::from(stage.number()));
+            mark.is_some_and(|mark| mark.load(Ordering::Relaxed) != 0)
+        };
+        let mut stages = BEFORE.iter().chain(STAGES).copied();
+        stages.find(|stage| !done(stage)).unwrap_or(Stage::Exec)
+    }
+
     /// How long each stage took, from the end of the one before to its own.
     #[must_use]
     pub fn times(&self) -> StageTimes {

@@ -278,6 +278,7 @@ impl Report {
                         .pressure_full
                         .map(|span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
                 )
+                .calls(evidence.unknown_calls)
                 .done(),
             Self::Idle { slot } => Pen::new(MAGIC, 104).u16(*slot).done(),
             Self::Quarantined { slot, residue } => {
@@ -344,6 +345,7 @@ fn decode_evidence(eye: &mut Eye<'_>) -> Result<Evidence, ProtocolError> {
         peak_memory_bytes: eye.maybe()?,
         processes_peak: eye.maybe()?,
         pressure_full: eye.maybe()?.map(Duration::from_nanos),
+        unknown_calls: eye.calls()?,
     })
 }
 

@@ -6,7 +6,7 @@ use crate::lease::Lease;
 use crate::link::Command;
 use crate::protocol::JailPlan;
 use crate::sweep::CleanProof;
-use jailfleet::evidence::{Acted, End, Evidence};
+use jailfleet::evidence::{Acted, End, Evidence, UnknownCalls};
 use jailfleet::limits::Limits;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -290,6 +290,7 @@ impl Slot<Running> {
                 .as_ref()
                 .and_then(SlotCgroup::peak_processes),
             pressure_full: pressure.map(|(now, before)| now.saturating_sub(before)),
+            unknown_calls: ending.unknown_calls,
         };
         let state = Dirty {
             run: self.state.run,
@@ -320,6 +321,8 @@ pub struct Observed {
     pub system: Duration,
     /// From exec to the end.
     pub wall: Duration,
+    /// Calls that the filter did not know.
+    pub unknown_calls: UnknownCalls,
 }
 
 impl Observed {
@@ -329,6 +332,7 @@ impl Observed {
         user: Duration::ZERO,
         system: Duration::ZERO,
         wall: Duration::ZERO,
+        unknown_calls: UnknownCalls::NONE,
     };
 }
 

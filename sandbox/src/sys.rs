@@ -7,6 +7,7 @@ pub mod message;
 pub mod map;
 pub mod shared;
 pub mod restrict;
+pub mod notify;
 pub mod caps;
 pub mod signals;
 pub mod mount;

@@ -35,6 +35,7 @@ fn ended(end: End) -> Evidence {
         peak_memory_bytes: None,
         processes_peak: None,
         pressure_full: None,
+        unknown_calls: UnknownCalls::NONE,
     }
 }
 

@@ -191,6 +191,7 @@ fn measure(station: &Station, message: &Message, ran: &RunEnded) {
             .ended
             .saturating_sub(start.at)
             .saturating_sub(ran.evidence.wall),
+        unknown_calls: ran.evidence.unknown_calls,
         cpu: ran.evidence.cpu,
         peak_memory_bytes: ran.evidence.peak_memory_bytes,
     };

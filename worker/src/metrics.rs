@@ -6,7 +6,7 @@
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use jailfleet::evidence::{Stage, StageTimes};
+use jailfleet::evidence::{Stage, StageTimes, UnknownCalls};
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
@@ -181,6 +181,7 @@ struct EndMetrics {
 #[derive(Debug)]
 struct RunMetrics {
     steps: PerKey<Step, Counter>,
+    unknown_calls: IntCounterVec,
     cpu: Histogram,
     peak_memory: Histogram,
     payload: Histogram,
@@ -288,6 +289,10 @@ impl Metrics {
         }
         self.step(Step::Run, ran.run);
         self.step(Step::Report, ran.report);
+        for number in ran.unknown_calls.iter() {
+            let label = call_label(number);
+            self.runs.unknown_calls.with_label_values(&[&label]).inc();
+        }
         self.runs.cpu.observe(ran.cpu.as_secs_f64());
         if let Some(bytes) = ran.peak_memory_bytes {
             self.runs.peak_memory.observe(bytes_f64(bytes));
@@ -393,11 +398,27 @@ pub struct Ran {
     pub run: Duration,
     /// From the program's end until we knew of it.
     pub report: Duration,
+    /// Calls that the filter did not know.
+    pub unknown_calls: UnknownCalls,
     /// CPU time of the whole tree.
     pub cpu: Duration,
     /// Highest memory use, where the host can tell.
     pub peak_memory_bytes: Option<u64>,
 }
+
+/// Programs choose the numbers: only those that the kernels of the next years may bring have a label
+/// of their own.
+fn call_label(number: u32) -> String {
+    if (NEWEST_CALL + 1..=NEWEST_CALL + CALLS_TO_COME).contains(&number) {
+        number.to_string()
+    } else {
+        "other".to_owned()
+    }
+}
+
+/// The last call that the policy names.
+const NEWEST_CALL: u32 = 469;
+const CALLS_TO_COME: u32 = 64;
 
 #[expect(
     clippy::cast_precision_loss,

@@ -170,14 +170,13 @@ async fn end(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slots::vanished;
 
     #[test]
     fn cut_output_is_the_output_limit_unless_another_limit_came_first() {
         let after = |acted, cut| {
             let mut evidence = Evidence {
                 acted,
-                ..vanished()
+                ..Evidence::LOST
             };
             mark_output(&mut evidence, cut);
             evidence.acted

@@ -3,7 +3,7 @@
 //! An attempt leases an idle slot, starts its run in it and waits for the end; one task reads the
 //! warden's reports and routes each to the attempt that waits for it. A slot is idle again only
 //! when the warden says that it proved it clean. When the socket closes, every waiting attempt gets
-//! [`End::Lost`], and no slot is leased any more.
+//! [`Evidence::LOST`], and no slot is leased any more.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jailfleet::evidence::{Acted, End, Evidence, StageTimes};
+use jailfleet::evidence::{Acted, Evidence, StageTimes};
 use jailfleet::job::Lane;
 use jailfleet::limits::Limits;
 use jailfleet::settings::LaneShares;
@@ -326,7 +326,7 @@ impl Shared {
                     self.idle.forget_permits(1);
                 }
                 if let Some(waiting) = lost {
-                    waiting.end(vanished(), self.clock.now());
+                    waiting.end(Evidence::LOST, self.clock.now());
                 }
                 SlotChanged::Quarantined {
                     slot,
@@ -343,27 +343,11 @@ impl Shared {
 
     fn lose_everything(&self) {
         for waiting in self.table().lose_everything() {
-            waiting.end(vanished(), self.clock.now());
+            waiting.end(Evidence::LOST, self.clock.now());
         }
         self.idle.close();
         self.interactive.close();
         self.bulk.close();
-    }
-}
-
-/// The evidence of a jail that vanished without a word.
-pub(crate) fn vanished() -> Evidence {
-    Evidence {
-        end: End::Lost,
-        acted: None,
-        oom_kills: 0,
-        cpu: Duration::ZERO,
-        user: Duration::ZERO,
-        system: Duration::ZERO,
-        wall: Duration::ZERO,
-        peak_memory_bytes: None,
-        processes_peak: None,
-        pressure_full: None,
     }
 }
 
@@ -457,7 +441,7 @@ impl Running<'_> {
                 leased: self.lease.since,
                 start: None,
                 at: self.lease.shared.clock.now(),
-                evidence: vanished(),
+                evidence: Evidence::LOST,
             },
         }
     }

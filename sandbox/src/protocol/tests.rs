@@ -1,7 +1,7 @@
 //! Properties of the protocol: what is written is read back, and nothing else is accepted.
 
 use super::{DATAGRAM_BYTES, JailPlan, Order, Report, Residue, Walls};
-use jailfleet::evidence::{Acted, End, Evidence, Stage, StageTimes};
+use jailfleet::evidence::{Acted, End, Evidence, Stage, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
 use jailfleet::wall::Wall;
@@ -101,9 +101,14 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         any::<u64>(),
         spans,
         seen,
+        proptest::collection::vec(any::<u32>(), 0..12),
     )
         .prop_map(
-            |(end, acted, oom_kills, [cpu, user, system, wall], [peak, tasks, pressure])| {
+            |(end, acted, oom_kills, [cpu, user, system, wall], [peak, tasks, pressure], calls)| {
+                let mut unknown_calls = UnknownCalls::NONE;
+                calls
+                    .into_iter()
+                    .for_each(|number| unknown_calls.note(number));
                 Evidence {
                     end,
                     acted,
@@ -115,6 +120,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
                     peak_memory_bytes: peak,
                     processes_peak: tasks,
                     pressure_full: pressure.map(Duration::from_nanos),
+                    unknown_calls,
                 }
             },
         )

@@ -8,6 +8,7 @@ use crate::jail::Identity;
 use crate::lease::Leases;
 use crate::protocol::Walls;
 use crate::root::RootPlan;
+use crate::seccomp;
 use crate::slot::{Building, Jail, Slot};
 use crate::sys::clone::{Cloned, clone_process};
 use jailfleet::settings::WorkerSettings;
@@ -31,6 +32,7 @@ pub struct Host {
     leases: Option<Leases>,
     cgroups: Option<Cgroups>,
     filter: Vec<libc::sock_filter>,
+    listener: Vec<libc::sock_filter>,
     root: RootPlan,
     cores: u32,
 }
@@ -54,10 +56,16 @@ impl Host {
                 None
             }
         };
+        let counts = |wall| {
+            let mut walls = cgroups.iter().flat_map(Cgroups::walls);
+            held_by(walls.any(|held| held == wall))
+        };
+        let filter = seccomp::filter(counts(Wall::CgroupMemory));
         Ok(Self {
+            filter: filter.map_err(make("the system call filter"))?,
+            listener: seccomp::listener().map_err(make("the filter that counts"))?,
             leases,
             cgroups,
-            filter: crate::seccomp::filter().map_err(make("the system call filter"))?,
             root: RootPlan::of(settings),
             cores: std::thread::available_parallelism()
                 .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
@@ -182,6 +190,7 @@ impl Warden {
                     },
                     launches: &self.launches,
                     filter: &self.host.filter,
+                    listener: &self.host.listener,
                     tasks: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_tasks)),
                     memory: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_memory)),
                     cgroup: cgroup.as_ref().map(SlotCgroup::entry),

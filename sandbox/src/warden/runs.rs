@@ -8,7 +8,7 @@ use crate::protocol::{DATAGRAM_BYTES, JailPlan, Report, Residue};
 use crate::slot::{Dirty, Ending, Observed, Running, Slot};
 use crate::sweep;
 use crate::sys::message::receive;
-use jailfleet::evidence::Acted;
+use jailfleet::evidence::{Acted, Evidence};
 use nix::sys::signal::Signal;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -63,18 +63,7 @@ impl Warden {
         self.report(&Report::Ended {
             slot: plan.slot,
             run: plan.run,
-            evidence: jailfleet::evidence::Evidence {
-                end: jailfleet::evidence::End::Lost,
-                acted: None,
-                oom_kills: 0,
-                cpu: Duration::ZERO,
-                user: Duration::ZERO,
-                system: Duration::ZERO,
-                wall: Duration::ZERO,
-                peak_memory_bytes: None,
-                processes_peak: None,
-                pressure_full: None,
-            },
+            evidence: Evidence::LOST,
         })
     }
 
@@ -156,6 +145,7 @@ impl Warden {
                     user,
                     system,
                     wall,
+                    unknown_calls,
                 },
             ) if run == slot.state.run => self.ended(
                 slot,
@@ -164,6 +154,7 @@ impl Warden {
                     user,
                     system,
                     wall,
+                    unknown_calls,
                 },
                 now,
             ),

@@ -1,7 +1,7 @@
 //! At the kernel's surface: system calls, namespaces, other architectures, the network.
 
 use super::{printed, survive};
-use crate::fleet::python;
+use crate::fleet::{Fleet, python};
 use jailfleet::evidence::End;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
@@ -32,7 +32,8 @@ calls = dict(ptrace=101, process_vm_readv=310, kcmp=312, pidfd_getfd=438, add_ke
 for name, number in calls.items():
     answer = call(number, 0, 0, 0, 0, 0)
     if answer != 'EPERM': print(name, answer)
-for name, number in dict(clone3=435, io_uring_setup=425, newer=9999, x32=0x40000000 + 39).items():
+for name, number in dict(clone3=435, io_uring_setup=425, splice=275, inotify_init1=294, seccomp=317,
+        landlock=444, newer=9999, x32=0x40000000 + 39).items():
     answer = call(number, 0, 0, 0, 0, 0)
     if answer != 'ENOSYS': print(name, answer)
 for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
@@ -42,6 +43,53 @@ print(call(16, 0, 0x5412, 0), call(135, 0x400000), call(135, 0xffffffff))
 "
     ));
     assert_eq!(out, "EPERM EPERM ok\n");
+}
+
+#[test]
+fn calls_that_the_policy_does_not_know_do_not_exist_and_are_told_by_their_number() {
+    let mut fleet = Fleet::start(1);
+    let attack = format!(
+        "{CALL}
+import threading
+def ask():
+    for number in list(range(470, 500)) * 20: assert call(number) == 'ENOSYS'
+threads = [threading.Thread(target=ask) for _ in range(4)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print('none exists')
+"
+    );
+    let seen = fleet.run(&python(&attack));
+    assert_eq!(seen.out(), "none exists\n", "{}", seen.err());
+    let told: Vec<u32> = seen.evidence.unknown_calls.iter().collect();
+    assert_eq!(told.len(), 8, "{told:?}");
+    assert!(told.iter().all(|number| (470..500).contains(number)));
+    // A run that knows no such calls has none told of it.
+    let seen = fleet.run(&python("print('plain')"));
+    assert_eq!(seen.evidence.unknown_calls.iter().count(), 0);
+    fleet.is_unharmed();
+    fleet.stop();
+}
+
+#[test]
+fn whoever_is_killed_while_it_asks_leaves_its_slot_as_it_was() {
+    let mut fleet = Fleet::start(1);
+    let attack = format!(
+        "{CALL}
+import os
+for _ in range(8):
+    if os.fork() == 0:
+        while True: call(480)
+while True: call(481)
+"
+    );
+    let attack = python(&attack).limits(|limits| {
+        limits.wall_ms = jailfleet::units::Millis::new(500).expect("a limit");
+    });
+    let seen = fleet.run(&attack);
+    assert_eq!(seen.evidence.acted, Some(jailfleet::evidence::Acted::Wall));
+    fleet.is_unharmed();
+    fleet.stop();
 }
 
 #[test]

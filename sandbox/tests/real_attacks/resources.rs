@@ -184,14 +184,20 @@ for name in names:
     number = getattr(resource, name)
     soft, hard = resource.getrlimit(number)
     if hard == resource.RLIM_INFINITY: continue
-    try: resource.setrlimit(number, (soft, hard + 1)); print('raised', name)
+    try: resource.setrlimit(number, (soft, hard + 1))
     except (ValueError, PermissionError): pass
+    if resource.getrlimit(number) != (soft, hard): print('raised', name)
+# A core limit of 0 would let the host's core helper run; 1 does not.
+resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+print(resource.getrlimit(resource.RLIMIT_CORE))
 for what in (lambda: os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1)), lambda: os.nice(-1),
+        lambda: os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0)), lambda: os.nice(1),
+        lambda: resource.prlimit(1, resource.RLIMIT_NOFILE, (0, 0)),
         lambda: open('/proc/self/oom_score_adj', 'w').write('-1000')):
     try: what(); print('taken')
     except PermissionError: pass
 print(resource.getrlimit(resource.RLIMIT_MEMLOCK), resource.getrlimit(resource.RLIMIT_MSGQUEUE))
 ",
     );
-    assert_eq!(out, "(0, 0) (0, 0)\n");
+    assert_eq!(out, "(1, 1)\n(0, 0) (0, 0)\n");
 }

@@ -166,7 +166,14 @@ fn run_metrics(make: &Maker<'_>) -> Result<RunMetrics, MetricsError> {
         "Seconds that jobs spent in a step, from delivery to a clean slot.",
     );
     let steps = make.keep(CounterVec::new(opts, &["step"])?)?;
+    let unknown_calls = make.counters(
+        "jailfleet_unknown_syscalls_total",
+        "System calls of programs that the filter's policy does not name, by number.",
+        &["number"],
+    )?;
+    unknown_calls.with_label_values(&["other"]).reset();
     Ok(RunMetrics {
+        unknown_calls,
         steps: PerKey::new(&Step::all(), |step| {
             steps.with_label_values(&[step.name().as_str()])
         }),

@@ -230,7 +230,6 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slots::vanished;
     use jailfleet::evidence::StageTimes;
 
     const NOW: Moment = Duration::from_secs(1);
@@ -269,7 +268,7 @@ mod tests {
         let report = Report::Ended {
             slot: 0,
             run: 7,
-            evidence: vanished(),
+            evidence: Evidence::LOST,
         };
         let Booked::Ended { waiting, evidence } = table.book(report, NOW) else {
             panic!("the end of a run that somebody waits for");
@@ -292,13 +291,13 @@ mod tests {
         let report = Report::Ended {
             slot: 0,
             run: 6,
-            evidence: vanished(),
+            evidence: Evidence::LOST,
         };
         assert!(matches!(table.book(report, NOW), Booked::Surprise(_)));
         let report = Report::Ended {
             slot: 9,
             run: 7,
-            evidence: vanished(),
+            evidence: Evidence::LOST,
         };
         assert!(matches!(table.book(report, NOW), Booked::Surprise(_)));
         assert!(receiver.try_recv().is_err());
