@@ -207,6 +207,7 @@ impl Warden {
                     link: ours,
                     lease,
                     cgroup,
+                    sweeper: None,
                 };
                 let deadline = now.checked_add(BUILD_DEADLINE).unwrap_or(now);
                 Ok(Slot {
@@ -260,6 +261,7 @@ const fn held_by(cgroup: bool) -> HeldBy {
 fn ended_now(now: Instant) -> crate::slot::Ending {
     crate::slot::Ending {
         deadline: now,
+        reaped: false,
         stuck: false,
         build_at: now,
     }

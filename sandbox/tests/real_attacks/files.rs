@@ -217,3 +217,25 @@ except OSError as error: print(error.errno in (13, 30))
     fleet.is_unharmed();
     fleet.stop();
 }
+
+#[test]
+fn no_mount_of_the_jail_is_wider_than_it_must_be() {
+    let out = printed(
+        "
+for line in open('/proc/self/mountinfo'):
+    fields, kind = line.split(' - ')
+    place, options = fields.split()[4:6]
+    options, kind = set(options.split(',')), kind.split()[0]
+    wide = [] if 'nosuid' in options else ['set-user-id']
+    device = place.startswith('/dev/')
+    if 'nodev' not in options and not device: wide.append('devices')
+    writable = place in ('/', '/tmp', '/proc') or device
+    if 'ro' not in options and not writable: wide.append('writable')
+    # Only what a runtime is made of is there to be executed.
+    if 'noexec' not in options and writable: wide.append('executable')
+    if wide: print(place, kind, *wide)
+print('looked')
+",
+    );
+    assert_eq!(out, "looked\n");
+}
