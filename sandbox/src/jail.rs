@@ -45,7 +45,7 @@ fn perform(stage: Stage, run: &mut Run<'_>) -> io::Result<()> {
         Stage::WorkingDirectory => Ok(nix::unistd::fchdir(run.cwd)?),
         Stage::Rlimits => run.rlimits.apply(),
         Stage::Identity => identity::become_the_slot(run),
-        Stage::Apparmor => Ok(()),
+        Stage::Apparmor => start::enter_profile(run),
         Stage::ParentDeath => start::die_with_the_init(),
         Stage::NoNewPrivs => Ok(nix::sys::prctl::set_no_new_privs()?),
         Stage::Landlock => start::restrict_files(run),

@@ -28,6 +28,7 @@ pub mod jail;
 pub mod marks;
 pub mod launch;
 pub mod root;
+pub mod apparmor;
 pub mod landlock;
 pub mod seccomp;
 pub mod rlimits;

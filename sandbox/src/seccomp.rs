@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 const POLICY: &str = include_str!("../../config/seccomp/jail.toml");
+const WORKER: &str = include_str!("../../config/seccomp/worker.toml");
 
 /// The filter of every program, on a host where `memory` limits a run's memory.
 ///
@@ -36,6 +37,15 @@ pub fn listener() -> io::Result<Vec<libc::sock_filter>> {
     policy.listener().map_err(io::Error::other)
 }
 
+/// The filter that a worker puts in force for itself (`config/seccomp/worker.toml`).
+///
+/// # Errors
+/// When the embedded policy does not compile, which the tests rule out.
+pub fn worker_filter() -> io::Result<Vec<libc::sock_filter>> {
+    let policy = Policy::read(WORKER).map_err(io::Error::other)?;
+    policy.filter(HeldBy::Cgroup).map_err(io::Error::other)
+}
+
 /// Why a policy is of no use.
 #[derive(Debug, thiserror::Error)]
 pub enum PolicyError {
@@ -53,7 +63,7 @@ pub enum PolicyError {
     NoReason(String),
     /// A condition that says nothing, or too much.
     #[error(
-        "compile the system call policy: a condition on {0} needs exactly one of any_bit, all_bits, one_of, none_of, given, and an argument below 6"
+        "compile the system call policy: a condition on {0} needs exactly one of any_bit, no_bit, all_bits, one_of, none_of, given, and an argument below 6"
     )]
     Condition(String),
     /// A call that is refused under a condition, and not allowed otherwise.
@@ -128,6 +138,7 @@ impl Answer {
 struct When {
     argument: u8,
     any_bit: Option<Vec<u32>>,
+    no_bit: Option<Vec<u32>>,
     all_bits: Option<Vec<u32>>,
     one_of: Option<Vec<u32>>,
     none_of: Option<Vec<u32>>,
@@ -138,6 +149,7 @@ struct When {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Test {
     AnyBit(u32),
+    NoBit(u32),
     AllBits(u32),
     OneOf(Vec<u32>),
     NoneOf(Vec<u32>),
@@ -146,7 +158,11 @@ enum Test {
 
 impl Policy {
     fn embedded() -> Result<Self, PolicyError> {
-        Ok(toml::from_str(POLICY)?)
+        Self::read(POLICY)
+    }
+
+    fn read(text: &str) -> Result<Self, PolicyError> {
+        Ok(toml::from_str(text)?)
     }
 
     fn filter(&self, memory: HeldBy) -> Result<Vec<libc::sock_filter>, PolicyError> {
@@ -233,6 +249,7 @@ impl When {
         let all = |bits: &Vec<u32>| bits.iter().fold(0, |all, bit| all | bit);
         let tests = [
             self.any_bit.as_ref().map(|bits| Test::AnyBit(all(bits))),
+            self.no_bit.as_ref().map(|bits| Test::NoBit(all(bits))),
             self.all_bits.as_ref().map(|bits| Test::AllBits(all(bits))),
             self.one_of.clone().map(Test::OneOf),
             self.none_of.clone().map(Test::NoneOf),

@@ -5,6 +5,7 @@
 //! init; what outstays its deadline is killed from here and replaced.
 
 mod start;
+mod confine;
 mod build;
 mod descriptors;
 mod finish;
@@ -115,12 +116,13 @@ impl Warden {
     /// # Errors
     /// [`WardenError`] when the host refuses what all slots need.
     pub fn prepare(settings: &WorkerSettings, control: OwnedFd) -> Result<Self, WardenError> {
-        let launches = settings
+        let mut launches = settings
             .runtimes
             .iter()
             .map(|runtime| Launch::prepare(runtime, &settings.warden.system_binds))
             .collect::<Result<Vec<_>, _>>()?;
-        let host = Host::prepare(settings)?;
+        let apparmor = confine::jails(settings, &mut launches);
+        let host = Host::prepare(settings, apparmor)?;
         let now = clock::now();
         let count = u16::try_from(settings.worker.slots.count(host.cores())).unwrap_or(u16::MAX);
         Ok(Self {

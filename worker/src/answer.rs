@@ -14,6 +14,7 @@ use jailfleet::rejection::Rejection;
 use jailfleet::reply::ReplyTo;
 use jailfleet::result::{JobResult, LimitsInForce, Stream, Timing, Usage};
 use jailfleet::retry::History;
+use jailfleet::runtime::Runtime;
 use jailfleet::units::Elapsed;
 use jailfleet::verdict::Judged;
 use jailfleet::wire::{self, Refused};
@@ -27,7 +28,7 @@ use crate::clock::Moment;
 use crate::events::{JobFinished, JobSetAside, ResultPublished};
 use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;
-use crate::station::{PUBLISH_DEADLINE, Station};
+use crate::station::{PUBLISH_DEADLINE, Station, walls_of};
 
 /// A delivery without its ticket.
 #[derive(Debug)]
@@ -331,9 +332,10 @@ pub(crate) fn ran(
     job: &Job,
     slot: u16,
     ran: RunEnded,
-    in_force: LimitsInForce,
+    plan: (&Runtime, LimitsInForce),
     judged: Judged,
 ) -> JobResult {
+    let (runtime, in_force) = plan;
     let RunEnded {
         start,
         evidence,
@@ -379,7 +381,7 @@ pub(crate) fn ran(
         }),
         limits: Some(in_force),
         timing: Some(timing(station, message, started, evidence.wall)),
-        walls: station.held.clone(),
+        walls: walls_of(&station.held, runtime),
         worker: station.stamp(Some(slot), message.history.attempt(&station.settings.retry)),
         grade: None,
     }

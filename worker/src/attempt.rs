@@ -152,7 +152,15 @@ async fn execute(
     }
     measure(station, message, &ran);
     let judged = judge(&ran.evidence, &in_force.limits, &runtime.program);
-    let result = answer::ran(station, message, job, slot, ran, in_force, judged);
+    let result = answer::ran(
+        station,
+        message,
+        job,
+        slot,
+        ran,
+        (runtime, in_force),
+        judged,
+    );
     if result.outcome == Outcome::EngineFault {
         return retry_or_answer(station, message, requester, result).await;
     }

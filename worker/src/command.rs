@@ -20,6 +20,7 @@ use tokio::time::{interval, timeout};
 use crate::admin::Admin;
 use crate::cli::{Cli, Command, Common, Exit, LocalArgs};
 use crate::clock::Clock;
+use crate::confine;
 use crate::metrics::Metrics;
 use crate::privileges::{self, Dropped};
 use crate::programs::Offer;
@@ -145,6 +146,7 @@ fn start(common: &Common, settings: WorkerSettings) -> Result<Started, Failure> 
         Dropped::To(uid) => tracing::debug!(%uid, "root was given up"),
         Dropped::NothingToDrop => tracing::debug!("there was no root to give up"),
     }
+    confine::shut_off(&settings)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         warden = warden.pid(),

@@ -17,6 +17,7 @@ pub mod readers;
 pub mod fitness;
 pub mod programs;
 pub mod privileges;
+pub mod confine;
 pub mod local;
 pub mod doctor;
 pub mod admin;

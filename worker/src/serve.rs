@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Admin, Health};
 use crate::attempt::attempt;
 use crate::clock::Clock;
+use crate::confine;
 use crate::events::{Consuming, DrainBegan, WardenReady};
 use crate::fitness::{self, Unfit};
 use crate::metrics::Metrics;
@@ -100,10 +101,11 @@ pub async fn stand(parts: Parts) -> Result<Standing, ServeError> {
     let digest = settings.digest();
     let raw = digest_bytes(&digest).ok_or(ServeError::Digest)?;
     let greeting = Slots::greet(warden, raw, shares, clock, Arc::clone(&metrics));
-    let (slots, ready) = match timeout(WARDEN_START, greeting).await {
+    let (slots, mut ready) = match timeout(WARDEN_START, greeting).await {
         Ok(greeted) => greeted?,
         Err(_elapsed) => return Err(ServeError::WardenSlow),
     };
+    ready.held = confine::honest(ready.held, &settings);
     let set = settings.worker.walls;
     WardenReady {
         slots: ready.slots,

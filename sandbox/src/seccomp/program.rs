@@ -195,6 +195,9 @@ fn condition((argument, test): &(u8, Test)) -> Vec<Loose> {
         Test::AnyBit(bits) => {
             steps.push(Loose::jump(IF_ANY_BIT, *bits, To::Met, To::Missed));
         }
+        Test::NoBit(bits) => {
+            steps.push(Loose::jump(IF_ANY_BIT, *bits, To::Missed, To::Met));
+        }
         Test::AllBits(bits) => {
             steps.push(Loose::plain(AND, *bits));
             steps.push(Loose::jump(IF_EQUAL, *bits, To::Met, To::Missed));

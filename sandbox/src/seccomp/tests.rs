@@ -303,6 +303,38 @@ fn without_a_memory_cgroup_no_memory_is_had_that_resource_limits_do_not_see() {
     }
 }
 
+#[test]
+fn a_worker_makes_threads_and_nothing_that_outlives_or_outranks_it() {
+    let filter = super::worker_filter().expect("it compiles");
+    let of_worker = |number, arguments: &[u64]| verdict(&filter, call(number, arguments));
+    let thread = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
+    let thread = u64::try_from(thread).expect("positive");
+    assert_eq!(of_worker(libc::SYS_clone, &[thread]), ALLOW);
+    let process = u64::try_from(libc::SIGCHLD).expect("positive");
+    assert_eq!(of_worker(libc::SYS_clone, &[process]), EPERM);
+    for number in [
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_kill,
+        libc::SYS_tgkill,
+        libc::SYS_pidfd_send_signal,
+        libc::SYS_ptrace,
+        libc::SYS_mount,
+        libc::SYS_unshare,
+        libc::SYS_setresuid,
+        libc::SYS_capset,
+        libc::SYS_bpf,
+    ] {
+        assert_eq!(of_worker(number, &[]), UNKNOWN, "{number}");
+    }
+    let family = |family: i32| [u64::try_from(family).expect("positive"), 1, 0];
+    assert_eq!(of_worker(libc::SYS_socket, &family(libc::AF_INET6)), ALLOW);
+    assert_eq!(
+        of_worker(libc::SYS_socket, &family(libc::AF_PACKET)),
+        EACCES
+    );
+}
+
 fn compile(groups: &str) -> Result<Vec<libc::sock_filter>, PolicyError> {
     let policy: Policy = toml::from_str(groups)?;
     policy.filter(HeldBy::Cgroup)

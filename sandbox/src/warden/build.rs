@@ -2,6 +2,7 @@
 
 use super::runs::log;
 use super::{Stand, Warden, WardenError};
+use crate::apparmor::Way;
 use crate::cgroup::{Cgroups, SlotCgroup};
 use crate::init::{Blueprint, HeldBy, Service, become_init};
 use crate::jail::Identity;
@@ -31,6 +32,7 @@ const MAPPED_ID: u32 = 1000;
 pub struct Host {
     leases: Option<Leases>,
     cgroups: Option<Cgroups>,
+    apparmor: Option<Way>,
     filter: Vec<libc::sock_filter>,
     listener: Vec<libc::sock_filter>,
     root: RootPlan,
@@ -42,7 +44,7 @@ impl Host {
     ///
     /// # Errors
     /// [`WardenError::Make`] for what could not be made.
-    pub fn prepare(settings: &WorkerSettings) -> Result<Self, WardenError> {
+    pub fn prepare(settings: &WorkerSettings, apparmor: Option<Way>) -> Result<Self, WardenError> {
         let make = |what| move |source| WardenError::Make { what, source };
         let leases = if geteuid().is_root() {
             Some(Leases::open(&settings.warden).map_err(make("the leases of the slots' uids"))?)
@@ -66,6 +68,7 @@ impl Host {
             listener: seccomp::listener().map_err(make("the filter that counts"))?,
             leases,
             cgroups,
+            apparmor,
             root: RootPlan::of(settings),
             cores: std::thread::available_parallelism()
                 .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
@@ -115,6 +118,7 @@ impl Host {
         } else {
             walls
         };
+        let walls = self.apparmor.map_or(walls, |way| walls.with_apparmor(way));
         if landlock_abi == 0 {
             walls
         } else {

@@ -1,0 +1,59 @@
+//! AppArmor as the warden sees to it: its own profile, and one for each runtime that names one.
+
+use crate::apparmor::{Profile, Way, enforced, is_entered};
+use crate::launch::Launch;
+use jailfleet::settings::WorkerSettings;
+use std::io;
+
+/// Enters the warden's own profile, where the kernel enforces AppArmor and the settings name one.
+/// Whether that could be done is asked again by [`jails`].
+pub(super) fn ourselves(settings: &WorkerSettings) {
+    let Some(name) = settings.warden.apparmor.as_deref().filter(|_| enforced()) else {
+        return;
+    };
+    if is_entered(name) {
+        return;
+    }
+    let entered = Profile::find(name).and_then(|profile| profile.enter());
+    if let Err(error) = entered {
+        complain(name, &error);
+    }
+}
+
+/// Finds the profile of each runtime that names one. The wall holds when the warden is in its own
+/// profile and each runtime's can be entered; one that cannot be is a missing wall and never entered.
+pub(super) fn jails(settings: &WorkerSettings, launches: &mut [Launch]) -> Option<Way> {
+    if !enforced() {
+        return None;
+    }
+    let own = settings.warden.apparmor.as_deref();
+    let mut all = own.is_none_or(is_entered);
+    let mut way = None;
+    for (runtime, launch) in settings.runtimes.iter().zip(launches) {
+        let Some(name) = &runtime.apparmor else {
+            continue;
+        };
+        match Profile::find(name) {
+            Ok(profile) => {
+                // One that is stacked says so for all: the host is the same.
+                way = match (way, profile.way()) {
+                    (Some(Way::Stack), _) | (_, Way::Stack) => Some(Way::Stack),
+                    (Some(Way::Change) | None, Way::Change) => Some(Way::Change),
+                };
+                launch.profile = Some(profile);
+            }
+            Err(error) => {
+                complain(name, &error);
+                all = false;
+            }
+        }
+    }
+    way.filter(|_| all)
+}
+
+fn complain(name: &str, error: &io::Error) {
+    eprintln!(
+        "jailfleet-warden: the AppArmor profile {name} cannot be entered ({error}); \
+         `cargo xtask install-profiles` or apparmor/README.md says how to load it"
+    );
+}
