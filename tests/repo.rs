@@ -151,13 +151,17 @@ fn only_the_sandbox_may_be_unsafe() {
         "worker/src/main.rs",
         "producer/src/main.rs",
         "xtask/src/main.rs",
+        "guest/src/main.rs",
+        "guest/src/lib.rs",
     ] {
         assert!(
             read(file).contains("#![forbid(unsafe_code)]"),
             "{file} forbids unsafe code"
         );
     }
-    for folder in ["src", "queue", "worker", "producer", "xtask", "harness"] {
+    for folder in [
+        "src", "queue", "worker", "producer", "xtask", "harness", "guest",
+    ] {
         for path in rust_files(folder) {
             let text = std::fs::read_to_string(&path).expect("the file can be read");
             let hit = text.lines().find(|line| has_unsafe_code(line));
@@ -227,7 +231,7 @@ fn promises() -> Vec<Vec<String>> {
 fn every_promise_of_the_readme_names_tests_that_exist_and_a_tier() {
     let mut tests = String::new();
     let everywhere = [
-        "src", "queue", "sandbox", "worker", "producer", "xtask", "harness", "tests",
+        "src", "queue", "sandbox", "worker", "producer", "xtask", "harness", "guest", "tests",
     ];
     for path in everywhere.iter().flat_map(|folder| rust_files(folder)) {
         tests.push_str(&std::fs::read_to_string(&path).expect("the file can be read"));
@@ -361,7 +365,7 @@ fn no_path_of_a_developers_machine_is_left_in_the_repository() {
 #[test]
 fn every_rust_file_opens_with_a_sentence_about_itself() {
     for folder in [
-        "src", "queue", "sandbox", "worker", "producer", "xtask", "harness", "tests",
+        "src", "queue", "sandbox", "worker", "producer", "xtask", "harness", "guest", "tests",
     ] {
         for path in rust_files(folder) {
             let text = std::fs::read_to_string(&path).expect("the file can be read");

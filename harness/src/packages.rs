@@ -13,12 +13,7 @@ const NO_INSTALL: &str = "JAILFLEET_NO_INSTALL";
 /// # Errors
 /// When one is missing and may not, or cannot, be installed: the message says what to do.
 pub fn ensure_packages(wanted: &[(&str, &str)]) -> Result<()> {
-    let mut missing = Vec::new();
-    for (package, reason) in wanted {
-        if !is_installed(package)? {
-            missing.push((*package, *reason));
-        }
-    }
+    let missing = missing_packages(wanted)?;
     if missing.is_empty() {
         return Ok(());
     }
@@ -41,6 +36,20 @@ pub fn ensure_packages(wanted: &[(&str, &str)]) -> Result<()> {
     let mut install = vec!["install", "-y", "--no-install-recommends"];
     install.extend(names);
     apt(&install)
+}
+
+/// Those of `wanted` that are not installed.
+///
+/// # Errors
+/// When dpkg cannot be asked.
+pub fn missing_packages<'a>(wanted: &[(&'a str, &'a str)]) -> Result<Vec<(&'a str, &'a str)>> {
+    let mut missing = Vec::new();
+    for (package, reason) in wanted {
+        if !is_installed(package)? {
+            missing.push((*package, *reason));
+        }
+    }
+    Ok(missing)
 }
 
 fn is_installed(package: &str) -> Result<bool> {

@@ -90,6 +90,7 @@ impl Cgroups {
             folder,
         } in found
         {
+            let folder = group::above_leaf(folder, name);
             let base = folder.join(name);
             if std::fs::create_dir_all(&base).is_err() {
                 continue;

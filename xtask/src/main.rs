@@ -25,6 +25,7 @@ mod footprint;
 mod leftovers;
 mod bench;
 mod fuzz;
+mod vm;
 mod tiers;
 
 use anyhow::Result;
@@ -107,6 +108,11 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// A virtual machine whose kernel enforces AppArmor and has cgroup v2.
+    Vm {
+        #[command(subcommand)]
+        task: vm::VmTask,
+    },
     /// Everything on this machine that bears our marks: processes, mounts, cgroups, folders.
     Leftovers,
     /// Write the JSON Schemas of the messages to docs/schema.
@@ -117,14 +123,14 @@ enum Task {
 
 /// What may be done to the machine.
 #[derive(Debug, Clone, Copy, Args)]
-struct Machine {
+pub(crate) struct Machine {
     /// Say what is missing instead of installing it.
     #[arg(long)]
     no_install: bool,
 }
 
 impl Machine {
-    fn install(self) -> needs::Install {
+    pub(crate) fn install(self) -> needs::Install {
         if self.no_install {
             needs::Install::Refused
         } else {
@@ -135,7 +141,7 @@ impl Machine {
 
 fn main() -> ExitCode {
     match perform(Cli::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: failed to {error:#}");
             ExitCode::FAILURE
@@ -143,9 +149,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(task: Task) -> Result<()> {
+fn perform(task: Task) -> Result<ExitCode> {
     let workspace = workspace::Workspace::find()?;
-    match task {
+    let done = match task {
         Task::Demo {
             amqp,
             humaneval,
@@ -183,8 +189,11 @@ fn perform(task: Task) -> Result<()> {
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
         Task::Fuzz { seconds } => fuzz::run_all(&workspace, seconds),
+        // The one task whose exit code is somebody else's.
+        Task::Vm { task } => return vm::perform(&workspace, task),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
         Task::Doctor => doctor::run(),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

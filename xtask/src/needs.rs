@@ -2,7 +2,7 @@
 
 use crate::programs::{is_executable, is_there};
 use anyhow::{Result, bail};
-use jailfleet_harness::packages::ensure_packages;
+use jailfleet_harness::packages::{ensure_packages, missing_packages};
 use std::path::Path;
 
 /// Whether missing packages may be installed.
@@ -104,19 +104,28 @@ pub(crate) fn provide(needs: &[Need], install: Install) -> Result<()> {
                 .map(|package| (*package, need.reason()))
         })
         .collect();
-    if install == Install::Refused {
-        for (package, reason) in &packages {
-            println!("{package} is missing: {reason}");
-        }
-        let names: Vec<&str> = packages.iter().map(|(package, _)| *package).collect();
-        bail!(
-            "go on with what is here; install it by hand: apt-get install {}",
-            names.join(" ")
-        );
-    }
-    ensure_packages(&packages)?;
+    provide_packages(&packages, install)?;
     match missing.iter().find(|need| !need.is_met()) {
         Some(need) => bail!("find {} after its installation", need.packages().join(", ")),
         None => Ok(()),
     }
+}
+
+/// Sees to it that each of these packages, with the reason for it, is installed.
+///
+/// # Errors
+/// As [`provide`].
+pub(crate) fn provide_packages(packages: &[(&str, &str)], install: Install) -> Result<()> {
+    let missing = missing_packages(packages)?;
+    if install == Install::Allowed || missing.is_empty() {
+        return ensure_packages(packages);
+    }
+    for (package, reason) in &missing {
+        println!("{package} is missing: {reason}");
+    }
+    let names: Vec<&str> = missing.iter().map(|(package, _)| *package).collect();
+    bail!(
+        "go on with what is here; install it by hand: apt-get install {}",
+        names.join(" ")
+    )
 }

@@ -5,7 +5,7 @@ use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, build, demo, footprint, humaneval, many, schema};
+use crate::{bench, build, demo, footprint, humaneval, many, schema, vm};
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
 use std::fmt;
@@ -50,6 +50,15 @@ impl TestAccount {
 impl fmt::Display for TestAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} passed, {} failed", self.passed, self.failed)
+    }
+}
+
+impl Extent {
+    fn in_guests(self) -> vm::tier::Share {
+        match self {
+            Self::Usual => vm::tier::Share::Usual,
+            Self::All => vm::tier::Share::All,
+        }
     }
 }
 
@@ -138,6 +147,10 @@ pub(crate) fn test(
     steps.perform("tests of all crates", || {
         all_tests(workspace, install, &mut account)
     });
+    let mut guests = vm::tier::Learned::default();
+    steps.perform("tests in a guest with AppArmor and cgroup v2", || {
+        vm::tier::run(workspace, install, extent.in_guests(), &mut guests)
+    });
     steps.perform("demo", || demo::run(workspace, install));
     steps.perform("demo --amqp", || demo::over_amqp(workspace, install));
     steps.perform("demo --humaneval", || humaneval::demo(workspace, install));
@@ -151,9 +164,17 @@ pub(crate) fn test(
     steps.perform("nothing is left", || {
         Traces::now(uids)?.nothing_since(&before)
     });
+    account.passed += guests.tally.passed;
+    account.failed += guests.tally.failed;
     // Without nextest there is nothing to count, and cargo's own lines stand above.
     if account != TestAccount::default() {
         steps.remember(account.to_string());
+    }
+    if guests.tally.skipped > 0 {
+        steps.remember(format!("{} skipped in guests", guests.tally.skipped));
+    }
+    if let Some(words) = guests.unchecked {
+        steps.remember(words);
     }
     Ok(())
 }

@@ -40,6 +40,11 @@ impl Workspace {
         &self.root
     }
 
+    /// Where cargo builds.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// The examples.
     pub(crate) fn examples(&self) -> PathBuf {
         self.root.join("examples")

@@ -182,6 +182,8 @@ impl Warden {
             Some(_) => NAMESPACES,
             None => NAMESPACES.union(CloneFlags::CLONE_NEWUSER),
         };
+        // Asked for here: in a new user namespace nobody is anybody before the map is written.
+        let maps = uid.is_none().then(|| (geteuid(), getegid()));
         match clone_process(namespaces.bits(), None).map_err(failed)? {
             Cloned::Child => {
                 drop(ours);
@@ -199,7 +201,7 @@ impl Warden {
                     memory: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_memory)),
                     cgroup: cgroup.as_ref().map(SlotCgroup::entry),
                     root: &self.host.root,
-                    maps: uid.is_none().then(|| (geteuid(), getegid())),
+                    maps,
                 };
                 become_init(&blueprint, theirs)
             }
