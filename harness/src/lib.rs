@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod packages;
+mod services;
 mod place;
 mod process;
 mod broker;
