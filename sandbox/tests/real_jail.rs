@@ -18,6 +18,7 @@ use jailfleet::evidence::{End, Evidence};
 use jailfleet::job::{JobFile, JobFileKind, RelativePath};
 use jailfleet::limits::Limits;
 use jailfleet::settings::{WorkerSettings, env_pairs, worker_settings};
+use jailfleet_harness::TestUids;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
 use jailfleet_sandbox::payload::{self, Payload};
 use jailfleet_sandbox::protocol::{JailPlan, Order, Report, Walls};
@@ -115,11 +116,11 @@ impl Fleet {
     fn start_in(state: tempfile::TempDir, slots: usize) -> Self {
         // Locks below a folder of our own keep nobody else off the default uids, and whoever leases
         // one of them kills what runs under it. So the uids are our own, too.
-        let uid_base = 1_000_000 + (std::process::id() % 20_000) * 16;
+        let uids = TestUids::Jails;
         let flags = vec![
             ("worker.slots".to_owned(), slots.to_string()),
-            ("warden.uid_base".to_owned(), uid_base.to_string()),
-            ("warden.uid_count".to_owned(), "16".to_owned()),
+            ("warden.uid_base".to_owned(), uids.base().to_string()),
+            ("warden.uid_count".to_owned(), uids.count().to_string()),
             (
                 "warden.state_dir".to_owned(),
                 state.path().display().to_string(),

@@ -3,6 +3,7 @@
 use super::{printed, survive};
 use crate::fleet::python;
 use jailfleet::evidence::End;
+use jailfleet_harness::require;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
@@ -19,9 +20,7 @@ def call(number, *arguments):
 #[test]
 fn calls_at_the_kernels_surface_are_refused() {
     // Numbers of x86_64; the other architectures have the unit tests.
-    if cfg!(not(target_arch = "x86_64")) {
-        return;
-    }
+    require!(X86);
     let out = printed(&format!(
         "{CALL}
 calls = dict(ptrace=101, process_vm_readv=310, kcmp=312, pidfd_getfd=438, add_key=248, keyctl=250,
@@ -46,9 +45,7 @@ print(call(16, 0, 0x5412, 0), call(135, 0x400000), call(135, 0xffffffff))
 
 #[test]
 fn a_call_of_the_32_bit_architecture_ends_the_program() {
-    if cfg!(not(target_arch = "x86_64")) {
-        return;
-    }
+    require!(X86);
     let seen = survive(&python(
         "
 import ctypes, mmap

@@ -5,6 +5,7 @@ use crate::fleet::{Fleet, bash, python};
 use jailfleet::evidence::{Acted, End};
 use jailfleet::units::{Count, Millis};
 use jailfleet::wall::Wall;
+use jailfleet_harness::require;
 use std::time::Duration;
 
 #[test]
@@ -123,10 +124,10 @@ print([pid for pid in range(1, 400) if os.path.exists(f'/proc/{pid}')])
         // The init and the program itself; the program has no other number than 2 in a new slot.
         assert!(seen.out().ends_with("[1, 2]\n"), "{}", seen.out());
     }
-    if fleet.holds(Wall::Uid) {
-        assert_ne!(uids(&first), uids(&second));
-    }
+    let own_uids = fleet.walls.holds(Wall::Uid);
     fleet.stop();
+    require!(SlotUids => own_uids);
+    assert_ne!(uids(&first), uids(&second));
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 use super::{Fleet, job};
 use jailfleet::evidence::{Acted, End};
+use jailfleet_harness::require;
 use jailfleet_sandbox::protocol::{Order, Report};
 
 #[test]
@@ -107,10 +108,8 @@ fn a_kill_of_the_worker_is_recorded_with_its_reason() {
 )]
 fn a_plain_user_gets_jails_in_user_namespaces() {
     use std::os::unix::process::CommandExt;
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: this test becomes a plain user, which only root can");
-        return;
-    }
+    // It becomes a plain user, which only root can.
+    require!(Root);
     let folder = tempfile::tempdir().expect("a folder");
     let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(folder.path(), open).expect("it is ours");

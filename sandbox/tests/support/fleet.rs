@@ -4,7 +4,7 @@
 use jailfleet::evidence::{Acted, End, Evidence};
 use jailfleet::limits::Limits;
 use jailfleet::settings::{SourceText, WorkerSettings, env_pairs, worker_settings};
-use jailfleet::wall::Wall;
+use jailfleet_harness::TestUids;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
 use jailfleet_sandbox::lease::Leases;
 use jailfleet_sandbox::payload::{self, Payload};
@@ -101,9 +101,7 @@ impl Fleet {
         let state = tempfile::tempdir().expect("a folder");
         let config_file = state.path().join("worker.toml");
         std::fs::write(&config_file, config).expect("a file");
-        // Tests of several checkouts may run at one time, each with locks of its own: they keep out
-        // of each other's uids.
-        let uid_base = 200_000 + (std::process::id() % 20_000) * 16;
+        let uids = TestUids::Attacks;
         let cgroup = format!("jailfleet-test-{}", std::process::id());
         let flags = vec![
             ("worker.slots".to_owned(), slots.to_string()),
@@ -111,8 +109,8 @@ impl Fleet {
                 "warden.state_dir".to_owned(),
                 state.path().display().to_string(),
             ),
-            ("warden.uid_base".to_owned(), uid_base.to_string()),
-            ("warden.uid_count".to_owned(), "16".to_owned()),
+            ("warden.uid_base".to_owned(), uids.base().to_string()),
+            ("warden.uid_count".to_owned(), uids.count().to_string()),
             ("warden.cgroup_name".to_owned(), cgroup.clone()),
         ];
         let source = SourceText {
@@ -161,19 +159,6 @@ impl Fleet {
         let socket = self.warden().socket();
         wait(&[PollFd::new(socket, PollFlags::POLLIN)]);
         client::receive(socket).expect("a report")
-    }
-
-    /// Says aloud that a test cannot be what it should be without a wall, and whether it can.
-    pub(crate) fn holds(&self, wall: Wall) -> bool {
-        let holds = self.walls.holds(wall);
-        if !holds {
-            assert!(
-                std::env::var_os("JAILFLEET_NO_SKIPS").is_none(),
-                "{wall} does not hold here"
-            );
-            eprintln!("SKIPPED: {wall} does not hold here");
-        }
-        holds
     }
 
     pub(crate) fn order(&mut self, slot: u16, attack: &Attack<'_>) -> Going {
