@@ -25,6 +25,7 @@ mod footprint;
 mod leftovers;
 mod bench;
 mod fuzz;
+mod account;
 mod tiers;
 
 use anyhow::Result;

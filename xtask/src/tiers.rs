@@ -1,14 +1,14 @@
 //! The tiers: what is checked in two minutes, in a quarter of an hour, and before a release.
 
-use crate::leftovers::{SlotUids, Traces};
+use crate::account::{SkipsFile, TestAccount};
+use crate::leftovers::{Owners, Traces};
 use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{bench, build, demo, footprint, humaneval, many, schema};
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use jailfleet_harness::Broker;
-use std::fmt;
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,40 +17,6 @@ pub(crate) enum Extent {
     Usual,
     /// Everything.
     All,
-}
-
-/// How many tests passed and failed, as nextest's last line says.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct TestAccount {
-    passed: u64,
-    failed: u64,
-}
-
-impl TestAccount {
-    fn note(&mut self, line: &str) {
-        let Some((_, counts)) = line.split_once("tests run: ") else {
-            return;
-        };
-        let before = |word: &str| {
-            let mut parts = counts.split([',', ' ']).filter(|part| !part.is_empty());
-            let mut last = parts.next()?;
-            parts.find_map(|part| {
-                let found = (part == word).then_some(last);
-                last = part;
-                found
-            })
-        };
-        let count = |word| before(word).and_then(|text| text.parse().ok()).unwrap_or(0);
-        // A test that leaves a process behind, or does not end, has failed as well.
-        self.failed = count("failed") + count("timed") + count("exec");
-        self.passed = count("passed");
-    }
-}
-
-impl fmt::Display for TestAccount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed", self.passed, self.failed)
-    }
 }
 
 /// Format, lints, documents, dependency rules and pure tests.
@@ -130,8 +96,8 @@ pub(crate) fn test(
     steps: &mut Steps,
 ) -> Result<()> {
     needs::provide(&Need::ALL, install)?;
-    let uids = slot_uids(workspace)?;
-    let before = Traces::now(uids)?;
+    let owners = Owners::find(workspace.root())?;
+    let before = Traces::now(&owners)?;
     // Tests start the built programs, as a user would.
     steps.perform("build", || build::release(workspace));
     let mut account = TestAccount::default();
@@ -149,18 +115,20 @@ pub(crate) fn test(
         steps.perform("bench", || bench::bench(workspace, install, 1));
     }
     steps.perform("nothing is left", || {
-        Traces::now(uids)?.nothing_since(&before)
+        Traces::now(&owners)?.nothing_since(&before)
     });
     // Without nextest there is nothing to count, and cargo's own lines stand above.
-    if account != TestAccount::default() {
-        steps.remember(account.to_string());
+    if !account.is_empty() {
+        for line in account.closing_lines() {
+            steps.remember(line);
+        }
     }
     Ok(())
 }
 
 /// What is on this machine now; an error when it is anything.
 pub(crate) fn leftovers(workspace: &Workspace) -> Result<()> {
-    Traces::now(slot_uids(workspace)?)?.nothing_since(&Traces::default())
+    Traces::now(&Owners::find(workspace.root())?)?.nothing_since(&Traces::default())
 }
 
 /// All tests of all crates, on a broker that they share and in which nothing may be left.
@@ -184,8 +152,12 @@ fn tests(
     environment: Vec<(&'static str, String)>,
     account: &mut TestAccount,
 ) -> Result<()> {
+    let skips = SkipsFile::fresh(&workspace.folder("tests")?)?;
     let mut cargo = cargo();
-    cargo.current_dir(workspace.root()).envs(environment);
+    cargo
+        .current_dir(workspace.root())
+        .envs(environment)
+        .envs([skips.variable()]);
     let status = if is_there("cargo-nextest") {
         cargo
             .args(["nextest", "run", "--no-fail-fast"])
@@ -200,64 +172,9 @@ fn tests(
             .env("RUST_TEST_THREADS", "1");
         status("cargo test", &mut cargo)?
     };
+    account.take_skips(&skips.read()?);
     if !status.success() {
         bail!("see all tests pass: {account} ({status})");
     }
     Ok(())
-}
-
-/// The range that the embedded configuration leases slot uids from.
-fn slot_uids(workspace: &Workspace) -> Result<SlotUids> {
-    let path = workspace.root().join("config/worker.toml");
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let config: toml::Table = toml::from_str(&text).context("read the embedded configuration")?;
-    let number = |key: &str| {
-        config
-            .get("warden")
-            .and_then(|warden| warden.get(key))
-            .and_then(toml::Value::as_integer)
-            .and_then(|number| u32::try_from(number).ok())
-            .with_context(|| format!("find warden.{key} in {}", path.display()))
-    };
-    Ok(SlotUids {
-        first: number("uid_base")?,
-        count: number("uid_count")?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::TestAccount;
-
-    fn noted(line: &str) -> TestAccount {
-        let mut account = TestAccount::default();
-        account.note(line);
-        account
-    }
-
-    #[test]
-    fn the_last_line_of_nextest_is_understood() {
-        let line = "     Summary [   3.756s] 14 tests run: 13 passed (2 slow), 1 failed, 0 skipped";
-        assert_eq!(
-            noted(line),
-            TestAccount {
-                passed: 13,
-                failed: 1
-            }
-        );
-        let line =
-            "     Summary [   3.756s] 9 tests run: 6 passed, 2 failed, 1 timed out, 4 skipped";
-        assert_eq!(
-            noted(line),
-            TestAccount {
-                passed: 6,
-                failed: 3
-            }
-        );
-        assert_eq!(
-            noted("        PASS [   0.005s] tests of all"),
-            TestAccount::default()
-        );
-    }
 }
