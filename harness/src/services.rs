@@ -71,18 +71,20 @@ impl Drop for ServicesHeld {
 mod tests {
     use super::ServicesHeld;
     use crate::process::command;
+    use std::path::Path;
+
+    fn failing_installation(policy: &Path) -> Result<(), &'static str> {
+        let _held = ServicesHeld::by(policy).expect("held");
+        let asked = command(policy).args(["rabbitmq-server", "start"]).status();
+        assert_eq!(asked.expect("it is executable").code(), Some(101));
+        Err("the installation fails")
+    }
 
     #[test]
     fn our_policy_forbids_while_it_is_held_and_is_gone_after_a_failure() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = folder.path().join("policy-rc.d");
-        let failed: Result<(), &str> = (|| {
-            let _held = ServicesHeld::by(&path).expect("held");
-            let asked = command(&path).args(["rabbitmq-server", "start"]).status();
-            assert_eq!(asked.expect("it is executable").code(), Some(101));
-            Err("the installation fails")
-        })();
-        failed.expect_err("it failed");
+        failing_installation(&path).expect_err("it failed");
         assert!(!path.exists());
     }
 
