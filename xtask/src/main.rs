@@ -26,6 +26,7 @@ mod leftovers;
 mod bench;
 mod fuzz;
 mod account;
+mod deny;
 mod tiers;
 
 use anyhow::Result;
@@ -68,7 +69,7 @@ enum Task {
     },
     /// Tests on the real kernel and a real broker, then every demo.
     Test {
-        /// Everything, footprint and bench included.
+        /// Everything: footprint, bench, a minute of each fuzz target, and the licences as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -107,6 +108,8 @@ enum Task {
         /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        #[command(flatten)]
+        machine: Machine,
     },
     /// Everything on this machine that bears our marks: processes, mounts, cgroups, folders.
     Leftovers,
@@ -183,7 +186,7 @@ fn perform(task: Task) -> Result<()> {
         Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
-        Task::Fuzz { seconds } => fuzz::run_all(&workspace, seconds),
+        Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
         Task::Doctor => doctor::run(),

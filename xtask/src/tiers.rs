@@ -6,9 +6,12 @@ use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, build, demo, footprint, humaneval, many, schema};
-use anyhow::{Result, bail, ensure};
+use crate::{bench, build, demo, deny, footprint, fuzz, humaneval, many, schema};
+use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
+
+/// For each fuzz target, in `test --all`.
+const FUZZ_SECONDS: u64 = 60;
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,27 +68,55 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
         run("cargo doc", cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
     });
     steps.perform("schemas", || schema::check(workspace));
+    let mut account = TestAccount::default();
     steps.perform("rules of the repository and pure tests", || {
-        let arguments = ["--package=jailfleet", "--package=xtask"];
-        tests(
-            workspace,
-            &arguments,
-            Vec::new(),
-            &mut TestAccount::default(),
-        )
+        let arguments = pure_tests(workspace)?;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        tests(workspace, &arguments, Vec::new(), &mut account)
     });
-    if is_there("cargo-deny") && workspace.root().join("deny.toml").exists() {
-        steps.perform("licences and sources", || {
-            run(
-                "cargo deny",
-                &mut cargo(&["deny", "check", "bans", "licenses", "sources"]),
-            )
-        });
+    for line in account.closing_lines() {
+        steps.remember(format!("pure tests: {line}"));
+    }
+    if Need::Cxx.is_met() {
+        steps.perform("fuzz targets compile", || fuzz::check(workspace));
     } else {
-        eprintln!(
-            "NOT CHECKED: licences and sources of the dependencies; `cargo install cargo-deny --locked` brings what checks them"
+        not_checked(
+            steps,
+            "NOT CHECKED: the fuzz targets; they need c++ (apt-get install g++)",
         );
     }
+    match deny::program(workspace) {
+        Some(program) => steps.perform("licences and sources", || deny::check(workspace, program)),
+        None => not_checked(steps, deny::NOT_CHECKED),
+    }
+}
+
+/// Says it where it happens, and again where people look.
+fn not_checked(steps: &mut Steps, line: &str) {
+    eprintln!("{line}");
+    steps.remember(line.to_owned());
+}
+
+/// Cargo's arguments for every test that needs neither kernel nor broker: unit tests, and the test
+/// files that do not call themselves real. The others are not even linked.
+fn pure_tests(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut arguments = ["--workspace", "--lib", "--bins"]
+        .map(str::to_owned)
+        .to_vec();
+    for member in workspace.members()? {
+        let Ok(entries) = std::fs::read_dir(member.join("tests")) else {
+            continue; // Not every crate has some.
+        };
+        for entry in entries {
+            let path = entry.context("list the tests")?.path();
+            let is_rust = path.extension().is_some_and(|end| end == "rs");
+            let name = path.file_stem().and_then(|name| name.to_str());
+            if let Some(name) = name.filter(|name| is_rust && !name.starts_with("real_")) {
+                arguments.push(format!("--test={name}"));
+            }
+        }
+    }
+    Ok(arguments)
 }
 
 /// The real kernel, a real broker, end to end.
@@ -113,6 +144,10 @@ pub(crate) fn test(
     if extent == Extent::All {
         steps.perform("footprint", || footprint::run(workspace, install));
         steps.perform("bench", || bench::bench(workspace, install, 1));
+        steps.perform("fuzz", || fuzz::run_all(workspace, install, FUZZ_SECONDS));
+        steps.perform("licences and sources", || {
+            deny::check(workspace, deny::provide(workspace, install)?)
+        });
     }
     steps.perform("nothing is left", || {
         Traces::now(&owners)?.nothing_since(&before)
