@@ -194,6 +194,17 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Done,
+        Self::Failed,
+        Self::BadConfig,
+        Self::Unfit,
+        Self::WardenGone,
+        Self::HandedBack,
+        Self::Incomplete,
+    ];
+
     /// The number.
     #[must_use]
     pub const fn code(self) -> u8 {
@@ -257,16 +268,7 @@ mod tests {
 
     #[test]
     fn every_exit_code_is_named_in_the_help() {
-        let all = [
-            Exit::Done,
-            Exit::Failed,
-            Exit::BadConfig,
-            Exit::Unfit,
-            Exit::WardenGone,
-            Exit::HandedBack,
-            Exit::Incomplete,
-        ];
-        for exit in all {
+        for exit in Exit::ALL {
             assert!(
                 AFTER_HELP.contains(&format!("\n  {}  ", exit.code())),
                 "{exit:?}"

@@ -3,20 +3,22 @@
 //! Handles are made once, one a label set, so that a scrape sees zeroes from the start and no job
 //! pays for a look-up by text. No label ever comes from a message.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
-use jailfleet::wall::HeldWall;
+use jailfleet::wall::{HeldWall, Wall};
 use jailfleet_queue::DoorCounters;
-use prometheus::{
-    Counter, Encoder, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder,
-};
+use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use crate::supervisor::Role;
+
+mod doors;
 mod made;
+
+use doors::DoorEvents;
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
 pub type MetricsError = prometheus::Error;
@@ -122,7 +124,7 @@ pub struct Metrics {
     runs: RunMetrics,
     slots: SlotMetrics,
     draining: IntGauge,
-    walls: IntGaugeVec,
+    walls: PerKey<Wall, IntGauge>,
     doors: DoorMetrics,
 }
 
@@ -155,25 +157,12 @@ struct SlotMetrics {
     busy_seconds: Counter,
 }
 
-/// What the doors count by themselves; copied at each scrape.
+/// The connections, and what the doors count by themselves.
 #[derive(Debug)]
 struct DoorMetrics {
-    connected: IntGaugeVec,
+    connected: PerKey<Role, IntGauge>,
     blocked: IntGauge,
-    events: IntCounterVec,
-    counters: OnceLock<Arc<DoorCounters>>,
-}
-
-impl DoorMetrics {
-    fn catch_up(&self) {
-        let Some(counters) = self.counters.get() else {
-            return;
-        };
-        for (name, total) in counters.snapshot() {
-            let counter = self.events.with_label_values(&[name]);
-            counter.inc_by(total.saturating_sub(counter.get()));
-        }
-    }
+    events: DoorEvents,
 }
 
 impl Metrics {
@@ -190,7 +179,6 @@ impl Metrics {
     /// # Errors
     /// When the encoder fails.
     pub fn render(&self) -> Result<Vec<u8>, MetricsError> {
-        self.doors.catch_up();
         let mut text = Vec::with_capacity(32 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -271,7 +259,7 @@ impl Metrics {
     pub fn warden_ready(&self, slots: u16, held: &[HeldWall]) {
         self.slots.all.set(i64::from(slots));
         for wall in held {
-            self.walls.with_label_values(&[wall.wall.as_str()]).set(1);
+            self.walls.with(wall.wall, |gauge| gauge.set(1));
         }
     }
 
@@ -303,19 +291,19 @@ impl Metrics {
     }
 
     /// A connection changed.
-    pub fn door(&self, role: &str, connected: bool, blocked: bool) {
+    pub fn door(&self, role: Role, connected: bool, blocked: bool) {
         self.doors
             .connected
-            .with_label_values(&[role])
-            .set(i64::from(connected));
-        if role == "publish" {
-            self.doors.blocked.set(i64::from(blocked));
+            .with(role, |gauge| gauge.set(i64::from(connected)));
+        match role {
+            Role::Publish => self.doors.blocked.set(i64::from(blocked)),
+            Role::Consume => {}
         }
     }
 
     /// From now on each scrape shows what these doors count.
     pub fn watch_doors(&self, counters: Arc<DoorCounters>) {
-        if self.doors.counters.set(counters).is_err() {
+        if !self.doors.events.watch(counters) {
             tracing::warn!("the metrics were given a second pair of doors; they show the first");
         }
     }
@@ -349,3 +337,6 @@ fn as_f64(bytes: usize) -> f64 {
 fn bytes_f64(bytes: u64) -> f64 {
     bytes as f64
 }
+
+#[cfg(test)]
+mod tests;

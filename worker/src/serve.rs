@@ -338,12 +338,12 @@ impl Floor {
     fn door_events(&self, state: &DoorState) -> [Event; 2] {
         let metrics = &self.station.metrics;
         metrics.door(
-            "consume",
+            Role::Consume,
             state.consume == Link::Up,
             state.consume == Link::Blocked,
         );
         metrics.door(
-            "publish",
+            Role::Publish,
             state.publish == Link::Up,
             state.publish == Link::Blocked,
         );

@@ -66,6 +66,20 @@ pub enum Role {
     Publish,
 }
 
+impl Role {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Consume, Self::Publish];
+
+    /// The word for it in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Consume => "consume",
+            Self::Publish => "publish",
+        }
+    }
+}
+
 /// What a slot is up to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SlotState {
