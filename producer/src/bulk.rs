@@ -14,7 +14,6 @@ use uuid::Uuid;
 
 use crate::cli::{BulkArgs, Exit};
 use crate::client::{Client, ClientError};
-use crate::clock::Clock;
 use crate::correlation::CorrelationId;
 use crate::dedupe::{Ledger, PROVISIONAL_GRACE};
 use crate::input::{BadLine, Defaults, Input, InputError, Line, hex};
@@ -22,6 +21,7 @@ use crate::journal::{Journal, JournalError, Replayed};
 use crate::progress::say;
 use crate::results::{Aside, ResultsError, ResultsFile};
 use crate::summary::{Summary, Tally};
+use jailfleet_program::Clock;
 
 mod batch;
 

@@ -23,11 +23,11 @@ use jailfleet_queue::{
 };
 use tokio::time::timeout;
 
-use crate::clock::Moment;
 use crate::events::{JobFinished, JobSetAside, ResultPublished};
 use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;
 use crate::station::{PUBLISH_DEADLINE, Station};
+use jailfleet_program::Moment;
 
 /// A delivery without its ticket.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jailfleet_program::flag::setting;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -60,7 +61,7 @@ pub struct Common {
     #[arg(long, value_name = "SET")]
     pub walls: Option<Walls>,
     /// Any setting, e.g. worker.slots=2; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
 }
 
@@ -165,13 +166,6 @@ pub struct LocalArgs {
     /// Where the results go, one a line; stdout if left out.
     #[arg(long, value_name = "FILE")]
     pub results: Option<PathBuf>,
-}
-
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if key.contains('.') => Ok((key.to_owned(), value.to_owned())),
-        Some(_) | None => Err("expected SECTION.KEY=VALUE, e.g. worker.slots=2".to_owned()),
-    }
 }
 
 /// How the process ends; the numbers are documented in `--help`.

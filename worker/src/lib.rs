@@ -22,7 +22,5 @@ pub mod doctor;
 pub mod admin;
 pub mod metrics;
 mod events;
-pub mod logging;
-pub mod clock;
 pub mod cli;
 pub mod command;

@@ -17,8 +17,8 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::Exit;
-use crate::clock::{Clock, Moment};
 use crate::supervisor::Ending;
+use jailfleet_program::{Clock, Moment};
 
 mod files;
 

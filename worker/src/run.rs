@@ -12,9 +12,9 @@ use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Moment;
 use crate::readers::{Captured, OutputBudget, capture};
 use crate::slots::{Ended, Lease, Running, SlotError};
+use jailfleet_program::Moment;
 
 /// How long the warden may take beyond a run's wall limit, its stages and its kill included. Past
 /// that it is stuck, and nothing that it says can be relied on.

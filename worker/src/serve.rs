@@ -19,7 +19,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
 use crate::attempt::attempt;
-use crate::clock::Clock;
 use crate::events::{Consuming, DrainBegan, WardenReady};
 use crate::fitness::{self, Unfit};
 use crate::metrics::Metrics;
@@ -27,6 +26,7 @@ use crate::programs::Offer;
 use crate::slots::{Ready, SlotError, Slots};
 use crate::station::Station;
 use crate::supervisor::{Bounds, DoorLink, Effect, Ending, Event, Phase, Role, Supervisor};
+use jailfleet_program::Clock;
 
 /// How long the warden may take until all slots stand.
 const WARDEN_START: Duration = Duration::from_secs(60);

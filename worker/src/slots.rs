@@ -25,10 +25,10 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, Moment};
 use crate::events::SlotChanged;
 use crate::metrics::Metrics;
 use crate::supervisor::{Event, SlotState};
+use jailfleet_program::{Clock, Moment};
 
 mod table;
 

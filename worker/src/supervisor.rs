@@ -8,7 +8,7 @@ use std::time::Duration;
 use jailfleet::job::Lane;
 use jailfleet::settings::LaneShares;
 
-use crate::clock::Moment;
+use jailfleet_program::Moment;
 
 /// How long killed runs may take to come back before the worker leaves without them. Their
 /// deliveries are requeued by the broker when the connection closes, so nothing is lost.

@@ -12,13 +12,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{BulkError, Seat};
 use crate::client::{Arrival, Client, Publisher};
-use crate::clock::{Clock, Moment};
 use crate::dedupe::{Claim, Ledger, Reception};
 use crate::input::{Input, hex};
 use crate::journal::Journal;
 use crate::progress::{Progress, Stand};
 use crate::results::{Aside, ResultsFile};
 use crate::summary::{Summary, Tally};
+use jailfleet_program::{Clock, Moment};
 
 /// How often the loop looks at clocks.
 const TICK: Duration = Duration::from_millis(100);

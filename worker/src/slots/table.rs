@@ -5,7 +5,7 @@ use jailfleet_sandbox::protocol::{Report, Residue};
 use tokio::sync::oneshot;
 
 use super::Ended;
-use crate::clock::Moment;
+use jailfleet_program::Moment;
 
 /// The slots of one warden.
 #[derive(Debug, Default)]
