@@ -8,6 +8,7 @@ use std::time::Duration;
 use jailfleet::job::{JobId, Name};
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire::WireCaps;
+use jailfleet_program::Clock;
 use jailfleet_queue::OutboxError;
 use jailfleet_queue::amqp::producer::ReplyQueue;
 use uuid::Uuid;
@@ -21,7 +22,6 @@ use crate::journal::{Journal, JournalError, Replayed};
 use crate::progress::say;
 use crate::results::{Aside, ResultsError, ResultsFile};
 use crate::summary::{Summary, Tally};
-use jailfleet_program::Clock;
 
 mod batch;
 

@@ -21,6 +21,7 @@ use jailfleet::job::{Job, Name};
 use jailfleet::result::JobResult;
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire;
+use jailfleet_program::Clock;
 use jailfleet_queue::amqp::OpenError;
 use jailfleet_queue::amqp::producer::{JobSender, ProducePlan, ProducerDoor, ReplyQueue};
 use jailfleet_queue::{DoorState, JobMessage, OutboxError};
@@ -28,7 +29,6 @@ use uuid::Uuid;
 
 use crate::correlation::CorrelationId;
 use crate::dedupe::{Claim, Ledger, PROVISIONAL_GRACE, Reception};
-use jailfleet_program::Clock;
 
 mod arrival;
 

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use jailfleet::job::JobId;
 use jailfleet::outcome::Outcome;
+use jailfleet_program::Moment;
 
 use crate::correlation::CorrelationId;
-use jailfleet_program::Moment;
 
 /// How long a `worker_lost` waits for the real result of the same job.
 pub const PROVISIONAL_GRACE: Duration = Duration::from_secs(60);

@@ -17,6 +17,7 @@ use jailfleet::retry::History;
 use jailfleet::units::Elapsed;
 use jailfleet::verdict::Judged;
 use jailfleet::wire::{self, Refused};
+use jailfleet_program::Moment;
 use jailfleet_queue::outbox::DEAD_HEAD_BYTES;
 use jailfleet_queue::{
     DeadLetter, Disposition, Envelope, Move, Origin, OutboxError, Published, Reply,
@@ -27,7 +28,6 @@ use crate::events::{JobFinished, JobSetAside, ResultPublished};
 use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;
 use crate::station::{PUBLISH_DEADLINE, Station};
-use jailfleet_program::Moment;
 
 /// A delivery without its ticket.
 #[derive(Debug)]

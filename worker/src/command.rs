@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use jailfleet::settings::{LaneShares, SourceText, WorkerSettings, env_pairs, worker_settings};
+use jailfleet_program::{Clock, logging};
 use jailfleet_queue::amqp::{self, ConsumePlan};
 use jailfleet_queue::embedded;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
@@ -25,7 +26,6 @@ use crate::programs::Offer;
 use crate::serve::{self, Parts, ServeError};
 use crate::supervisor::Ending;
 use crate::{doctor, fitness, local};
-use jailfleet_program::{Clock, logging};
 
 /// Threads of the worker's own runtime: it waits for the kernel and the broker, it computes little.
 const THREADS: usize = 2;

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use jailfleet::job::{Lane, Name};
 use jailfleet::outcome::Outcome;
 use jailfleet::wire;
+use jailfleet_program::{Clock, Moment};
 use jailfleet_queue::embedded::{EMBEDDED_REPLY, EmbeddedProducer, EmbeddedSender};
 use jailfleet_queue::{JobMessage, ResultMessage};
 
@@ -18,7 +19,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::Exit;
 use crate::supervisor::Ending;
-use jailfleet_program::{Clock, Moment};
 
 mod files;
 

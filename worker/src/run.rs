@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
+use jailfleet_program::Moment;
 use jailfleet_sandbox::client;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
@@ -14,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::readers::{Captured, OutputBudget, capture};
 use crate::slots::{Ended, Lease, Running, SlotError};
-use jailfleet_program::Moment;
 
 /// How long the warden may take beyond a run's wall limit, its stages and its kill included. Past
 /// that it is stuck, and nothing that it says can be relied on.

@@ -8,13 +8,13 @@ use jailfleet::result::WorkerStamp;
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::HeldWall;
 use jailfleet::wire::WireCaps;
+use jailfleet_program::Clock;
 use jailfleet_queue::Outbox;
 use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::Slots;
-use jailfleet_program::Clock;
 
 /// How long a result may wait for its confirm. The broker may be away for a while, and a run is
 /// worth keeping; but past this its delivery has long gone to somebody else.

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use jailfleet::job::Lane;
 use jailfleet::settings::LaneShares;
-
 use jailfleet_program::Moment;
 
 /// How long killed runs may take to come back before the worker leaves without them. Their

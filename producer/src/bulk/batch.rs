@@ -7,6 +7,7 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jailfleet::settings::ProducerSettings;
+use jailfleet_program::{Clock, Moment};
 use jailfleet_queue::OutboxError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -18,7 +19,6 @@ use crate::journal::Journal;
 use crate::progress::{Progress, Stand};
 use crate::results::{Aside, ResultsFile};
 use crate::summary::{Summary, Tally};
-use jailfleet_program::{Clock, Moment};
 
 /// How often the loop looks at clocks.
 const TICK: Duration = Duration::from_millis(100);

@@ -5,9 +5,9 @@ use std::io::{self, Write};
 
 use clap::{CommandFactory, Parser};
 use jailfleet::settings::ProducerSettings;
+use jailfleet_program::logging;
 
 use super::{Cli, Command, Exit};
-use jailfleet_program::logging;
 
 use crate::{bulk, configure, progress, submit};
 

@@ -1,11 +1,11 @@
 //! What each slot is up to, as far as the worker knows: booked from reports, without any I/O.
 
 use jailfleet::evidence::Evidence;
+use jailfleet_program::Moment;
 use jailfleet_sandbox::protocol::{Report, Residue};
 use tokio::sync::oneshot;
 
 use super::Ended;
-use jailfleet_program::Moment;
 
 /// The slots of one warden.
 #[derive(Debug, Default)]
