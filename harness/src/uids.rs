@@ -9,21 +9,18 @@ const PLACES: u32 = 20_000;
 /// A family of tests that leases uids from one range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TestUids {
-    /// Programs that attack their jail.
-    Attacks,
     /// Leases and sweeps without any jail.
     Parts,
-    /// Programs in jails that mean no harm.
+    /// Programs in jails.
     Jails,
 }
 
 impl TestUids {
     /// Every family.
-    pub const ALL: [Self; 3] = [Self::Attacks, Self::Parts, Self::Jails];
+    pub const ALL: [Self; 2] = [Self::Parts, Self::Jails];
 
     const fn first(self) -> u32 {
         match self {
-            Self::Attacks => 200_000,
             Self::Parts => 600_000,
             Self::Jails => 1_000_000,
         }
@@ -34,7 +31,7 @@ impl TestUids {
     pub const fn count(self) -> u32 {
         match self {
             Self::Parts => 4,
-            Self::Attacks | Self::Jails => 16,
+            Self::Jails => 16,
         }
     }
 

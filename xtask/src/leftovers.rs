@@ -198,7 +198,7 @@ mod tests {
     #[test]
     fn a_shared_memory_segment_that_outlived_its_maker_is_a_leftover() {
         require!(Root);
-        let uid = TestUids::Attacks.base();
+        let uid = TestUids::Jails.base();
         let mut make = command("ipcmk");
         let said = capture("ipcmk", make.args(["--shmem", "1"]).uid(uid)).expect("a segment");
         let id = said.rsplit(' ').next().expect("its number").trim();

@@ -1,7 +1,7 @@
 //! At the kernel's surface: system calls, namespaces, other architectures, the network.
 
 use super::{printed, survive};
-use crate::fleet::python;
+use crate::job::python;
 use jailfleet::evidence::End;
 use jailfleet_harness::require;
 use std::os::linux::net::SocketAddrExt;

@@ -1,7 +1,8 @@
 //! At other processes: those of the host, the init, those that shall outlive the run.
 
 use super::{printed, survive};
-use crate::fleet::{Fleet, bash, python};
+use crate::fleet::Fleet;
+use crate::job::{bash, python};
 use jailfleet::evidence::{Acted, End};
 use jailfleet::units::{Count, Millis};
 use jailfleet::wall::Wall;
@@ -105,7 +106,7 @@ print(all(id >= 0 for id in made), all(id >= 0 for id in there))
 #[test]
 fn two_jails_that_run_at_one_time_see_nothing_of_each_other() {
     let mut fleet = Fleet::start(2);
-    let uids = |seen: &crate::fleet::Seen| seen.out().lines().next().unwrap_or_default().to_owned();
+    let uids = |seen: &crate::job::Seen| seen.out().lines().next().unwrap_or_default().to_owned();
     let code = "
 import os, ctypes, time
 print(os.getuid(), flush=True)

@@ -1,7 +1,8 @@
 //! At CPU, time and memory.
 
 use super::{printed, survive};
-use crate::fleet::{Fleet, bash, python};
+use crate::fleet::Fleet;
+use crate::job::{bash, python};
 use jailfleet::evidence::{Acted, End};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Millis};
