@@ -1,9 +1,11 @@
 //! Installing what a test run needs, after saying what and why.
 
 use anyhow::{Context, Result, bail};
+use std::path::Path;
 use std::process::Stdio;
 
 use crate::process::command;
+use crate::services::{POLICY, ServicesHeld};
 
 /// Set to anything: nothing is ever installed.
 const NO_INSTALL: &str = "JAILFLEET_NO_INSTALL";
@@ -25,13 +27,14 @@ pub fn ensure_packages(wanted: &[(&str, &str)]) -> Result<()> {
         "apt-get install --no-install-recommends {}",
         names.join(" ")
     );
-    if std::env::var_os(NO_INSTALL).is_some() {
+    if !may_install() {
         bail!("install what is missing: {NO_INSTALL} is set; run: {by_hand}");
     }
     if !rustix::process::geteuid().is_root() {
         bail!("install what is missing: only root can; run: sudo {by_hand}");
     }
     eprintln!("Installing: {}", names.join(" "));
+    let _held = ServicesHeld::by(Path::new(POLICY))?;
     apt(&["update"])?;
     let mut install = vec!["install", "-y", "--no-install-recommends"];
     install.extend(names);
@@ -52,6 +55,11 @@ pub fn missing_packages<'a>(wanted: &[(&'a str, &'a str)]) -> Result<Vec<(&'a st
     Ok(missing)
 }
 
+/// Whether something may be installed here at all.
+pub(crate) fn may_install() -> bool {
+    std::env::var_os(NO_INSTALL).is_none()
+}
+
 fn is_installed(package: &str) -> Result<bool> {
     let mut query = command("dpkg-query");
     query.args(["--show", "--showformat=${db:Status-Status}", package]);
@@ -64,9 +72,7 @@ fn is_installed(package: &str) -> Result<bool> {
 
 fn apt(arguments: &[&str]) -> Result<()> {
     let mut apt = command("apt-get");
-    // A package that brings a service must not start it: no test uses a system's broker.
     apt.env("DEBIAN_FRONTEND", "noninteractive")
-        .env("RUNLEVEL", "1")
         .arg("-qq")
         .args(arguments);
     let status = apt.stdin(Stdio::null()).stdout(std::io::stderr()).status();

@@ -18,13 +18,13 @@ use jailfleet::runtime::Runtime;
 use jailfleet::units::Elapsed;
 use jailfleet::verdict::Judged;
 use jailfleet::wire::{self, Refused};
+use jailfleet_program::Moment;
 use jailfleet_queue::outbox::DEAD_HEAD_BYTES;
 use jailfleet_queue::{
     DeadLetter, Disposition, Envelope, Move, Origin, OutboxError, Published, Reply,
 };
 use tokio::time::timeout;
 
-use crate::clock::Moment;
 use crate::events::{JobFinished, JobSetAside, ResultPublished};
 use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;

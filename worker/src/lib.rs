@@ -1,7 +1,7 @@
 //! The worker: takes jobs from the doors, runs them within the walls, and answers.
 //!
 //! Read `attempt.rs` for the story of one job, `supervisor.rs` for what the worker does when, and
-//! `serve.rs` for the one loop that joins the two.
+//! `serve/floor.rs` for the one loop that joins the two.
 
 #![forbid(unsafe_code)]
 
@@ -23,7 +23,5 @@ pub mod doctor;
 pub mod admin;
 pub mod metrics;
 mod events;
-pub mod logging;
-pub mod clock;
 pub mod cli;
 pub mod command;

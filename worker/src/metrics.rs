@@ -3,21 +3,23 @@
 //! Handles are made once, one a label set, so that a scrape sees zeroes from the start and no job
 //! pays for a look-up by text. No label ever comes from a message.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use jailfleet::evidence::{Stage, StageTimes, UnknownCalls};
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
-use jailfleet::wall::HeldWall;
+use jailfleet::wall::{HeldWall, Wall};
 use jailfleet_queue::DoorCounters;
-use prometheus::{
-    Counter, Encoder, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder,
-};
+use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use crate::supervisor::Role;
+
+mod doors;
 mod made;
+
+use doors::DoorEvents;
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
 pub type MetricsError = prometheus::Error;
@@ -163,7 +165,7 @@ pub struct Metrics {
     runs: RunMetrics,
     slots: SlotMetrics,
     draining: IntGauge,
-    walls: IntGaugeVec,
+    walls: PerKey<Wall, IntGauge>,
     doors: DoorMetrics,
 }
 
@@ -181,7 +183,7 @@ struct EndMetrics {
 #[derive(Debug)]
 struct RunMetrics {
     steps: PerKey<Step, Counter>,
-    unknown_calls: IntCounterVec,
+    unknown_calls: PerKey<Option<u32>, IntCounter>,
     cpu: Histogram,
     peak_memory: Histogram,
     payload: Histogram,
@@ -198,25 +200,12 @@ struct SlotMetrics {
     busy_seconds: Counter,
 }
 
-/// What the doors count by themselves; copied at each scrape.
+/// The connections, and what the doors count by themselves.
 #[derive(Debug)]
 struct DoorMetrics {
-    connected: IntGaugeVec,
+    connected: PerKey<Role, IntGauge>,
     blocked: IntGauge,
-    events: IntCounterVec,
-    counters: OnceLock<Arc<DoorCounters>>,
-}
-
-impl DoorMetrics {
-    fn catch_up(&self) {
-        let Some(counters) = self.counters.get() else {
-            return;
-        };
-        for (name, total) in counters.snapshot() {
-            let counter = self.events.with_label_values(&[name]);
-            counter.inc_by(total.saturating_sub(counter.get()));
-        }
-    }
+    events: DoorEvents,
 }
 
 impl Metrics {
@@ -233,7 +222,6 @@ impl Metrics {
     /// # Errors
     /// When the encoder fails.
     pub fn render(&self) -> Result<Vec<u8>, MetricsError> {
-        self.doors.catch_up();
         let mut text = Vec::with_capacity(32 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -290,8 +278,7 @@ impl Metrics {
         self.step(Step::Run, ran.run);
         self.step(Step::Report, ran.report);
         for number in ran.unknown_calls.iter() {
-            let label = call_label(number);
-            self.runs.unknown_calls.with_label_values(&[&label]).inc();
+            self.runs.unknown_calls.with(told(number), IntCounter::inc);
         }
         self.runs.cpu.observe(ran.cpu.as_secs_f64());
         if let Some(bytes) = ran.peak_memory_bytes {
@@ -333,7 +320,7 @@ impl Metrics {
     pub fn warden_ready(&self, slots: u16, held: &[HeldWall]) {
         self.slots.all.set(i64::from(slots));
         for wall in held {
-            self.walls.with_label_values(&[wall.wall.as_str()]).set(1);
+            self.walls.with(wall.wall, |gauge| gauge.set(1));
         }
     }
 
@@ -365,26 +352,26 @@ impl Metrics {
     }
 
     /// A connection changed.
-    pub fn door(&self, role: &str, connected: bool, blocked: bool) {
+    pub fn door(&self, role: Role, connected: bool, blocked: bool) {
         self.doors
             .connected
-            .with_label_values(&[role])
-            .set(i64::from(connected));
-        if role == "publish" {
-            self.doors.blocked.set(i64::from(blocked));
+            .with(role, |gauge| gauge.set(i64::from(connected)));
+        match role {
+            Role::Publish => self.doors.blocked.set(i64::from(blocked)),
+            Role::Consume => {}
         }
     }
 
     /// From now on each scrape shows what these doors count.
     pub fn watch_doors(&self, counters: Arc<DoorCounters>) {
-        if self.doors.counters.set(counters).is_err() {
+        if !self.doors.events.watch(counters) {
             tracing::warn!("the metrics were given a second pair of doors; they show the first");
         }
     }
 }
 
 /// What one run used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Ran {
     /// From receipt to the lease of a slot.
     pub wait: Duration,
@@ -406,19 +393,13 @@ pub struct Ran {
     pub peak_memory_bytes: Option<u64>,
 }
 
-/// Programs choose the numbers: only those that the kernels of the next years may bring have a label
-/// of their own.
-fn call_label(number: u32) -> String {
-    if (NEWEST_CALL + 1..=NEWEST_CALL + CALLS_TO_COME).contains(&number) {
-        number.to_string()
-    } else {
-        "other".to_owned()
-    }
+/// Programs choose the numbers: only those that the kernels of the next years may bring are told.
+fn told(number: u32) -> Option<u32> {
+    CALLS_TO_COME.contains(&number).then_some(number)
 }
 
-/// The last call that the policy names.
-const NEWEST_CALL: u32 = 469;
-const CALLS_TO_COME: u32 = 64;
+/// What comes after the last call that the policy names.
+const CALLS_TO_COME: std::ops::RangeInclusive<u32> = 470..=493;
 
 #[expect(
     clippy::cast_precision_loss,
@@ -435,3 +416,6 @@ fn as_f64(bytes: usize) -> f64 {
 fn bytes_f64(bytes: u64) -> f64 {
     bytes as f64
 }
+
+#[cfg(test)]
+mod tests;

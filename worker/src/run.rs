@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
+use jailfleet_program::Moment;
 use jailfleet_sandbox::client;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Moment;
 use crate::readers::{Captured, OutputBudget, capture};
 use crate::slots::{Ended, Lease, Running, SlotError, Start};
 

@@ -9,10 +9,10 @@ use jailfleet::runtime::Runtime;
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{HeldWall, Wall};
 use jailfleet::wire::WireCaps;
+use jailfleet_program::Clock;
 use jailfleet_queue::Outbox;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::Slots;

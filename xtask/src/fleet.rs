@@ -47,19 +47,28 @@ impl Fleet {
             folder: folder.to_path_buf(),
             producer,
         };
-        for number in 1..=count {
-            let log = fleet.log(number);
-            let file =
-                File::create(&log).with_context(|| format!("make the log {}", log.display()))?;
-            let mut worker = complete(embedded::worker(workspace));
-            fleet.point_at_broker(&mut worker);
-            let name = format!("worker {number}");
-            fleet.workers.push(Owned::start(
-                &name,
-                worker.stdout(file.try_clone()?).stderr(file),
-            )?);
+        for _ in 0..count {
+            fleet.add_worker(complete(embedded::worker(workspace)))?;
         }
         Ok(fleet)
+    }
+
+    /// Starts one worker more, by a command of [`embedded::worker`]; returns its pid.
+    pub(crate) fn add_worker(&mut self, mut worker: Command) -> Result<u32> {
+        let number = self.workers.len() + 1;
+        let log = self.log(number);
+        let file = File::create(&log).with_context(|| format!("make the log {}", log.display()))?;
+        self.point_at_broker(&mut worker);
+        let worker = worker.stdout(file.try_clone()?).stderr(file);
+        let worker = Owned::start(&format!("worker {number}"), worker)?;
+        let pid = worker.pid();
+        self.workers.push(worker);
+        Ok(pid)
+    }
+
+    /// How many jobs are in the queue of the bulk lane, those included that a worker holds.
+    pub(crate) fn jobs_queued(&self) -> Result<u64> {
+        self.broker.depth("jailfleet.jobs.default.bulk")
     }
 
     /// Tells a program where our broker is.
@@ -98,6 +107,18 @@ impl Fleet {
             "jailfleet-producer bulk",
             &mut self.bulk_command(jobs, results),
         )
+    }
+
+    /// The same, with the summary as one JSON object in `summary`.
+    pub(crate) fn start_counted_bulk(
+        &self,
+        jobs: &Path,
+        results: &Path,
+        summary: &Path,
+    ) -> Result<Owned> {
+        let file = File::create(summary).with_context(|| format!("make {}", summary.display()))?;
+        let mut bulk = self.bulk_command(jobs, results);
+        Owned::start("jailfleet-producer bulk", bulk.arg("--json").stdout(file))
     }
 
     fn bulk_command(&self, jobs: &Path, results: &Path) -> Command {

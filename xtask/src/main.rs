@@ -26,6 +26,8 @@ mod leftovers;
 mod bench;
 mod fuzz;
 mod vm;
+mod account;
+mod deny;
 mod tiers;
 
 use anyhow::Result;
@@ -68,7 +70,7 @@ enum Task {
     },
     /// Tests on the real kernel and a real broker, then every demo.
     Test {
-        /// Everything, footprint and bench included.
+        /// Everything: footprint, bench, a minute of each fuzz target, and the licences as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -107,6 +109,8 @@ enum Task {
         /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        #[command(flatten)]
+        machine: Machine,
     },
     /// A virtual machine whose kernel enforces AppArmor and has cgroup v2.
     Vm {
@@ -188,7 +192,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
-        Task::Fuzz { seconds } => fuzz::run_all(&workspace, seconds),
+        Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),
         Task::Leftovers => tiers::leftovers(&workspace),

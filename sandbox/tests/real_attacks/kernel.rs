@@ -1,8 +1,10 @@
 //! At the kernel's surface: system calls, namespaces, other architectures, the network.
 
 use super::{printed, survive};
-use crate::fleet::{Fleet, python};
+use crate::fleet::Fleet;
+use crate::job::python;
 use jailfleet::evidence::End;
+use jailfleet_harness::require;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
@@ -19,9 +21,7 @@ def call(number, *arguments):
 #[test]
 fn calls_at_the_kernels_surface_are_refused() {
     // Numbers of x86_64; the other architectures have the unit tests.
-    if cfg!(not(target_arch = "x86_64")) {
-        return;
-    }
+    require!(X86);
     let out = printed(&format!(
         "{CALL}
 calls = dict(ptrace=101, process_vm_readv=310, kcmp=312, pidfd_getfd=438, add_key=248, keyctl=250,
@@ -94,9 +94,7 @@ while True: call(481)
 
 #[test]
 fn a_call_of_the_32_bit_architecture_ends_the_program() {
-    if cfg!(not(target_arch = "x86_64")) {
-        return;
-    }
+    require!(X86);
     let seen = survive(&python(
         "
 import ctypes, mmap

@@ -1,10 +1,12 @@
 //! At other processes: those of the host, the init, those that shall outlive the run.
 
 use super::{printed, survive};
-use crate::fleet::{Fleet, bash, python};
+use crate::fleet::Fleet;
+use crate::job::{bash, python};
 use jailfleet::evidence::{Acted, End};
 use jailfleet::units::{Count, Millis};
 use jailfleet::wall::Wall;
+use jailfleet_harness::require;
 use std::time::Duration;
 
 #[test]
@@ -104,7 +106,7 @@ print(all(id >= 0 for id in made), all(id >= 0 for id in there))
 #[test]
 fn two_jails_that_run_at_one_time_see_nothing_of_each_other() {
     let mut fleet = Fleet::start(2);
-    let uids = |seen: &crate::fleet::Seen| seen.out().lines().next().unwrap_or_default().to_owned();
+    let uids = |seen: &crate::job::Seen| seen.out().lines().next().unwrap_or_default().to_owned();
     let code = "
 import os, ctypes, time
 print(os.getuid(), flush=True)
@@ -123,10 +125,10 @@ print([pid for pid in range(1, 400) if os.path.exists(f'/proc/{pid}')])
         // The init and the program itself; the program has no other number than 2 in a new slot.
         assert!(seen.out().ends_with("[1, 2]\n"), "{}", seen.out());
     }
-    if fleet.holds(Wall::Uid) {
-        assert_ne!(uids(&first), uids(&second));
-    }
+    let own_uids = fleet.walls.holds(Wall::Uid);
     fleet.stop();
+    require!(SlotUids => own_uids);
+    assert_ne!(uids(&first), uids(&second));
 }
 
 #[test]

@@ -1,11 +1,13 @@
 //! At CPU, time and memory.
 
 use super::{printed, survive};
-use crate::fleet::{Fleet, bash, python};
+use crate::fleet::Fleet;
+use crate::job::{bash, python};
 use jailfleet::evidence::{Acted, End};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Millis};
 use jailfleet::wall::Wall;
+use jailfleet_harness::require;
 use std::time::Duration;
 
 fn one_second(limits: &mut Limits) {
@@ -42,9 +44,7 @@ fn an_endless_loop_is_stopped_at_its_cpu_limit() {
 #[test]
 fn the_cpu_time_of_all_children_together_is_limited() {
     let mut fleet = Fleet::start(1);
-    if !fleet.holds(Wall::CgroupCpu) {
-        return;
-    }
+    require!(CgroupCpu => fleet.walls.holds(Wall::CgroupCpu));
     let attack = bash("for i in 1 2 3 4; do (while :; do :; done) & done; wait").limits(one_second);
     let seen = fleet.run(&attack);
     assert_eq!(seen.evidence.acted, Some(Acted::Cpu), "{:?}", seen.evidence);
@@ -103,9 +103,7 @@ const HOG: &str = "x = [bytearray(b'x' * (1 << 20)) for _ in range(256)]";
 #[test]
 fn a_memory_hog_is_killed_by_its_own_limit_and_its_neighbour_goes_on() {
     let mut fleet = Fleet::start(2);
-    if !fleet.holds(Wall::CgroupMemory) {
-        return;
-    }
+    require!(CgroupMemory => fleet.walls.holds(Wall::CgroupMemory));
     let neighbour = fleet.order(
         1,
         &python("x = bytearray(30 << 20)\nimport time\ntime.sleep(1)\nprint(len(x))"),
@@ -133,9 +131,7 @@ fn a_memory_hog_is_killed_by_its_own_limit_and_its_neighbour_goes_on() {
 #[test]
 fn a_child_killed_for_memory_is_seen_though_its_parent_says_that_all_is_well() {
     let mut fleet = Fleet::start(1);
-    if !fleet.holds(Wall::CgroupMemory) {
-        return;
-    }
+    require!(CgroupMemory => fleet.walls.holds(Wall::CgroupMemory));
     let attack = python(
         "
 import os
@@ -157,9 +153,7 @@ print('OK')
 #[test]
 fn shared_memory_and_the_scratch_count_as_the_programs_memory() {
     let mut fleet = Fleet::start(1);
-    if !fleet.holds(Wall::CgroupMemory) {
-        return;
-    }
+    require!(CgroupMemory => fleet.walls.holds(Wall::CgroupMemory));
     let attack = python(
         "
 import mmap

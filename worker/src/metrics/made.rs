@@ -1,7 +1,5 @@
 //! The making of every metric: names, help, labels, buckets.
 
-use std::sync::OnceLock;
-
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
@@ -13,9 +11,12 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use crate::supervisor::Role;
+
+use super::doors::DoorEvents;
 use super::{
-    DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd, RunMetrics,
-    SetAside, SlotMetrics, Step,
+    CALLS_TO_COME, DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd,
+    RunMetrics, SetAside, SlotMetrics, Step,
 };
 
 /// 100 µs to 10 min.
@@ -107,16 +108,13 @@ pub(super) fn all() -> Result<Metrics, MetricsError> {
         "Whether a wall of the jail holds (1) or not (0).",
         &["wall"],
     )?;
-    for wall in Wall::ALL {
-        walls.with_label_values(&[wall.as_str()]).set(0);
-    }
     Ok(Metrics {
         lanes: lane_metrics(&make)?,
         ends: end_metrics(&make)?,
         runs: run_metrics(&make)?,
         slots: slot_metrics(&make)?,
         draining: make.gauge("jailfleet_worker_draining", "1 while the worker stops.")?,
-        walls,
+        walls: PerKey::new(Wall::ALL, |wall| walls.with_label_values(&[wall.as_str()])),
         doors: door_metrics(&make)?,
         registry,
     })
@@ -171,9 +169,12 @@ fn run_metrics(make: &Maker<'_>) -> Result<RunMetrics, MetricsError> {
         "System calls of programs that the filter's policy does not name, by number.",
         &["number"],
     )?;
-    unknown_calls.with_label_values(&["other"]).reset();
+    let numbers: Vec<Option<u32>> = CALLS_TO_COME.map(Some).chain([None]).collect();
     Ok(RunMetrics {
-        unknown_calls,
+        unknown_calls: PerKey::new(&numbers, |number| {
+            let label = number.map_or("other".to_owned(), |number| number.to_string());
+            unknown_calls.with_label_values(&[label.as_str()])
+        }),
         steps: PerKey::new(&Step::all(), |step| {
             steps.with_label_values(&[step.name().as_str()])
         }),
@@ -282,17 +283,14 @@ fn door_metrics(make: &Maker<'_>) -> Result<DoorMetrics, MetricsError> {
         "Whether the connection of a role is up.",
         &["role"],
     )?;
-    for role in ["consume", "publish"] {
-        connected.with_label_values(&[role]).set(0);
-    }
     Ok(DoorMetrics {
-        connected,
-        blocked: make.gauge("jailfleet_amqp_blocked", "1 while the broker blocks publishing.")?,
-        events: make.counters(
-            "jailfleet_door_events_total",
-            "What the doors counted: deliveries, settlements, publishes, sessions and their failures.",
-            &["event"],
+        connected: PerKey::new(&Role::ALL, |role| {
+            connected.with_label_values(&[role.as_str()])
+        }),
+        blocked: make.gauge(
+            "jailfleet_amqp_blocked",
+            "1 while the broker blocks publishing.",
         )?,
-        counters: OnceLock::new(),
+        events: make.keep(DoorEvents::new()?)?,
     })
 }

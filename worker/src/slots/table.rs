@@ -1,12 +1,12 @@
 //! What each slot is up to, as far as the worker knows: booked from reports, without any I/O.
 
 use jailfleet::evidence::Evidence;
+use jailfleet_program::Moment;
 use jailfleet_sandbox::protocol::{Report, Residue};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Ended, Start};
-use crate::clock::Moment;
 
 /// The slots of one warden.
 #[derive(Debug, Default)]
