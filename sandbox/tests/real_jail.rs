@@ -10,7 +10,7 @@ mod fleet;
 #[path = "support/job.rs"]
 #[expect(dead_code, reason = "shared with the attacks")]
 mod job;
-#[path = "real_jail/witness.rs"]
+#[path = "support/witness.rs"]
 mod witness;
 #[path = "real_jail/programs.rs"]
 mod programs;

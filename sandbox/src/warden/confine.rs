@@ -7,6 +7,10 @@ use std::io;
 
 /// Enters the warden's own profile, where the kernel enforces AppArmor and the settings name one.
 /// Whether that could be done is asked again by [`jails`].
+///
+/// Where a profile can only be stacked the warden stays with the one that it was started in: what it
+/// stacks on itself every jail would carry, too, and no program may do only what both a warden and a
+/// python may.
 pub(super) fn ourselves(settings: &WorkerSettings) {
     let Some(name) = settings.warden.apparmor.as_deref().filter(|_| enforced()) else {
         return;
@@ -14,7 +18,10 @@ pub(super) fn ourselves(settings: &WorkerSettings) {
     if is_entered(name) {
         return;
     }
-    let entered = Profile::find(name).and_then(|profile| profile.enter());
+    let entered = Profile::find(name).and_then(|profile| match profile.way() {
+        Way::Change => profile.enter(),
+        Way::Stack => Ok(()),
+    });
     if let Err(error) = entered {
         complain(name, &error);
     }
@@ -27,7 +34,7 @@ pub(super) fn jails(settings: &WorkerSettings, launches: &mut [Launch]) -> Optio
         return None;
     }
     let own = settings.warden.apparmor.as_deref();
-    let mut all = own.is_none_or(is_entered);
+    let mut all = true;
     let mut way = None;
     for (runtime, launch) in settings.runtimes.iter().zip(launches) {
         let Some(name) = &runtime.apparmor else {
@@ -48,7 +55,8 @@ pub(super) fn jails(settings: &WorkerSettings, launches: &mut [Launch]) -> Optio
             }
         }
     }
-    way.filter(|_| all)
+    let own = way == Some(Way::Stack) || own.is_none_or(is_entered);
+    way.filter(|_| all && own)
 }
 
 fn complain(name: &str, error: &io::Error) {
