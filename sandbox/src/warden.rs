@@ -121,7 +121,7 @@ impl Warden {
             .iter()
             .map(|runtime| Launch::prepare(runtime, &settings.warden.system_binds))
             .collect::<Result<Vec<_>, _>>()?;
-        let apparmor = confine::jails(settings, &mut launches);
+        let apparmor = confine::confine(settings, &mut launches);
         let host = Host::prepare(settings, apparmor)?;
         let now = clock::now();
         let count = u16::try_from(settings.worker.slots.count(host.cores())).unwrap_or(u16::MAX);

@@ -1,7 +1,6 @@
 //! What a warden does before its first order.
 
 use super::WardenError;
-use jailfleet::settings::WorkerSettings;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 
@@ -30,12 +29,9 @@ pub fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {
 /// no signal of a terminal or a service manager ends it before its worker goes, it has no network,
 /// all the descriptors that it may have, and a panic is its end and not an unwinding half-way.
 ///
-/// Where the kernel enforces AppArmor it enters its own profile, before anything that needs one of its
-/// rules.
-///
 /// # Errors
 /// What the kernel answered.
-pub fn harden(settings: &WorkerSettings) -> io::Result<()> {
+pub fn harden() -> io::Result<()> {
     use nix::sched::{CloneFlags, unshare};
     nix::sys::prctl::set_dumpable(false)?;
     std::panic::set_hook(Box::new(|panic| {
@@ -48,6 +44,5 @@ pub fn harden(settings: &WorkerSettings) -> io::Result<()> {
     if nix::unistd::geteuid().is_root() {
         unshare(CloneFlags::CLONE_NEWNET)?;
     }
-    super::confine::ourselves(settings);
     Ok(())
 }
