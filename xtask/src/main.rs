@@ -28,10 +28,12 @@ mod fuzz;
 mod vm;
 mod account;
 mod deny;
+mod profiles;
 mod tiers;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use steps::Steps;
 use tiers::Extent;
@@ -117,6 +119,12 @@ enum Task {
         #[command(subcommand)]
         task: vm::VmTask,
     },
+    /// Copy the AppArmor profiles to where the system looks for them, and load them.
+    InstallProfiles {
+        /// Another root to install below, for who builds a package.
+        #[arg(long, default_value = "/", value_name = "DIR")]
+        root: PathBuf,
+    },
     /// Everything on this machine that bears our marks: processes, mounts, cgroups, folders.
     Leftovers,
     /// Write the JSON Schemas of the messages to docs/schema.
@@ -195,6 +203,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),
+        Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
         Task::Doctor => doctor::run(),
