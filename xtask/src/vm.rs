@@ -25,7 +25,7 @@ pub(crate) mod tier;
 use crate::Machine;
 use crate::needs::{Install, provide_packages};
 use crate::workspace::Workspace;
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use cache::{Cache, Piece};
 use clap::{Subcommand, ValueEnum};
 use jailfleet_guest::User;
@@ -33,6 +33,7 @@ use machine::Clock;
 use recipe::{HOST_PACKAGES, Kernel};
 use regex::Regex;
 use selection::Wanted;
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -112,16 +113,34 @@ pub(crate) struct Guest {
     first_process: PathBuf,
 }
 
+/// In the chain of an error: there is no guest, and what would be tried in it was not tried at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoGuest;
+
+impl fmt::Display for NoGuest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("get a guest up")
+    }
+}
+
 impl Guest {
     /// Builds what is missing of it.
+    ///
+    /// # Errors
+    /// [`NoGuest`] where this machine cannot have one; anything else is a mistake of ours.
     pub(crate) fn get(workspace: &Workspace, kernel: Kernel, install: Install) -> Result<Self> {
-        provide_packages(&HOST_PACKAGES, install)?;
+        let first_process = boot_image::build_first_process(workspace)?;
+        provide_packages(&HOST_PACKAGES, install).context(NoGuest)?;
         let cache = Cache::find()?;
+        let of_kernel = Piece::Kernel(kernel);
         Ok(Self {
             kernel: cache
-                .get_or_make(Piece::Kernel(kernel), |folder| kernel::make(kernel, folder))?,
-            root: cache.get_or_make(Piece::Root, root::make)?,
-            first_process: boot_image::build_first_process(workspace)?,
+                .get_or_make(of_kernel, |folder| kernel::make(kernel, folder))
+                .context(NoGuest)?,
+            root: cache
+                .get_or_make(Piece::Root, root::make)
+                .context(NoGuest)?,
+            first_process,
         })
     }
 }
