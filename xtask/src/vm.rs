@@ -26,7 +26,7 @@ use crate::Machine;
 use crate::needs::{Install, provide_packages};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
-use cache::{Cache, Piece};
+use cache::{Cache, Clean, Piece};
 use clap::{Subcommand, ValueEnum};
 use jailfleet_guest::User;
 use machine::Clock;
@@ -92,8 +92,12 @@ pub(crate) enum VmTask {
     },
     /// Say what is in the cache, and how large it is.
     Status,
-    /// Remove the cache.
-    Clean,
+    /// Empty the cache.
+    Clean {
+        /// Only what another version of the recipe built, or a build that was stopped.
+        #[arg(long)]
+        old: bool,
+    },
 }
 
 /// Who runs the tests.
@@ -204,7 +208,10 @@ pub(crate) fn perform(workspace: &Workspace, task: VmTask) -> Result<ExitCode> {
             ensure!(tally.failed == 0, "see all tests pass");
         }
         VmTask::Status => Cache::find()?.status()?,
-        VmTask::Clean => Cache::find()?.clean()?,
+        VmTask::Clean { old } => {
+            let what = if old { Clean::Old } else { Clean::Everything };
+            Cache::find()?.clean(what)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
