@@ -298,7 +298,8 @@ impl Fleet {
     }
 
     /// Processes whose uid is one of those that this fleet may lease. A plain user's slots run under its
-    /// own uid: there it is those of its processes that live in a pid namespace of their own.
+    /// own uid: there it is those of its processes that live in a pid namespace of their own. In
+    /// neither case are the inits counted.
     fn processes_of_slots(&self) -> Vec<String> {
         use std::os::unix::fs::MetadataExt;
         let base = self.settings.warden.uid_base;
@@ -310,7 +311,8 @@ impl Fleet {
             }
             let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
             let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
-            uid == own.as_raw() && pids.is_some_and(|pids| pids.split_whitespace().count() > 1)
+            let inner = pids.and_then(|pids| pids.split_whitespace().nth(1));
+            uid == own.as_raw() && inner.is_some_and(|pid| pid != "1")
         };
         let proc = std::fs::read_dir("/proc").expect("there is a /proc");
         proc.flatten()
