@@ -109,7 +109,11 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
     });
     steps.perform("schemas", || schema::check(workspace));
     steps.perform("rules of the repository and pure tests", || {
-        let arguments = ["--package=jailfleet", "--package=xtask"];
+        let arguments = [
+            "--package=jailfleet",
+            "--package=jailfleet-guest",
+            "--package=xtask",
+        ];
         tests(
             workspace,
             &arguments,
