@@ -25,7 +25,7 @@ pub(crate) mod tier;
 use crate::Machine;
 use crate::needs::{Install, provide_packages};
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use cache::{Cache, Clean, Piece};
 use clap::{Subcommand, ValueEnum};
 use jailfleet_guest::User;
@@ -133,6 +133,10 @@ impl Guest {
     /// # Errors
     /// [`NoGuest`] where this machine cannot have one; anything else is a mistake of ours.
     pub(crate) fn get(workspace: &Workspace, kernel: Kernel, install: Install) -> Result<Self> {
+        // Kernel, packages and tests are of one architecture, and only this one was tried.
+        if cfg!(not(target_arch = "x86_64")) {
+            return Err(anyhow!("run programs of this host: guests are x86_64").context(NoGuest));
+        }
         let first_process = boot_image::build_first_process(workspace)?;
         provide_packages(&HOST_PACKAGES, install).context(NoGuest)?;
         let cache = Cache::find()?;
