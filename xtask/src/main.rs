@@ -48,9 +48,11 @@ Examples:
   cargo xtask demo            the examples, without a broker; under a minute after the build
   cargo xtask demo --amqp     the same through RabbitMQ
   cargo xtask check           before a commit: about two minutes
+  cargo xtask vm test         the sandbox in a guest with AppArmor and cgroup v2
   cargo xtask test            what the README promises: about fifteen minutes
 
-Exit codes: 0 all went well, 1 something did not (the last lines say what), 2 wrong command line."
+Exit codes: 0 all went well, 1 something did not (the last lines say what), 2 wrong command line;
+`vm run` ends with the code of its command."
 )]
 struct Cli {
     #[command(subcommand)]
