@@ -27,7 +27,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 pub use build::Host;
-pub use start::{digest_of_hex, harden};
+pub use start::{WORKER_SCORE, digest_of_hex, harden, protect_from_oom};
 
 /// Why the warden ended before it was told to.
 #[derive(Debug, thiserror::Error)]

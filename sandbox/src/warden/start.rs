@@ -4,6 +4,20 @@ use super::WardenError;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
 
+/// Far from first in line when the host's memory runs out; a jail's child puts itself first.
+const WARDEN_SCORE: i32 = -900;
+/// The worker's: without it the warden has nothing to do.
+pub const WORKER_SCORE: i32 = -800;
+
+/// Asks the kernel to kill others first when the host's memory runs out; whether it agreed. Without
+/// CAP_SYS_RESOURCE it does not, which `jailfleet-worker doctor` says.
+///
+/// # Source
+/// proc_pid_oom_score_adj(5)
+pub fn protect_from_oom(score: i32) -> bool {
+    std::fs::write("/proc/self/oom_score_adj", score.to_string()).is_ok()
+}
+
 /// The exit status of a warden or an init that found a mistake in itself.
 const PANICKED: i32 = 70;
 
@@ -41,6 +55,7 @@ pub fn harden() -> io::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     crate::sys::signals::ignore(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE]);
+    protect_from_oom(WARDEN_SCORE);
     if nix::unistd::geteuid().is_root() {
         unshare(CloneFlags::CLONE_NEWNET)?;
     }
