@@ -26,7 +26,9 @@ mod footprint;
 mod leftovers;
 mod bench;
 mod fuzz;
+mod unchecked;
 mod vm;
+mod containers;
 mod account;
 mod deny;
 mod profiles;
@@ -75,7 +77,7 @@ enum Task {
     },
     /// Tests on the real kernel and a real broker, then every demo.
     Test {
-        /// Everything: footprint, bench, a minute of each fuzz target, and the licences as well.
+        /// Everything: workers in containers, footprint, bench, a minute of each fuzz target, and the licences as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -121,6 +123,11 @@ enum Task {
     Vm {
         #[command(subcommand)]
         task: vm::VmTask,
+    },
+    /// Workers in containers, by the compose file, under a Docker of our own: about three minutes.
+    Containers {
+        #[command(flatten)]
+        machine: Machine,
     },
     /// Copy the AppArmor profiles to where the system looks for them, and load them.
     InstallProfiles {
@@ -208,6 +215,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),
+        Task::Containers { machine } => containers::run(&workspace, machine.install()),
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
