@@ -22,6 +22,7 @@ mod demo;
 mod humaneval;
 mod many;
 mod footprint;
+mod soak;
 mod leftovers;
 mod bench;
 mod fuzz;
@@ -97,6 +98,14 @@ enum Task {
     },
     /// Memory and idle CPU of worker and warden before 100,000 queued jobs.
     Footprint {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// A hundred thousand runs in one worker, which must hold no more at their end than at their beginning.
+    Soak {
+        /// How many runs.
+        #[arg(long, default_value_t = 100_000)]
+        runs: usize,
         #[command(flatten)]
         machine: Machine,
     },
@@ -201,6 +210,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
+        Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
         Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
         Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         // The one task whose exit code is somebody else's.

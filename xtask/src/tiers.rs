@@ -6,7 +6,7 @@ use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, build, demo, deny, footprint, fuzz, humaneval, many, schema, vm};
+use crate::{bench, build, demo, deny, footprint, fuzz, humaneval, many, schema, soak, vm};
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
 
@@ -150,6 +150,7 @@ pub(crate) fn test(
     });
     if extent == Extent::All {
         steps.perform("footprint", || footprint::run(workspace, install));
+        steps.perform("soak", || soak::run(workspace, install, 100_000));
         steps.perform("bench", || bench::bench(workspace, install, 1));
         steps.perform("lints of the fuzz targets", || fuzz::check(workspace));
         steps.perform("fuzz", || fuzz::run_all(workspace, install, FUZZ_SECONDS));
