@@ -111,6 +111,9 @@ enum Task {
     },
     /// Jobs a second and latencies, beside a bare loop that starts the same programs.
     Bench {
+        /// What: speed, or how far beyond a limit a run gets.
+        #[arg(value_enum, default_value_t = Bench::Speed)]
+        what: Bench,
         /// So many times the usual number of jobs.
         #[arg(long, default_value_t = 1)]
         scale: usize,
@@ -142,6 +145,15 @@ enum Task {
     Schema,
     /// Say what this machine lacks for developing.
     Doctor,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Bench {
+    /// Jobs a second and latencies.
+    Speed,
+    /// How exactly limits hold.
+    Limits,
 }
 
 /// What may be done to the machine.
@@ -211,7 +223,16 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
-        Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
+        Task::Bench {
+            what: Bench::Speed,
+            scale,
+            machine,
+        } => bench::bench(&workspace, machine.install(), scale),
+        Task::Bench {
+            what: Bench::Limits,
+            scale: _,
+            machine,
+        } => bench::limits::bench(&workspace, machine.install()),
         Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),
