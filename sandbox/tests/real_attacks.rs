@@ -11,6 +11,8 @@ mod files;
 mod resources;
 #[path = "real_attacks/processes.rs"]
 mod processes;
+#[path = "real_attacks/teardown.rs"]
+mod teardown;
 
 use fleet::{Attack, Fleet, Seen};
 use jailfleet::evidence::End;

@@ -3,6 +3,7 @@
 
 use jailfleet::evidence::{Acted, End, Evidence};
 use jailfleet::limits::Limits;
+use jailfleet::runtime::Runtime;
 use jailfleet::settings::{SourceText, WorkerSettings, env_pairs, worker_settings};
 use jailfleet::wall::Wall;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
@@ -59,28 +60,31 @@ impl Seen {
 pub(crate) struct Attack<'a> {
     pub(crate) runtime: &'a str,
     pub(crate) code: Vec<u8>,
-    pub(crate) limits: fn(&mut Limits),
+    pub(crate) limits: Box<dyn Fn(&mut Limits)>,
+}
+
+pub(crate) fn attack(runtime: &str, code: impl Into<Vec<u8>>) -> Attack<'_> {
+    Attack {
+        runtime,
+        code: code.into(),
+        limits: Box::new(|_| {}),
+    }
 }
 
 pub(crate) fn python(code: &str) -> Attack<'_> {
-    Attack {
-        runtime: "python",
-        code: code.into(),
-        limits: |_| {},
-    }
+    attack("python", code)
 }
 
 pub(crate) fn bash(code: &str) -> Attack<'_> {
-    Attack {
-        runtime: "bash",
-        code: code.into(),
-        limits: |_| {},
-    }
+    attack("bash", code)
 }
 
 impl Attack<'_> {
-    pub(crate) fn limits(self, limits: fn(&mut Limits)) -> Self {
-        Self { limits, ..self }
+    pub(crate) fn limits(self, limits: impl Fn(&mut Limits) + 'static) -> Self {
+        Self {
+            limits: Box::new(limits),
+            ..self
+        }
     }
 }
 
@@ -176,14 +180,24 @@ impl Fleet {
         holds
     }
 
-    pub(crate) fn order(&mut self, slot: u16, attack: &Attack<'_>) -> Going {
-        let runtimes = &self.settings.runtimes;
-        let at = runtimes
-            .iter()
-            .position(|runtime| runtime.name.as_str() == attack.runtime);
-        let at = at.expect("a configured runtime");
-        let mut limits = runtimes[at].limits;
+    /// The runtime of that name, with its index.
+    pub(crate) fn runtime(&self, name: &str) -> (usize, &Runtime) {
+        let mut runtimes = self.settings.runtimes.iter().enumerate();
+        let found = runtimes.find(|(_, runtime)| runtime.name.as_str() == name);
+        found.expect("a configured runtime")
+    }
+
+    /// The limits that an attack is held to.
+    pub(crate) fn limits_of(&self, attack: &Attack<'_>) -> Limits {
+        let (_, runtime) = self.runtime(attack.runtime);
+        let mut limits = runtime.limits;
         (attack.limits)(&mut limits);
+        limits
+    }
+
+    pub(crate) fn order(&mut self, slot: u16, attack: &Attack<'_>) -> Going {
+        let (at, _) = self.runtime(attack.runtime);
+        let limits = self.limits_of(attack);
         let run = self.next_run;
         self.next_run += 1;
         let payload = Payload {
@@ -273,9 +287,34 @@ impl Fleet {
         }
     }
 
+    /// Waits until a run has written something, without taking it.
+    pub(crate) fn wait_for_output(&self, going: &Going) {
+        let [stdout, _] = &going.outputs;
+        wait(&[PollFd::new(stdout.as_fd(), PollFlags::POLLIN)]);
+    }
+
+    /// Ends a run as a cancelled job's is ended.
+    pub(crate) fn cancel(&mut self, going: Going) -> Seen {
+        let order = Order::Kill {
+            slot: going.slot,
+            run: going.run,
+            why: Acted::Cancel,
+        };
+        self.send(&order, &[]);
+        self.finish(going)
+    }
+
     pub(crate) fn run(&mut self, attack: &Attack<'_>) -> Seen {
         let going = self.order(0, attack);
         self.finish(going)
+    }
+
+    /// Whether a process of one of the uids that its slots may have is there, dead or alive.
+    pub(crate) fn has_processes(&self) -> bool {
+        let section = &self.settings.warden;
+        let uids = section.uid_base..section.uid_base + section.uid_count;
+        uids.map(rustix::process::Uid::from_raw)
+            .any(|uid| rustix::process::getpriority_user(uid) != Err(rustix::io::Errno::SRCH))
     }
 
     /// The slot works as if nothing had been, and no slot had to be replaced.
@@ -284,6 +323,9 @@ impl Fleet {
         assert_eq!(seen.evidence.end, End::Exited(0), "{}", seen.err());
         assert_eq!(seen.out(), "as before\n");
         assert_eq!(self.quarantined, 0, "a slot had to be replaced");
+        if self.walls.holds(Wall::Uid) {
+            assert!(!self.has_processes(), "a process of a slot's uid is left");
+        }
     }
 
     /// Ends the warden and looks for what it left on the host.
