@@ -25,10 +25,12 @@ mod footprint;
 mod leftovers;
 mod bench;
 mod fuzz;
+mod attacks;
 mod tiers;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use steps::Steps;
 use tiers::Extent;
@@ -107,12 +109,29 @@ enum Task {
         #[arg(long, default_value_t = 60)]
         seconds: u64,
     },
+    /// The catalogue of attacks, for a machine that shall run it without a compiler.
+    Attacks {
+        #[command(subcommand)]
+        what: Attacks,
+    },
     /// Everything on this machine that bears our marks: processes, mounts, cgroups, folders.
     Leftovers,
     /// Write the JSON Schemas of the messages to docs/schema.
     Schema,
     /// Say what this machine lacks for developing.
     Doctor,
+}
+
+/// What becomes of the catalogue.
+#[derive(Debug, Subcommand)]
+enum Attacks {
+    /// Compile its C programs into a folder, with all sources beside them.
+    Build {
+        /// The folder; JAILFLEET_ATTACKS_BIN names it to the tests.
+        folder: PathBuf,
+        #[command(flatten)]
+        machine: Machine,
+    },
 }
 
 /// What may be done to the machine.
@@ -183,6 +202,9 @@ fn perform(task: Task) -> Result<()> {
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
         Task::Fuzz { seconds } => fuzz::run_all(&workspace, seconds),
+        Task::Attacks {
+            what: Attacks::Build { folder, machine },
+        } => attacks::build(&workspace, machine.install(), &folder),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
         Task::Doctor => doctor::run(),
