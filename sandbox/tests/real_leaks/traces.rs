@@ -143,6 +143,20 @@ except OSError: found = True",
         ..PLAIN
     },
     Trace {
+        name: "flock on a device",
+        both: "
+import fcntl
+shared, again = open('/dev/null', 'rb'), open('/dev/null', 'rb')",
+        leave: "fcntl.flock(shared, fcntl.LOCK_EX)",
+        look: "
+try: fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB); found = False
+except OSError: found = True",
+        beside: Some(
+            "locks belong to the inode, and the devices are the host's own ones in every jail",
+        ),
+        ..PLAIN
+    },
+    Trace {
         name: "a record lock on a shared file",
         both: SHARED_FILE,
         leave: "fcntl.fcntl(shared, fcntl.F_OFD_SETLK, lock(fcntl.F_RDLCK))",
