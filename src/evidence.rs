@@ -1,5 +1,6 @@
 //! What was observed of one run. Facts only: [`crate::verdict`] decides what they mean.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 macro_rules! stages {
@@ -81,6 +82,42 @@ impl std::fmt::Display for Stage {
     }
 }
 
+/// How long each stage of one run's set-up took, in nanoseconds; zero for a stage that did not happen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StageTimes([u64; Stage::ALL.len()]);
+
+impl StageTimes {
+    /// How long `stage` took.
+    #[must_use]
+    pub fn of(&self, stage: Stage) -> Duration {
+        Duration::from_nanos(self.0.get(place(stage)).copied().unwrap_or_default())
+    }
+
+    /// Records how long `stage` took.
+    pub fn note(&mut self, stage: Stage, took: Duration) {
+        if let Some(noted) = self.0.get_mut(place(stage)) {
+            *noted = u64::try_from(took.as_nanos()).unwrap_or(u64::MAX);
+        }
+    }
+
+    /// Every stage with its time, by number.
+    pub fn iter(&self) -> impl Iterator<Item = (Stage, Duration)> + '_ {
+        let spans = self.0.into_iter().map(Duration::from_nanos);
+        Stage::ALL.iter().copied().zip(spans)
+    }
+
+    /// All stages together.
+    #[must_use]
+    pub fn total(&self) -> Duration {
+        self.iter().map(|(_, took)| took).sum()
+    }
+}
+
+/// Stages are numbered from 1 without a gap, which a test holds.
+fn place(stage: Stage) -> usize {
+    usize::from(stage.number()).saturating_sub(1)
+}
+
 /// How the main process ended, as its parent saw it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -114,6 +151,42 @@ pub enum Acted {
     Drain,
 }
 
+/// How many of a run's unknown calls are told by their number.
+const MOST_UNKNOWN: usize = 8;
+
+/// System calls of a run that the policy does not name: the first few different ones, by number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnknownCalls([Option<NonZeroU32>; MOST_UNKNOWN]);
+
+impl UnknownCalls {
+    /// None at all.
+    pub const NONE: Self = Self([None; MOST_UNKNOWN]);
+    /// How many there can be.
+    pub const MOST: usize = MOST_UNKNOWN;
+
+    /// Notes a call, unless it was noted before or there is no room; number 0 is known everywhere.
+    pub fn note(&mut self, number: u32) {
+        let Some(number) = NonZeroU32::new(number) else {
+            return;
+        };
+        for noted in &mut self.0 {
+            match noted {
+                Some(other) if *other == number => return,
+                Some(_) => {}
+                None => {
+                    *noted = Some(number);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Their numbers.
+    pub fn iter(&self) -> impl Iterator<Item = u32> + '_ {
+        self.0.iter().flatten().map(|number| number.get())
+    }
+}
+
 /// Everything observed of one run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
@@ -137,11 +210,54 @@ pub struct Evidence {
     pub processes_peak: Option<u64>,
     /// Growth of the slot cgroup's `cpu.pressure` *full* total, where the host has it.
     pub pressure_full: Option<Duration>,
+    /// Calls that the filter did not know.
+    pub unknown_calls: UnknownCalls,
+}
+
+impl Evidence {
+    /// What is known of a run whose jail vanished without a word.
+    pub const LOST: Self = Self {
+        end: End::Lost,
+        acted: None,
+        oom_kills: 0,
+        cpu: Duration::ZERO,
+        user: Duration::ZERO,
+        system: Duration::ZERO,
+        wall: Duration::ZERO,
+        peak_memory_bytes: None,
+        processes_peak: None,
+        pressure_full: None,
+        unknown_calls: UnknownCalls::NONE,
+    };
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_first_few_unknown_calls_are_told_once_each() {
+        let mut calls = UnknownCalls::default();
+        for number in [500, 0, 501, 500].into_iter().chain(600..700) {
+            calls.note(number);
+        }
+        let told: Vec<u32> = calls.iter().collect();
+        assert_eq!(told, [500, 501, 600, 601, 602, 603, 604, 605]);
+    }
+
+    #[test]
+    fn the_time_of_each_stage_is_kept_apart() {
+        let mut times = StageTimes::default();
+        for (at, stage) in (1..).zip(Stage::ALL.iter().copied()) {
+            assert_eq!(stage.number(), at);
+            times.note(stage, Duration::from_nanos(u64::from(at)));
+        }
+        for (stage, took) in times.iter() {
+            assert_eq!(took, Duration::from_nanos(u64::from(stage.number())));
+            assert_eq!(times.of(stage), took);
+        }
+        assert_eq!(times.total(), Duration::from_nanos(120));
+    }
 
     #[test]
     fn stages_read_back_by_their_numbers() {

@@ -116,6 +116,22 @@ fn the_doors_do_not_know_the_sandbox() {
 }
 
 #[test]
+fn what_both_programs_share_knows_neither_doors_nor_walls() {
+    let forbidden = [
+        "jailfleet-queue",
+        "jailfleet-sandbox",
+        "tokio",
+        "lapin",
+        "nix",
+    ];
+    assert_without("jailfleet-program", &forbidden);
+    // A library reads no wall clock and decides on no log: only programs have these.
+    for library in ["jailfleet", "jailfleet-queue", "jailfleet-sandbox"] {
+        assert_without(library, &["jailfleet-program", "tracing-subscriber"]);
+    }
+}
+
+#[test]
 fn the_producer_knows_neither_sandbox_nor_worker() {
     assert_without(
         "jailfleet-producer",
@@ -139,6 +155,8 @@ fn only_the_sandbox_may_be_unsafe() {
     for file in [
         "src/lib.rs",
         "queue/src/lib.rs",
+        "program/src/lib.rs",
+        "harness/src/lib.rs",
         "worker/src/lib.rs",
         "producer/src/lib.rs",
     ] {
@@ -151,13 +169,17 @@ fn only_the_sandbox_may_be_unsafe() {
         "worker/src/main.rs",
         "producer/src/main.rs",
         "xtask/src/main.rs",
+        "guest/src/main.rs",
+        "guest/src/lib.rs",
     ] {
         assert!(
             read(file).contains("#![forbid(unsafe_code)]"),
             "{file} forbids unsafe code"
         );
     }
-    for folder in ["src", "queue", "worker", "producer", "xtask", "harness"] {
+    for folder in [
+        "src", "queue", "program", "worker", "producer", "xtask", "harness", "guest",
+    ] {
         for path in rust_files(folder) {
             let text = std::fs::read_to_string(&path).expect("the file can be read");
             let hit = text.lines().find(|line| has_unsafe_code(line));
@@ -227,7 +249,8 @@ fn promises() -> Vec<Vec<String>> {
 fn every_promise_of_the_readme_names_tests_that_exist_and_a_tier() {
     let mut tests = String::new();
     let everywhere = [
-        "src", "queue", "sandbox", "worker", "producer", "xtask", "harness", "tests",
+        "src", "queue", "sandbox", "program", "worker", "producer", "xtask", "harness", "guest",
+        "tests",
     ];
     for path in everywhere.iter().flat_map(|folder| rust_files(folder)) {
         tests.push_str(&std::fs::read_to_string(&path).expect("the file can be read"));
@@ -361,7 +384,8 @@ fn no_path_of_a_developers_machine_is_left_in_the_repository() {
 #[test]
 fn every_rust_file_opens_with_a_sentence_about_itself() {
     for folder in [
-        "src", "queue", "sandbox", "worker", "producer", "xtask", "harness", "tests",
+        "src", "queue", "sandbox", "program", "worker", "producer", "xtask", "harness", "guest",
+        "tests",
     ] {
         for path in rust_files(folder) {
             let text = std::fs::read_to_string(&path).expect("the file can be read");

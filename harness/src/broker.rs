@@ -183,6 +183,19 @@ impl Broker {
         Ok(Vhost { broker: self, name })
     }
 
+    /// How many messages are in `queue` of the default vhost, those included that a consumer holds.
+    ///
+    /// # Errors
+    /// When `rabbitmqctl` fails, or knows no such queue.
+    pub fn depth(&self, queue: &str) -> Result<u64> {
+        let list = ["list_queues", "--no-table-headers", "name", "messages"];
+        let list = self.ctl(&list)?;
+        let mut lines = list.lines().filter_map(|line| line.split_once('\t'));
+        let found = lines.find(|(name, _)| *name == queue);
+        let (_, count) = found.with_context(|| format!("find the queue {queue} in {list:?}"))?;
+        count.trim().parse().context("read the depth of a queue")
+    }
+
     /// The names of all queues of all vhosts.
     ///
     /// # Errors

@@ -1,15 +1,21 @@
-//! What tests need of a machine: packages, and a RabbitMQ node that is nobody else's.
+//! What tests need of a machine: packages, uids, and a RabbitMQ node that is nobody else's.
 //!
 //! No test touches a broker that it did not start. A node has its own ports, its own folder and
 //! its own epmd, and all of it is gone when the [`Broker`] is dropped. A whole test run may share
 //! one node: whoever starts it hands [`Broker::environment`] to the test processes, and each test
 //! works in a vhost of its own.
+//!
+//! A test that needs something of the machine says so with [`require!`].
 
 #![forbid(unsafe_code)]
 
 pub mod packages;
+pub mod requirement;
+mod services;
+mod uids;
 mod place;
 mod process;
 mod broker;
 
 pub use broker::{Broker, Vhost};
+pub use uids::TestUids;

@@ -1,6 +1,6 @@
 //! The harness's own promise: a node that others can share, and of which nothing stays.
 
-use jailfleet_harness::Broker;
+use jailfleet_harness::{Broker, require};
 use std::net::TcpStream;
 
 /// `host:port` of an AMQP URI without a vhost.
@@ -13,6 +13,7 @@ fn address(uri: &str) -> String {
 
 #[test]
 fn a_node_is_shared_by_its_environment_and_leaves_nothing_behind() {
+    require!(Broker);
     let broker = Broker::own().expect("a broker");
     let environment = broker.environment();
     let value = |name: &str| {

@@ -8,13 +8,13 @@ use std::time::Duration;
 use jailfleet::job::{JobId, Name};
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire::WireCaps;
+use jailfleet_program::Clock;
 use jailfleet_queue::OutboxError;
 use jailfleet_queue::amqp::producer::ReplyQueue;
 use uuid::Uuid;
 
 use crate::cli::{BulkArgs, Exit};
 use crate::client::{Client, ClientError};
-use crate::clock::Clock;
 use crate::correlation::CorrelationId;
 use crate::dedupe::{Ledger, PROVISIONAL_GRACE};
 use crate::input::{BadLine, Defaults, Input, InputError, Line, hex};

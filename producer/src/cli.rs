@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use jailfleet_program::flag::setting;
 
 mod dispatch;
 
@@ -174,13 +175,6 @@ pub struct BulkArgs {
     /// Print the summary as one JSON object instead of a table.
     #[arg(long)]
     pub json: bool,
-}
-
-fn setting(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if key.contains('.') => Ok((key.to_owned(), value.to_owned())),
-        Some(_) | None => Err("expected SECTION.KEY=VALUE, e.g. producer.window=64".to_owned()),
-    }
 }
 
 fn pair(text: &str) -> Result<(String, String), String> {

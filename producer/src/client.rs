@@ -21,12 +21,12 @@ use jailfleet::job::{Job, Name};
 use jailfleet::result::JobResult;
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire;
+use jailfleet_program::Clock;
 use jailfleet_queue::amqp::OpenError;
 use jailfleet_queue::amqp::producer::{JobSender, ProducePlan, ProducerDoor, ReplyQueue};
 use jailfleet_queue::{DoorState, JobMessage, OutboxError};
 use uuid::Uuid;
 
-use crate::clock::Clock;
 use crate::correlation::CorrelationId;
 use crate::dedupe::{Claim, Ledger, PROVISIONAL_GRACE, Reception};
 
@@ -93,7 +93,7 @@ impl Publisher {
             reply_to: Some(self.reply_to.clone()),
             pool: job.pool.clone(),
             lane: job.lane,
-            published_ms: Some(self.clock.epoch_ms()),
+            published_ms: Some(self.clock.epoch_ms().0),
             traceparent: None,
         };
         self.sender.publish(message).await

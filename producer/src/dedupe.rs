@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use jailfleet::job::JobId;
 use jailfleet::outcome::Outcome;
+use jailfleet_program::Moment;
 
-use crate::clock::Moment;
 use crate::correlation::CorrelationId;
 
 /// How long a `worker_lost` waits for the real result of the same job.

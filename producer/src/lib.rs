@@ -16,7 +16,5 @@ pub mod dedupe;
 pub mod summary;
 pub mod progress;
 pub mod correlation;
-mod clock;
-mod logging;
 
-pub use clock::{Clock, Moment};
+pub use jailfleet_program::{Clock, Moment};

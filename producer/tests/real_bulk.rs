@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use jailfleet::job::Job;
 use jailfleet::outcome::Outcome;
-use jailfleet_harness::Broker;
+use jailfleet_harness::{Broker, require};
 use jailfleet_producer::journal::replay;
 use support::{Answers, Files, LONG, Responder, kill, lines, producer, result, run};
 use tokio::io::AsyncWriteExt;
@@ -31,6 +31,7 @@ fn input() -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_whose_producer_is_killed_again_and_again_gets_each_result_once() {
+    require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let files = Files::new(&input());
@@ -101,6 +102,7 @@ async fn a_batch_whose_producer_is_killed_again_and_again_gets_each_result_once(
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn duplicates_are_dropped_and_conflicts_and_strangers_are_told() {
+    require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let job =
@@ -151,6 +153,7 @@ async fn duplicates_are_dropped_and_conflicts_and_strangers_are_told() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_batch_without_workers_gives_up_and_gets_its_results_later() {
+    require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let good = "{\"v\":1,\"id\":\"a\",\"runtime\":\"python\",\"code\":\"1\"}".to_owned();
@@ -208,6 +211,7 @@ async fn a_batch_without_workers_gives_up_and_gets_its_results_later() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn submit_prints_what_the_program_printed_and_ends_as_it_ended() {
+    require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let answer = |job: &Job| {

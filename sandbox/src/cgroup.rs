@@ -90,6 +90,7 @@ impl Cgroups {
             folder,
         } in found
         {
+            let folder = group::above_leaf(folder, name);
             let base = folder.join(name);
             if std::fs::create_dir_all(&base).is_err() {
                 continue;
@@ -272,12 +273,19 @@ fn sweep_stale(base: &Path) {
     for entry in entries.flatten() {
         let name = entry.file_name();
         let owner = name.to_str().and_then(|name| name.strip_prefix("w-"));
-        let alive = owner.is_none_or(|pid| Path::new("/proc").join(pid).exists());
+        let alive = owner.is_none_or(is_a_warden);
         let locked = !matches!(lock(&entry.path()), Ok(Some(_)));
         if !alive && !locked {
             remove_tree(&entry.path());
         }
     }
+}
+
+/// Whether this process is a warden; its number may have gone to somebody else.
+fn is_a_warden(pid: &str) -> bool {
+    let name = std::fs::read_to_string(Path::new("/proc").join(pid).join("comm"));
+    // The kernel keeps fifteen letters.
+    name.is_ok_and(|name| name.trim_end() == "jailfleet-warde")
 }
 
 fn remove_tree(folder: &Path) {

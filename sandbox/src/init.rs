@@ -10,6 +10,7 @@ mod watch;
 use crate::jail;
 use crate::launch::{CleanEnvironment, room_for_arguments, room_for_environment};
 use crate::link::{Command, Word};
+use crate::marks::Marks;
 use crate::protocol::{DATAGRAM_BYTES, RUN_DESCRIPTORS, Residue};
 use crate::rlimits::Rlimits;
 use crate::root::Root;
@@ -47,6 +48,9 @@ struct Init<'a> {
     root: Root,
     clean: CleanEnvironment,
     ruleset: Option<(u16, OwnedFd)>,
+    marks: Marks,
+    /// Where calls that the policy does not name wait for an answer.
+    listener: OwnedFd,
 }
 
 /// One run, as it was ordered.
@@ -114,6 +118,7 @@ impl Init<'_> {
 
     fn serve_one(&mut self, order: Order) {
         let run = order.run;
+        self.marks.begin();
         let before = watch::children_usage();
         let told = match self.start(order) {
             Ok(child) => self.watch(run, child),
@@ -123,13 +128,18 @@ impl Init<'_> {
             }
         };
         let (user, system) = watch::children_usage().since(before);
-        let watch::Ending { end, wall } = told;
+        let watch::Ending {
+            end,
+            wall,
+            unknown_calls,
+        } = told;
         self.say(&Word::Ended {
             run,
             end,
             user,
             system,
             wall,
+            unknown_calls,
         });
         if self.blueprint.service == Service::OneRun {
             return;
@@ -166,7 +176,9 @@ impl Init<'_> {
             filter: self.blueprint.filter,
             argv: room_for_arguments(launch),
             env: room_for_environment(launch),
+            marks: &self.marks,
         };
+        self.marks.note(Stage::Namespaces);
         let (told, failure) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| fork(errno.into()))?;
         match clone_process(0, None).map_err(fork)? {
             Cloned::Child => jail::walk(run, failure.as_fd()),

@@ -9,6 +9,7 @@ mod start;
 mod unpack;
 
 use crate::launch::{CleanEnvironment, Launch};
+use crate::marks::Marks;
 use crate::rlimits::Rlimits;
 use crate::sys::exec::{Strings, exit_now};
 use crate::sys::map::Mapping;
@@ -44,7 +45,7 @@ fn perform(stage: Stage, run: &mut Run<'_>) -> io::Result<()> {
         Stage::WorkingDirectory => Ok(nix::unistd::fchdir(run.cwd)?),
         Stage::Rlimits => run.rlimits.apply(),
         Stage::Identity => identity::become_the_slot(run),
-        Stage::Apparmor => Ok(()),
+        Stage::Apparmor => start::enter_profile(run),
         Stage::ParentDeath => start::die_with_the_init(),
         Stage::NoNewPrivs => Ok(nix::sys::prctl::set_no_new_privs()?),
         Stage::Landlock => start::restrict_files(run),
@@ -99,6 +100,8 @@ pub struct Run<'a> {
     pub argv: Strings<'a>,
     /// Room for the environment.
     pub env: Strings<'a>,
+    /// Where the end of each stage is noted.
+    pub marks: &'a Marks,
 }
 
 /// Walks the stages and becomes the program, or tells `failure` which stage failed and ends.
@@ -114,8 +117,10 @@ pub fn walk(mut run: Run<'_>, failure: BorrowedFd<'_>) -> ! {
 const FAILED_STATUS: i32 = 125;
 
 fn stages(run: &mut Run<'_>) -> Result<Infallible, (Stage, io::Error)> {
+    run.marks.note(Stage::Fork);
     for stage in STAGES {
         perform(*stage, run).map_err(|error| (*stage, error))?;
+        run.marks.note(*stage);
     }
     Err((Stage::Exec, io::ErrorKind::Unsupported.into()))
 }

@@ -1,5 +1,6 @@
 //! A runtime made ready for exec: every string as the kernel takes it, before any job arrives.
 
+use crate::apparmor::Profile;
 use crate::payload::{MAX_ARGUMENTS, MAX_VARIABLES};
 use crate::sys::exec::Strings;
 use jailfleet::limits::Ceiling;
@@ -28,6 +29,9 @@ pub struct Launch {
     pub readable: Vec<String>,
     /// Whether `/etc/passwd` can be read.
     pub passwd: bool,
+    /// The AppArmor profile that the child enters; `None` where the host does not enforce AppArmor, or
+    /// does not have the profile, which is then a missing wall.
+    pub profile: Option<Profile>,
     /// Whether files of the scratch may be executed.
     pub execute_scratch: bool,
     /// The most that a plan may ask for.
@@ -78,6 +82,7 @@ impl Launch {
                 .map(|bind| bind.target.clone())
                 .collect(),
             passwd: runtime.passwd,
+            profile: None,
             execute_scratch: runtime.execute_scratch,
             ceiling: runtime.ceiling,
         })

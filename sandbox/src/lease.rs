@@ -4,7 +4,8 @@
 //! leased: whatever runs under a leased uid is ours to kill. Users are looked up in the files of the
 //! host only; where a directory service names users, `warden.uid_base` must lie outside its range.
 
-use crate::sweep;
+use crate::clock;
+use crate::sweep::{self, Sweeper};
 use jailfleet::settings::WardenSection;
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
@@ -151,7 +152,7 @@ fn try_lease(folder: &Path, uid: u32) -> io::Result<Option<Lease>> {
     if leased_before {
         // We hold the lock, so this is what a warden left that was killed: end it. The uid rests
         // this once; whoever asks next finds it free.
-        sweep::sweep(lease.uid)?;
+        Sweeper::start(lease.uid, clock::now())?.wait()?;
         if sweep::look(lease.uid).is_ok() {
             return Ok(Some(lease));
         }

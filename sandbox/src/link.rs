@@ -3,7 +3,7 @@
 //! its warden is gone.
 
 use crate::protocol::{Datagram, Eye, Pen, ProtocolError, Residue};
-use jailfleet::evidence::End;
+use jailfleet::evidence::{End, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use std::time::Duration;
 
@@ -45,6 +45,8 @@ pub enum Word {
     Started {
         /// The run.
         run: u64,
+        /// What its set-up took.
+        stages: StageTimes,
     },
     /// No process of the run is left in the pid namespace.
     Ended {
@@ -58,6 +60,8 @@ pub enum Word {
         system: Duration,
         /// From exec to the main process's end.
         wall: Duration,
+        /// Calls that the filter did not know.
+        unknown_calls: UnknownCalls,
     },
     /// The scratch is new and no IPC object is left.
     Cleaned {
@@ -117,19 +121,21 @@ impl Word {
         match self {
             Self::Built { landlock_abi } => Pen::new(MAGIC, 101).u16(*landlock_abi).done(),
             Self::BuildFailed { errno } => Pen::new(MAGIC, 102).i32(*errno).done(),
-            Self::Started { run } => Pen::new(MAGIC, 103).u64(*run).done(),
+            Self::Started { run, stages } => Pen::new(MAGIC, 103).u64(*run).stages(stages).done(),
             Self::Ended {
                 run,
                 end,
                 user,
                 system,
                 wall,
+                unknown_calls,
             } => Pen::new(MAGIC, 104)
                 .u64(*run)
                 .end(*end)
                 .span(*user)
                 .span(*system)
                 .span(*wall)
+                .calls(*unknown_calls)
                 .done(),
             Self::Cleaned { run } => Pen::new(MAGIC, 105).u64(*run).done(),
             Self::Unclean { run, residue } => {
@@ -149,13 +155,17 @@ impl Word {
                 landlock_abi: eye.u16()?,
             },
             102 => Self::BuildFailed { errno: eye.i32()? },
-            103 => Self::Started { run: eye.u64()? },
+            103 => Self::Started {
+                run: eye.u64()?,
+                stages: eye.stages()?,
+            },
             104 => Self::Ended {
                 run: eye.u64()?,
                 end: eye.end()?,
                 user: eye.span()?,
                 system: eye.span()?,
                 wall: eye.span()?,
+                unknown_calls: eye.calls()?,
             },
             105 => Self::Cleaned { run: eye.u64()? },
             106 => Self::Unclean {

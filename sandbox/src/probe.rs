@@ -6,6 +6,7 @@
 
 mod trial;
 
+use crate::apparmor::{self, Profile, Way};
 use crate::cgroup::Cgroups;
 use crate::lease::Leases;
 use crate::root::RootPlan;
@@ -14,6 +15,7 @@ use jailfleet::wall::{HeldWall, Wall};
 use nix::sched::CloneFlags;
 use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{Uid, geteuid};
+use std::collections::BTreeSet;
 use std::io;
 
 /// Whether a wall can be had on this host.
@@ -86,14 +88,6 @@ pub fn held_walls(reports: &[WallReport]) -> Vec<HeldWall> {
     .collect()
 }
 
-/// Whether this kernel enforces AppArmor, so that a `full` host must use it.
-#[must_use]
-pub fn offers_apparmor() -> bool {
-    // The file does not exist where the module is not built in.
-    std::fs::read_to_string("/sys/module/apparmor/parameters/enabled")
-        .is_ok_and(|enabled| enabled.trim() == "Y")
-}
-
 struct Host<'a> {
     settings: &'a WorkerSettings,
     uid: Uid,
@@ -128,7 +122,7 @@ impl Host<'_> {
             Wall::Cgroupns => self.cgroupns(),
             Wall::Root | Wall::Scratch => self.root(wall),
             Wall::CgroupMemory | Wall::CgroupPids | Wall::CgroupCpu => self.cgroup(wall),
-            Wall::Apparmor => apparmor(),
+            Wall::Apparmor => self.apparmor(),
             Wall::Landlock => landlock(),
             Wall::Seccomp => tried(
                 wall,
@@ -228,6 +222,46 @@ impl Host<'_> {
         )
     }
 
+    fn apparmor(&self) -> WallReport {
+        let wall = Wall::Apparmor;
+        if !apparmor::enforced() {
+            return WallReport::new(wall, State::Missing, "this kernel does not enforce it")
+                .fix("boot a kernel with apparmor=1 security=apparmor");
+        }
+        let runtimes = self.settings.runtimes.iter();
+        let named = runtimes
+            .filter_map(|runtime| runtime.apparmor.as_deref())
+            .chain(self.settings.warden.apparmor.as_deref());
+        let names: BTreeSet<&str> = named.collect();
+        if names.is_empty() {
+            return WallReport::new(wall, State::Missing, "no runtime names a profile")
+                .fix("set apparmor of the runtimes to the profiles of this repository");
+        }
+        let mut stacked = false;
+        for name in &names {
+            match Profile::find(name) {
+                Ok(profile) => stacked |= profile.way() == Way::Stack,
+                Err(error) => {
+                    let seen = format!("the profile {name} could not be entered: {error}");
+                    return WallReport::new(wall, State::Missing, seen).fix(
+                        "load the profiles: cargo xtask install-profiles, or copy the two files of \
+                         apparmor/ as apparmor/README.md says",
+                    );
+                }
+            }
+        }
+        let seen = format!("{} profiles were entered in a child", names.len());
+        if stacked {
+            WallReport::new(
+                wall,
+                State::Held,
+                format!("{seen}, on top of our own label"),
+            )
+        } else {
+            WallReport::new(wall, State::Held, seen)
+        }
+    }
+
     fn cgroup(&self, wall: Wall) -> WallReport {
         match Cgroups::open(&self.settings.warden.cgroup_name) {
             Ok(mut cgroups) => {
@@ -248,24 +282,6 @@ impl Host<'_> {
 fn without_cgroups(wall: Wall, error: &io::Error) -> WallReport {
     WallReport::new(wall, State::Missing, error.to_string())
         .fix("give the unit Delegate=yes; in a container, mount /sys/fs/cgroup writable")
-}
-
-fn apparmor() -> WallReport {
-    if offers_apparmor() {
-        WallReport::new(
-            Wall::Apparmor,
-            State::Missing,
-            "the kernel enforces it; jails do not enter a profile",
-        )
-        .fix("set walls = \"container\" until profiles are entered")
-    } else {
-        WallReport::new(
-            Wall::Apparmor,
-            State::Missing,
-            "this kernel does not enforce it",
-        )
-        .fix("boot a kernel with apparmor=1 security=apparmor")
-    }
 }
 
 /// Scopes for signals and abstract sockets came with this version.

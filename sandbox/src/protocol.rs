@@ -6,7 +6,8 @@ pub(crate) mod codec;
 pub use codec::Datagram;
 pub(crate) use codec::{Eye, Pen};
 
-use jailfleet::evidence::{Acted, Evidence};
+use crate::apparmor::Way;
+use jailfleet::evidence::{Acted, Evidence, StageTimes};
 use jailfleet::limits::Limits;
 use jailfleet::wall::{HeldWall, Wall};
 use std::time::Duration;
@@ -61,6 +62,7 @@ pub enum Order {
 pub struct Walls {
     bits: u32,
     landlock_abi: u16,
+    apparmor: Option<Way>,
 }
 
 /// Why a slot was taken out of use before it is rebuilt.
@@ -96,6 +98,8 @@ pub enum Report {
         slot: u16,
         /// The run.
         run: u64,
+        /// What its set-up took, stage by stage.
+        stages: StageTimes,
     },
     /// A run is over; its output ends are closed. The slot is not idle yet.
     Ended {
@@ -155,23 +159,62 @@ impl Walls {
         }
     }
 
+    /// The same walls and AppArmor profiles that are entered this way.
+    #[must_use]
+    pub const fn with_apparmor(self, way: Way) -> Self {
+        Self {
+            apparmor: Some(way),
+            ..self.with(Wall::Apparmor)
+        }
+    }
+
+    /// How jails enter their AppArmor profiles, where they do.
+    #[must_use]
+    pub const fn apparmor(self) -> Option<Way> {
+        self.apparmor
+    }
+
     /// Whether `wall` holds.
     #[must_use]
     pub const fn holds(self, wall: Wall) -> bool {
         self.bits & (1 << wall_bit(wall)) != 0
     }
 
-    /// The walls as results name them.
+    /// The walls as results name them, but that a result names the runtime's own AppArmor profile.
     #[must_use]
     pub fn held(self) -> Vec<HeldWall> {
         let held = Wall::ALL.iter().copied().filter(|wall| self.holds(*wall));
-        held.map(|wall| {
-            let detail = (wall == Wall::Landlock).then(|| self.landlock_abi.to_string());
-            HeldWall { wall, detail }
+        held.map(|wall| match wall {
+            Wall::Landlock => HeldWall::detailed(wall, self.landlock_abi.to_string()),
+            Wall::Apparmor if self.apparmor == Some(Way::Stack) => {
+                HeldWall::detailed(wall, STACKED)
+            }
+            Wall::Rlimits
+            | Wall::NoNewPrivs
+            | Wall::Descriptors
+            | Wall::Uid
+            | Wall::Caps
+            | Wall::Userns
+            | Wall::Pidns
+            | Wall::Mountns
+            | Wall::Netns
+            | Wall::Ipcns
+            | Wall::Utsns
+            | Wall::Cgroupns
+            | Wall::Root
+            | Wall::Scratch
+            | Wall::CgroupMemory
+            | Wall::CgroupPids
+            | Wall::CgroupCpu
+            | Wall::Apparmor
+            | Wall::Seccomp => HeldWall::plain(wall),
         })
         .collect()
     }
 }
+
+/// Before the name of a profile that came on top of another label, as AppArmor writes it.
+pub const STACKED: &str = "&";
 
 const fn wall_bit(wall: Wall) -> u32 {
     wall as u32
@@ -248,9 +291,14 @@ impl Report {
                 .u16(*slot_count)
                 .u32(walls.bits)
                 .u16(walls.landlock_abi)
+                .u16(way_number(walls.apparmor))
                 .raw(config_digest)
                 .done(),
-            Self::Started { slot, run } => Pen::new(MAGIC, 102).u16(*slot).u64(*run).done(),
+            Self::Started { slot, run, stages } => Pen::new(MAGIC, 102)
+                .u16(*slot)
+                .u64(*run)
+                .stages(stages)
+                .done(),
             Self::Ended {
                 slot,
                 run,
@@ -272,6 +320,7 @@ impl Report {
                         .pressure_full
                         .map(|span| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX)),
                 )
+                .calls(evidence.unknown_calls)
                 .done(),
             Self::Idle { slot } => Pen::new(MAGIC, 104).u16(*slot).done(),
             Self::Quarantined { slot, residue } => {
@@ -292,8 +341,10 @@ impl Report {
                 let walls = Walls {
                     bits: eye.u32()?,
                     landlock_abi: eye.u16()?,
+                    apparmor: way_from(eye.u16()?)?,
                 };
-                if walls.bits >> Wall::ALL.len() != 0 {
+                let known = walls.bits >> Wall::ALL.len() == 0;
+                if !known || walls.holds(Wall::Apparmor) != walls.apparmor.is_some() {
                     return Err(ProtocolError::BadField);
                 }
                 Self::Ready {
@@ -305,6 +356,7 @@ impl Report {
             102 => Self::Started {
                 slot: eye.u16()?,
                 run: eye.u64()?,
+                stages: eye.stages()?,
             },
             103 => Self::Ended {
                 slot: eye.u16()?,
@@ -337,7 +389,25 @@ fn decode_evidence(eye: &mut Eye<'_>) -> Result<Evidence, ProtocolError> {
         peak_memory_bytes: eye.maybe()?,
         processes_peak: eye.maybe()?,
         pressure_full: eye.maybe()?.map(Duration::from_nanos),
+        unknown_calls: eye.calls()?,
     })
+}
+
+const fn way_number(way: Option<Way>) -> u16 {
+    match way {
+        None => 0,
+        Some(Way::Change) => 1,
+        Some(Way::Stack) => 2,
+    }
+}
+
+const fn way_from(number: u16) -> Result<Option<Way>, ProtocolError> {
+    match number {
+        0 => Ok(None),
+        1 => Ok(Some(Way::Change)),
+        2 => Ok(Some(Way::Stack)),
+        _ => Err(ProtocolError::BadField),
+    }
 }
 
 const fn acted_number(acted: Acted) -> u16 {

@@ -93,9 +93,11 @@ fn wanted(limits: &Limits, tasks: HeldBy, memory: HeldBy) -> Vec<Rlimit> {
         Rlimit::both(Resource::RLIMIT_STACK, limits.stack_bytes.get()),
         Rlimit::both(Resource::RLIMIT_RSS, limits.memory_bytes.get()),
         Rlimit::both(Resource::RLIMIT_SIGPENDING, PENDING_SIGNALS),
-        // No cores, no locked memory, no message queues (so that none can outlive a run), no real
+        // No core is written below a page; and exactly 1 keeps a helper of the host's from running at
+        // a crash, which 0 does not (core(5), "Piping core dumps to a program").
+        Rlimit::both(Resource::RLIMIT_CORE, 1),
+        // No locked memory, no message queues (so that none can outlive a run), no real
         // time, no better priority, no leases on files.
-        Rlimit::both(Resource::RLIMIT_CORE, 0),
         Rlimit::both(Resource::RLIMIT_MEMLOCK, 0),
         Rlimit::both(Resource::RLIMIT_MSGQUEUE, 0),
         Rlimit::both(Resource::RLIMIT_RTPRIO, 0),

@@ -11,10 +11,11 @@ mod scratch;
 
 use crate::jail::Identity;
 use crate::launch::Launch;
-use crate::sys::mount::make_read_only;
+use crate::sys::mount::{Without, restrict};
 use jailfleet::limits::Limits;
 use jailfleet::runtime::Bind;
 use jailfleet::settings::WorkerSettings;
+use nix::errno::Errno;
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::unistd::{chdir, pivot_root};
 use scratch::Scratch;
@@ -108,20 +109,15 @@ impl Root {
         )?;
         let options = Some("mode=0711,size=1m,nr_inodes=2k");
         let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-        mount(Some("jail"), STAGING, Some("tmpfs"), quiet, options)?;
+        // Nothing but binds and names lies in it.
+        let flags = quiet | MsFlags::MS_NOEXEC;
+        mount(Some("jail"), STAGING, Some("tmpfs"), flags, options)?;
         let root = Path::new(STAGING);
         for bind in &plan.binds {
             place(root, bind, plan)?;
         }
         furnish(root, identity)?;
-        let fresh = quiet | MsFlags::MS_NOEXEC;
-        mount(
-            Some("proc"),
-            &root.join("proc"),
-            Some("proc"),
-            fresh,
-            nothing,
-        )?;
+        mount_proc(&root.join("proc"), identity)?;
         chdir(STAGING)?;
         pivot_root(".", ".")?;
         umount2(".", MntFlags::MNT_DETACH)?;
@@ -153,7 +149,7 @@ impl Root {
     /// # Errors
     /// What the kernel answered.
     pub fn prepare(&mut self, launch: &Launch, limits: &Limits) -> io::Result<()> {
-        self.scratch.fit(limits)?;
+        self.scratch.fit(limits, launch.execute_scratch)?;
         self.scratch.own(launch.cwd, self.identity)?;
         let passwd = if launch.passwd {
             Readable::ByAll
@@ -204,7 +200,7 @@ fn place(root: &Path, bind: &Bind, plan: &RootPlan) -> io::Result<()> {
     let nothing = None::<&str>;
     let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
     mount(Some(&source), &target, nothing, flags, nothing)?;
-    make_read_only(&target)
+    restrict(&target, Without::Writing)
 }
 
 fn inside(root: &Path, path: &str) -> PathBuf {
@@ -262,6 +258,7 @@ fn furnish(root: &Path, identity: Identity) -> io::Result<()> {
         touch(&target, 0o600)?;
         let source = Path::new("/dev").join(device);
         mount(Some(&source), &target, nothing, MsFlags::MS_BIND, nothing)?;
+        restrict(&target, Without::Programs)?;
     }
     for (link, to) in [
         ("fd", "/proc/self/fd"),
@@ -271,6 +268,47 @@ fn furnish(root: &Path, identity: Identity) -> io::Result<()> {
         ("shm", scratch::SHM),
     ] {
         symlink(to, root.join("dev").join(link))?;
+    }
+    Ok(())
+}
+
+/// What of `/proc` steers the kernel and is root's to write: the child is root, if one without powers,
+/// while it unpacks what a stranger sent.
+const STEERING: &[&str] = &[
+    "sys",
+    "sysrq-trigger",
+    "irq",
+    "bus",
+    "fs",
+    "acpi",
+    "scsi",
+    "mtrr",
+];
+
+/// A `/proc` of the slot's own. What it says of processes of others, the init included, Landlock keeps
+/// from the program with the "permission denied" that codejail's users expect; where there is no
+/// Landlock the mount does, with "operation not permitted".
+fn mount_proc(place: &Path, identity: Identity) -> io::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let options = match identity {
+        Identity::Leased { .. } if crate::landlock::abi() == 0 => Some("hidepid=noaccess"),
+        Identity::Leased { .. } | Identity::Mapped { .. } => None,
+    };
+    mount(Some("proc"), place, Some("proc"), flags, options)?;
+    for name in STEERING {
+        let steering = place.join(name);
+        let bound = MsFlags::MS_BIND | MsFlags::MS_REC;
+        match mount(
+            Some(&steering),
+            &steering,
+            None::<&str>,
+            bound,
+            None::<&str>,
+        ) {
+            Ok(()) => restrict(&steering, Without::Writing)?,
+            Err(Errno::ENOENT) => {}
+            Err(errno) => return Err(errno.into()),
+        }
     }
     Ok(())
 }

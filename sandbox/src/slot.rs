@@ -5,8 +5,8 @@ use crate::cgroup::{Counters, SlotCgroup};
 use crate::lease::Lease;
 use crate::link::Command;
 use crate::protocol::JailPlan;
-use crate::sweep::CleanProof;
-use jailfleet::evidence::{Acted, End, Evidence};
+use crate::sweep::{CleanProof, Sweeper, Sweeping};
+use jailfleet::evidence::{Acted, End, Evidence, UnknownCalls};
 use jailfleet::limits::Limits;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -25,6 +25,8 @@ pub struct Jail {
     pub lease: Option<Lease>,
     /// The slot's cgroups, where the host has usable ones.
     pub cgroup: Option<SlotCgroup>,
+    /// The child that kills what its uid still has, while it is at work.
+    pub sweeper: Option<Sweeper>,
 }
 
 /// A slot in state `S`.
@@ -84,6 +86,8 @@ pub struct Dirty {
 pub struct Ending {
     /// When we say that it is stuck.
     pub deadline: Instant,
+    /// Whether the init was waited for: then nothing of its pid namespace is left.
+    pub reaped: bool,
     /// Whether somebody was told.
     pub stuck: bool,
     /// When its place may be built on again; later than at once only after a build that failed.
@@ -126,6 +130,38 @@ impl<S> Slot<S> {
     /// The socket to its init.
     pub fn link(&self) -> BorrowedFd<'_> {
         self.jail.link.as_fd()
+    }
+
+    /// Has a child kill what the slot's uid still has.
+    ///
+    /// # Errors
+    /// When it cannot be made. Without a uid of its own there is nothing to do.
+    pub fn start_sweep(&mut self, now: Instant) -> io::Result<()> {
+        if let Some(lease) = &self.jail.lease {
+            self.jail.sweeper = Some(Sweeper::start(lease.uid(), now)?);
+        }
+        Ok(())
+    }
+
+    /// Whether a sweep goes on, and until when it may.
+    ///
+    /// # Errors
+    /// What the kernel answered; the sweep is then given up.
+    pub fn sweeping(&mut self, now: Instant) -> io::Result<Option<Instant>> {
+        let Some(sweeper) = &mut self.jail.sweeper else {
+            return Ok(None);
+        };
+        match sweeper.done(now) {
+            Ok(Sweeping::GoesOn) => Ok(Some(sweeper.deadline())),
+            Ok(Sweeping::Done) => {
+                self.jail.sweeper = None;
+                Ok(None)
+            }
+            Err(error) => {
+                self.jail.sweeper = None;
+                Err(error)
+            }
+        }
     }
 
     /// What its cgroups have counted so far; zeros without cgroups.
@@ -290,6 +326,7 @@ impl Slot<Running> {
                 .as_ref()
                 .and_then(SlotCgroup::peak_processes),
             pressure_full: pressure.map(|(now, before)| now.saturating_sub(before)),
+            unknown_calls: ending.unknown_calls,
         };
         let state = Dirty {
             run: self.state.run,
@@ -320,6 +357,8 @@ pub struct Observed {
     pub system: Duration,
     /// From exec to the end.
     pub wall: Duration,
+    /// Calls that the filter did not know.
+    pub unknown_calls: UnknownCalls,
 }
 
 impl Observed {
@@ -329,6 +368,7 @@ impl Observed {
         user: Duration::ZERO,
         system: Duration::ZERO,
         wall: Duration::ZERO,
+        unknown_calls: UnknownCalls::NONE,
     };
 }
 

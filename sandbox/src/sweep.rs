@@ -3,6 +3,7 @@
 //! Only a leased uid can be swept ([`LeasedUid`] cannot be made otherwise): a plain user's slot
 //! shares its uid with everything that the user runs, and cannot even express the question.
 
+use crate::clock;
 use crate::lease::LeasedUid;
 use crate::sys::clone::{Cloned, clone_process};
 use crate::sys::exec::{Patience, Strings, Waited, execve, exit_now, wait_child};
@@ -18,7 +19,8 @@ use nix::unistd::{
 };
 use std::ffi::{CStr, CString};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// Nothing of a leased uid runs on this host. Made here and nowhere else.
 #[derive(Debug)]
@@ -51,39 +53,102 @@ pub fn look(uid: LeasedUid) -> Result<CleanProof, NotClean> {
     }
 }
 
-/// How long a sweep may keep its caller, who has neighbours to watch.
-const SWEEP_MILLIS: u8 = 200;
+/// How long a sweeper may take before it is killed.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(2);
 /// Where pkill is found.
 const PKILL: [&CStr; 2] = [c"/usr/bin/pkill", c"/bin/pkill"];
 
-/// Kills everything that has this uid: once by `kill(-1, SIGKILL)` from a child of that uid, which
-/// no fork bomb outruns, then by the `pkill` binary, which that child becomes.
+/// A child that kills everything that has a uid: once by `kill(-1, SIGKILL)` in the name of that uid,
+/// which no fork bomb outruns, then by the `pkill` binary, which it becomes.
 ///
-/// What is killed still has to be reaped: [`look`] again.
-///
-/// # Errors
-/// When the child cannot be made, or does not end in time (it is killed then).
-pub fn sweep(uid: LeasedUid) -> io::Result<()> {
-    let number = CString::new(uid.get().to_string())?;
-    let mut argv = Strings::with_room(4);
-    let fits = [c"pkill", c"-KILL", c"-U", number.as_c_str()]
-        .iter()
-        .all(|text| argv.push(text));
-    debug_assert!(fits, "there is room for four");
-    match clone_process(0, None)? {
-        Cloned::Child => {
-            let status = i32::from(sweep_as(uid, &argv).is_err());
-            exit_now(status)
-        }
-        Cloned::Parent { pid, pidfd } => {
-            let mut waits = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-            let ended = poll(&mut waits, PollTimeout::from(SWEEP_MILLIS));
-            if !matches!(ended, Ok(1..)) {
-                rustix::process::pidfd_send_signal(&pidfd, rustix::process::Signal::KILL)?;
+/// Whoever started it has neighbours to watch, so nothing here waits: look at [`Sweeper::done`] when
+/// its descriptor is readable or its deadline has come.
+#[derive(Debug)]
+#[must_use]
+pub struct Sweeper {
+    pid: i32,
+    pidfd: OwnedFd,
+    deadline: Instant,
+}
+
+/// Whether a sweeper is at work.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sweeping {
+    /// Still.
+    GoesOn,
+    /// Not any more; what it killed still has to be reaped: [`look`] again.
+    Done,
+}
+
+impl Sweeper {
+    /// Starts one.
+    ///
+    /// # Errors
+    /// When the child cannot be made.
+    pub fn start(uid: LeasedUid, now: Instant) -> io::Result<Self> {
+        let number = CString::new(uid.get().to_string())?;
+        let mut argv = Strings::with_room(4);
+        let fits = [c"pkill", c"-KILL", c"-U", number.as_c_str()]
+            .iter()
+            .all(|text| argv.push(text));
+        debug_assert!(fits, "there is room for four");
+        match clone_process(0, None)? {
+            Cloned::Child => {
+                let status = i32::from(sweep_as(uid, &argv).is_err());
+                exit_now(status)
             }
-            match wait_child(pid, Patience::Block)? {
-                Waited::Ended(..) | Waited::NoChild => Ok(()),
-                Waited::NoneYet => Err(io::ErrorKind::TimedOut.into()),
+            Cloned::Parent { pid, pidfd } => Ok(Self {
+                pid,
+                pidfd,
+                deadline: now.checked_add(SWEEP_DEADLINE).unwrap_or(now),
+            }),
+        }
+    }
+
+    /// Readable once it has ended.
+    #[must_use]
+    pub fn watched(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+
+    /// When it is to be looked at even if it has not ended.
+    #[must_use]
+    pub const fn deadline(&self) -> Instant {
+        self.deadline
+    }
+
+    /// Reaps it if it has ended; kills it if it should have.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn done(&mut self, now: Instant) -> io::Result<Sweeping> {
+        match wait_child(self.pid, Patience::Poll)? {
+            Waited::Ended(..) | Waited::NoChild => return Ok(Sweeping::Done),
+            Waited::NoneYet => {}
+        }
+        if now >= self.deadline {
+            rustix::process::pidfd_send_signal(&self.pidfd, rustix::process::Signal::KILL)?;
+            self.deadline = now.checked_add(SWEEP_DEADLINE).unwrap_or(now);
+        }
+        Ok(Sweeping::GoesOn)
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn wait(mut self) -> io::Result<()> {
+        loop {
+            let now = clock::now();
+            if self.done(now)? == Sweeping::Done {
+                return Ok(());
+            }
+            let left = self.deadline.saturating_duration_since(now);
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
+            let mut waits = [PollFd::new(self.pidfd.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut waits, timeout) {
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
             }
         }
     }

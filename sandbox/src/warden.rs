@@ -5,9 +5,11 @@
 //! init; what outstays its deadline is killed from here and replaced.
 
 mod start;
+mod confine;
 mod build;
 mod descriptors;
 mod finish;
+mod reports;
 mod runs;
 
 use crate::clock;
@@ -19,8 +21,9 @@ use crate::sys::message::{Message, receive};
 use jailfleet::settings::WorkerSettings;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use reports::Reports;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 pub use build::Host;
@@ -85,6 +88,7 @@ pub struct Warden {
     sweep_timeout: Duration,
     walls: Walls,
     stands: Vec<Stand>,
+    reports: Reports,
     greeting: Greeting,
 }
 
@@ -112,12 +116,13 @@ impl Warden {
     /// # Errors
     /// [`WardenError`] when the host refuses what all slots need.
     pub fn prepare(settings: &WorkerSettings, control: OwnedFd) -> Result<Self, WardenError> {
-        let launches = settings
+        let mut launches = settings
             .runtimes
             .iter()
             .map(|runtime| Launch::prepare(runtime, &settings.warden.system_binds))
             .collect::<Result<Vec<_>, _>>()?;
-        let host = Host::prepare(settings)?;
+        let apparmor = confine::jails(settings, &mut launches);
+        let host = Host::prepare(settings, apparmor)?;
         let now = clock::now();
         let count = u16::try_from(settings.worker.slots.count(host.cores())).unwrap_or(u16::MAX);
         Ok(Self {
@@ -127,6 +132,7 @@ impl Warden {
             digest: start::digest_bytes(&settings.digest())?,
             sweep_timeout: settings.warden.sweep_timeout_ms.duration(),
             walls: Walls::default(),
+            reports: Reports::of(usize::from(count)),
             stands: (0..count)
                 .map(|number| Stand::Vacant {
                     number,
@@ -151,6 +157,9 @@ impl Warden {
         loop {
             let next = self.tick(clock::now())?;
             self.answer_greeting()?;
+            self.reports
+                .flush(self.control.as_fd())
+                .map_err(WardenError::Wait)?;
             let ready = self.wait_until(next).map_err(WardenError::Wait)?;
             for (index, ready) in ready.slots.into_iter().enumerate() {
                 if ready {
@@ -270,6 +279,11 @@ impl Warden {
                 self.greeting = Greeting::Heard;
             }
             Order::Hello { .. } => return Err(WardenError::Worker(OTHER_CONFIG.to_owned())),
+            Order::Run(_) if self.greeting != Greeting::Answered => {
+                return Err(WardenError::Worker(
+                    "it ordered a run before it was told that the slots stand".to_owned(),
+                ));
+            }
             Order::Run(plan) => self.start(&plan, &fds)?,
             Order::Kill { slot, run, why } => self.kill(slot, run, why)?,
             Order::Stop => return Ok(Flow::Stop),
@@ -295,14 +309,9 @@ impl Warden {
         }
     }
 
-    fn report(&self, report: &Report) -> Result<(), WardenError> {
-        let sent = crate::client::send_datagram(self.control.as_fd(), &report.encode(), &[]);
-        match sent {
-            // A worker that is gone is found by the next receive; one that does not read its
-            // reports at all is broken.
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.map_err(WardenError::Wait),
-        }
+    fn report(&mut self, report: &Report) -> Result<(), WardenError> {
+        let sent = self.reports.send(self.control.as_fd(), report);
+        sent.map_err(WardenError::Wait)
     }
 
     fn take(&mut self, index: usize) -> Stand {
@@ -329,9 +338,15 @@ impl Warden {
         // Rounded up: waking a moment early would spin.
         let millis = wait.as_micros().div_ceil(1000);
         let timeout = PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX);
-        let mut waits = vec![PollFd::new(self.control.as_fd(), PollFlags::POLLIN)];
+        let of_worker = if self.reports.wait() {
+            PollFlags::POLLIN | PollFlags::POLLOUT
+        } else {
+            PollFlags::POLLIN
+        };
+        let mut waits = vec![PollFd::new(self.control.as_fd(), of_worker)];
         for stand in &self.stands {
-            waits.push(PollFd::new(stand.watched(&self.control), PollFlags::POLLIN));
+            let watched = stand.watched().unwrap_or(self.control.as_fd());
+            waits.push(PollFd::new(watched, PollFlags::POLLIN));
         }
         match poll(&mut waits, timeout) {
             Ok(_) => {}
@@ -349,14 +364,11 @@ impl Warden {
             .map_or((false, Vec::new()), |(control, slots)| {
                 (ready(control), slots.iter().map(ready).collect())
             });
-        let vacant = self
-            .stands
-            .iter()
-            .map(|stand| matches!(stand, Stand::Vacant { .. }));
+        let watched = self.stands.iter().map(|stand| stand.watched().is_some());
         let slots = slots
             .into_iter()
-            .zip(vacant)
-            .map(|(ready, vacant)| ready && !vacant)
+            .zip(watched)
+            .map(|(ready, watched)| ready && watched)
             .collect();
         Ok(Ready { control, slots })
     }
@@ -374,15 +386,19 @@ struct Ready {
 }
 
 impl Stand {
-    /// The descriptor that tells of this slot: its init's words, or its init's end.
-    fn watched<'a>(&'a self, none: &'a OwnedFd) -> std::os::fd::BorrowedFd<'a> {
+    /// The descriptor that tells of this slot: its init's words, its sweeper's end, or its init's.
+    fn watched(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Building(slot) => slot.link(),
-            Self::Idle(slot) => slot.link(),
-            Self::Running(slot) => slot.link(),
-            Self::Dirty(slot) => slot.link(),
-            Self::Ending(slot) => slot.jail.pidfd.as_fd(),
-            Self::Vacant { .. } => none.as_fd(),
+            Self::Building(slot) => Some(slot.link()),
+            Self::Idle(slot) => Some(slot.link()),
+            Self::Running(slot) => Some(slot.link()),
+            Self::Dirty(slot) => Some(match &slot.jail.sweeper {
+                Some(sweeper) => sweeper.watched(),
+                None => slot.link(),
+            }),
+            // It is readable for ever once the init was reaped.
+            Self::Ending(slot) => (!slot.state.reaped).then(|| slot.jail.pidfd.as_fd()),
+            Self::Vacant { .. } => None,
         }
     }
 }

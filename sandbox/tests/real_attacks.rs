@@ -3,7 +3,13 @@
 //! itself is in the catalogue (`tests/attacks`).
 
 #[path = "support/fleet.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
 mod fleet;
+#[path = "support/job.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
+mod job;
+#[path = "real_attacks/kernel.rs"]
+mod kernel;
 #[path = "real_attacks/network.rs"]
 mod network;
 #[path = "real_attacks/files.rs"]
@@ -12,15 +18,15 @@ mod files;
 mod resources;
 #[path = "real_attacks/processes.rs"]
 mod processes;
-
 #[path = "real_attacks/teardown.rs"]
 mod teardown;
 
-use fleet::{Attack, Fleet, Seen};
+use fleet::Fleet;
 use jailfleet::evidence::End;
+use job::{Job, Seen};
 
 /// Runs an attack that ends by itself, and sees that it did no harm.
-fn survive(attack: &Attack<'_>) -> Seen {
+fn survive(attack: &Job<'_>) -> Seen {
     let mut fleet = Fleet::start(1);
     let seen = fleet.run(attack);
     fleet.is_unharmed();
@@ -30,7 +36,7 @@ fn survive(attack: &Attack<'_>) -> Seen {
 
 /// What a python program printed that came to its end.
 fn printed(code: &str) -> String {
-    let seen = survive(&fleet::python(code));
+    let seen = survive(&job::python(code));
     assert_eq!(seen.evidence.end, End::Exited(0), "{}", seen.err());
     seen.out()
 }

@@ -6,8 +6,11 @@
 #[path = "support/catalogue.rs"]
 mod catalogue;
 #[path = "support/fleet.rs"]
-#[expect(dead_code, reason = "other tests need more of it")]
+#[expect(dead_code, reason = "shared with other tests")]
 mod fleet;
+#[path = "support/job.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
+mod job;
 #[path = "support/plain.rs"]
 mod plain;
 #[path = "real_catalogue/programs.rs"]
@@ -15,6 +18,7 @@ mod programs;
 #[path = "real_catalogue/trial.rs"]
 mod trial;
 
+use jailfleet_harness::require;
 use programs::Programs;
 use std::ops::RangeInclusive;
 use trial::Trial;
@@ -127,6 +131,7 @@ fn every_file_belongs_to_exactly_one_group() {
 
 #[test]
 fn the_attacks_fail_in_a_plain_users_jails_too() {
+    require!(Root);
     let names: Vec<&str> = GROUPS.iter().map(|(name, _)| *name).collect();
     plain::as_a_plain_user(&names);
 }

@@ -2,16 +2,22 @@
 //! the same time.
 
 #[path = "support/fleet.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
 mod fleet;
+#[path = "support/job.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
+mod job;
 #[path = "support/plain.rs"]
 mod plain;
 #[path = "real_leaks/traces.rs"]
 mod traces;
 
-use fleet::{Fleet, Seen, bash, python};
+use fleet::Fleet;
 use jailfleet::evidence::End;
 use jailfleet::units::{Count, Millis};
 use jailfleet::wall::Wall;
+use jailfleet_harness::require;
+use job::{Seen, bash, python};
 use traces::{ALL, NOTHING, Trace};
 
 /// The output of a python program that must have come to its end.
@@ -94,6 +100,7 @@ fn what_a_run_has_is_not_there_for_a_neighbour_at_the_same_time() {
 
 #[test]
 fn a_plain_users_jails_leak_no_more_than_roots() {
+    require!(Root);
     plain::as_a_plain_user(&[
         "what_a_run_left_is_found_by_itself_so_that_a_search_without_result_means_something",
         "what_a_run_left_is_not_there_for_the_next_run_of_its_slot",
@@ -104,9 +111,7 @@ fn a_plain_users_jails_leak_no_more_than_roots() {
 #[test]
 fn a_fork_bomb_leaves_its_neighbour_all_of_its_own_processes() {
     let mut fleet = Fleet::start(2);
-    if !fleet.holds(Wall::CgroupPids) {
-        return;
-    }
+    require!(CgroupPids => fleet.walls.holds(Wall::CgroupPids));
     // It says that it has all that it can get before the neighbour begins.
     let bomb = "
 import os, signal

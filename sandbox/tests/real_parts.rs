@@ -2,10 +2,12 @@
 
 use jailfleet::settings::{WorkerSettings, env_pairs, worker_settings};
 use jailfleet::wall::{Wall, WallSet, missing};
+use jailfleet_harness::{TestUids, require};
 use jailfleet_sandbox::lease::Leases;
 use jailfleet_sandbox::probe::{State, held_walls, probe};
+use jailfleet_sandbox::sweep::{self, Sweeper};
 use jailfleet_sandbox::sys::restrict::landlock_restrict_self;
-use jailfleet_sandbox::{landlock, sweep};
+use jailfleet_sandbox::{clock, landlock};
 use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::geteuid;
 use std::fs::File;
@@ -18,19 +20,6 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-/// Says aloud that a test needs root and was not run; with JAILFLEET_NO_SKIPS set that is a failure.
-fn root_or_skip(test: &str) -> bool {
-    if geteuid().is_root() {
-        return true;
-    }
-    assert!(
-        std::env::var_os("JAILFLEET_NO_SKIPS").is_none(),
-        "{test} needs root"
-    );
-    eprintln!("SKIPPED {test}: needs root");
-    false
-}
-
 fn settings(state: &Path) -> WorkerSettings {
     let flags = [
         ("warden.state_dir".to_owned(), state.display().to_string()),
@@ -38,13 +27,14 @@ fn settings(state: &Path) -> WorkerSettings {
             "warden.cgroup_name".to_owned(),
             format!("jailfleet-test-{}", std::process::id()),
         ),
-        // Several tests may run at one time, each with locks of its own: they keep out of each
-        // other's uids.
         (
             "warden.uid_base".to_owned(),
-            (600_000 + (std::process::id() % 20_000) * 4).to_string(),
+            TestUids::Parts.base().to_string(),
         ),
-        ("warden.uid_count".to_owned(), "4".to_owned()),
+        (
+            "warden.uid_count".to_owned(),
+            TestUids::Parts.count().to_string(),
+        ),
     ];
     worker_settings(None, &env_pairs(std::env::vars_os()), &flags).expect("good settings")
 }
@@ -73,9 +63,7 @@ fn every_wall_is_tried_and_each_that_is_missing_comes_with_a_remedy() {
 
 #[test]
 fn two_workers_of_a_host_never_lease_the_same_uid() {
-    if !root_or_skip("two_workers_of_a_host_never_lease_the_same_uid") {
-        return;
-    }
+    require!(Root);
     let state = tempfile::tempdir().expect("a folder");
     let section = settings(state.path()).warden;
     let mut one = Leases::open(&section).expect("the first worker's");
@@ -121,9 +109,7 @@ fn sleeper_of(uid: u32) -> Child {
 
 #[test]
 fn a_uid_that_a_stranger_runs_under_is_not_leased() {
-    if !root_or_skip("a_uid_that_a_stranger_runs_under_is_not_leased") {
-        return;
-    }
+    require!(Root);
     let state = tempfile::tempdir().expect("a folder");
     let section = settings(state.path()).warden;
     let mut stranger = sleeper_of(section.uid_base);
@@ -141,9 +127,7 @@ fn a_uid_that_a_stranger_runs_under_is_not_leased() {
 
 #[test]
 fn a_sweep_kills_what_ignores_every_signal_and_only_then_the_slot_is_proved_clean() {
-    if !root_or_skip("a_sweep_kills_what_ignores_every_signal") {
-        return;
-    }
+    require!(Root);
     let state = tempfile::tempdir().expect("a folder");
     let section = settings(state.path()).warden;
     let lease = Leases::open(&section)
@@ -152,7 +136,8 @@ fn a_sweep_kills_what_ignores_every_signal_and_only_then_the_slot_is_proved_clea
     let _clean = sweep::look(lease.uid()).expect("nothing runs under a fresh lease");
     let mut left = sleeper_of(lease.uid().get());
     sweep::look(lease.uid()).expect_err("a process is there");
-    sweep::sweep(lease.uid()).expect("the sweep");
+    let sweeper = Sweeper::start(lease.uid(), clock::now()).expect("the sweep begins");
+    sweeper.wait().expect("the sweep");
     let status = left.wait().expect("its end");
     assert_eq!(status.signal(), Some(9));
     let _clean = sweep::look(lease.uid()).expect("nothing is left");
@@ -160,9 +145,7 @@ fn a_sweep_kills_what_ignores_every_signal_and_only_then_the_slot_is_proved_clea
 
 #[test]
 fn what_a_killed_warden_left_is_ended_by_whoever_leases_its_uid_next() {
-    if !root_or_skip("what_a_killed_warden_left_is_ended_by_whoever_leases_its_uid_next") {
-        return;
-    }
+    require!(Root);
     let state = tempfile::tempdir().expect("a folder");
     let section = settings(state.path()).warden;
     let uid = {
@@ -194,13 +177,9 @@ fn a_folder_of_locks_that_others_may_write_is_refused() {
 #[test]
 fn landlock_alone_refuses_files_ports_and_sockets_of_the_host() {
     let abi = landlock::abi();
-    let Some(ruleset) = landlock::empty_ruleset().expect("all that this version promises") else {
-        assert!(
-            std::env::var_os("JAILFLEET_NO_SKIPS").is_none(),
-            "this test needs Landlock"
-        );
-        return eprintln!("SKIPPED: no Landlock here");
-    };
+    let ruleset = landlock::empty_ruleset().expect("all that this version promises");
+    require!(Landlock => ruleset.is_some());
+    let ruleset = ruleset.expect("it is there, as was just required");
     let name = format!("jailfleet-landlock-{}", std::process::id());
     let address = SocketAddr::from_abstract_name(&name).expect("a name");
     let _abstract = UnixListener::bind_addr(&address).expect("a listener");

@@ -88,6 +88,7 @@ fn worker(page: &mut Page, worker: &WorkerSection) {
         Slots::Count(count) => page.whole("slots", count),
     }
     page.text("user", &worker.user);
+    page.text("apparmor", worker.apparmor.as_deref().unwrap_or_default());
     page.text("host", worker.host.as_deref().unwrap_or_default());
     page.text("walls", worker.walls.as_str());
     page.text("pool", worker.pool.as_str());
@@ -118,6 +119,7 @@ fn amqp(page: &mut Page, amqp: &AmqpSection, secrets: Secrets) {
 fn warden(page: &mut Page, warden: &WardenSection) {
     page.section("warden");
     page.text("path", warden.path.as_deref().unwrap_or_default());
+    page.text("apparmor", warden.apparmor.as_deref().unwrap_or_default());
     page.whole("uid_base", warden.uid_base);
     page.whole("uid_count", warden.uid_count);
     page.text("state_dir", &warden.state_dir);

@@ -130,7 +130,6 @@ impl<'a> Section<'a> {
         let limits = self.limits(read, "limits");
         let ceiling = self.limits(read, "ceiling");
         self.check_limits(read);
-        self.check_apparmor(read, apparmor.as_ref());
         if program == Some(Program::MainFile) && execute_scratch == Some(false) {
             let key = self.key(read, "execute_scratch");
             read.complain(
@@ -209,17 +208,6 @@ impl<'a> Section<'a> {
             output_bytes: ByteCount::new(output_bytes?)?,
             stack_bytes: ByteCount::new(stack_bytes?)?,
         })
-    }
-
-    /// The jail's stage for AppArmor does nothing yet: a name would promise a wall that is not there.
-    fn check_apparmor(&self, read: &mut Reader, named: Option<&Option<String>>) {
-        if let Some(Some(_)) = named {
-            let key = self.key(read, "apparmor");
-            read.complain(
-                &key,
-                "this version enters no AppArmor profile: leave it \"\"",
-            );
-        }
     }
 
     /// No limit may lie above its ceiling.

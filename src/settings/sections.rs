@@ -54,6 +54,8 @@ pub struct WorkerSection {
     pub slots: Slots,
     /// The user that the worker becomes after starting the warden.
     pub user: String,
+    /// The AppArmor profile that the worker enters.
+    pub apparmor: Option<String>,
     /// The host's name in results and logs; `None`: the machine's own.
     pub host: Option<String>,
     /// The walls that must hold before the first job is taken.
@@ -193,6 +195,8 @@ pub struct AdminSection {
 pub struct WardenSection {
     /// The program; `None`: `jailfleet-warden` beside the worker's own executable.
     pub path: Option<String>,
+    /// The AppArmor profile that the warden enters.
+    pub apparmor: Option<String>,
     /// First of the uids that slots lease.
     pub uid_base: u32,
     /// How many uids may be leased on this host.

@@ -42,6 +42,7 @@ fn worker(read: &mut Reader) -> Option<WorkerSection> {
     });
     let user = read.text("worker.user");
     let host = read.optional("worker.host");
+    let apparmor = read.optional("worker.apparmor");
     let walls = read.word("worker.walls", WallSet::parse);
     let pool = read.name("worker.pool");
     let lanes = lanes(read);
@@ -50,6 +51,7 @@ fn worker(read: &mut Reader) -> Option<WorkerSection> {
     Some(WorkerSection {
         slots: slots?,
         user: user?,
+        apparmor: apparmor?,
         host: host?,
         walls: walls?,
         pool: pool?,
@@ -128,6 +130,7 @@ fn admin(read: &mut Reader) -> Option<AdminSection> {
 
 fn warden(read: &mut Reader) -> Option<WardenSection> {
     let path = read.optional("warden.path");
+    let apparmor = read.optional("warden.apparmor");
     let uid_base: Option<u32> = read.narrow("warden.uid_base");
     let uid_count: Option<u32> = read.narrow("warden.uid_count");
     let state_dir = read.text("warden.state_dir");
@@ -158,6 +161,7 @@ fn warden(read: &mut Reader) -> Option<WardenSection> {
     }
     Some(WardenSection {
         path: path?,
+        apparmor: apparmor?,
         uid_base: uid_base?,
         uid_count: uid_count?,
         state_dir: state_dir?,

@@ -26,15 +26,11 @@ fn limits() -> Limits {
 fn ended(end: End) -> Evidence {
     Evidence {
         end,
-        acted: None,
-        oom_kills: 0,
         cpu: Duration::from_millis(10),
         user: Duration::from_millis(7),
         system: Duration::from_millis(3),
         wall: Duration::from_millis(1000),
-        peak_memory_bytes: None,
-        processes_peak: None,
-        pressure_full: None,
+        ..Evidence::LOST
     }
 }
 

@@ -2,8 +2,7 @@
 # about: The limits of the slot's init can be neither read nor lowered: without descriptors or CPU time of its own it could not serve the next run.
 # expect: exited 0
 # stdout: held
-# walls: pidns
-# known_hole: (userns) a plain user's init has the program's uid, and prlimit asks for no more
+# walls: pidns seccomp
 
 import os
 import resource

@@ -2,8 +2,7 @@
 // about: A crash leaves no core and feeds no program of the host with one, whatever the program does to its own limits.
 // expect: exited 0
 // stdout: held
-// walls: rlimits
-// known_hole: (core_pipe) a limit of zero on cores does not keep the kernel from piping one
+// walls: rlimits seccomp
 
 #include <signal.h>
 #include <stdio.h>

@@ -26,6 +26,13 @@ int main(void) {
     ABSENT(io_uring_setup);
     ABSENT(io_uring_enter);
     ABSENT(io_uring_register);
+    ABSENT(splice);
+    ABSENT(tee);
+    ABSENT(vmsplice);
+    ABSENT(inotify_init1);
+    ABSENT(inotify_add_watch);
+    ABSENT(seccomp);
+    must_answer("landlock_create_ruleset", ENOSYS, 444, 0);
     REFUSED(add_key);
     REFUSED(request_key);
     REFUSED(keyctl);

@@ -26,7 +26,9 @@ int main(void) {
     // Volatile, or the compiler would know that nobody has written to it.
     void *volatile allocated = malloc(bytes);
     broken |= !is_zero(allocated, bytes) << 1;
-    broken |= !is_zero(shmat(shmget(IPC_PRIVATE, bytes, IPC_CREAT | 0600), 0, 0), bytes) << 2;
+    // Where nobody counts shared memory there is none.
+    int id = shmget(IPC_PRIVATE, bytes, IPC_CREAT | 0600);
+    if (id >= 0) broken |= !is_zero(shmat(id, 0, 0), bytes) << 2;
     const char *names[] = {"tmp/fresh", "/dev/shm/fresh"};
     for (int i = 0; i < 2; i++) {
         int file = open(names[i], O_CREAT | O_RDWR, 0600);

@@ -210,8 +210,8 @@ fn what_spans_several_keys_is_checked() {
         ("[runtimes.python.env]\n\"A=B\" = \"1\"", "named by A-Z"),
         ("[amqp]\nprefix = \"amq.x\"", "the broker's own"),
         (
-            "[runtimes.bash]\napparmor = \"x\"",
-            "enters no AppArmor profile",
+            "[runtimes.bash]\napparmor = \"a//&b\"",
+            "1 to 64 characters of A-Z a-z 0-9",
         ),
     ] {
         let said = lines(worker(file, &[], &[])).join("\n");

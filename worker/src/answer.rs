@@ -14,20 +14,21 @@ use jailfleet::rejection::Rejection;
 use jailfleet::reply::ReplyTo;
 use jailfleet::result::{JobResult, LimitsInForce, Stream, Timing, Usage};
 use jailfleet::retry::History;
+use jailfleet::runtime::Runtime;
 use jailfleet::units::Elapsed;
 use jailfleet::verdict::Judged;
 use jailfleet::wire::{self, Refused};
+use jailfleet_program::Moment;
 use jailfleet_queue::outbox::DEAD_HEAD_BYTES;
 use jailfleet_queue::{
     DeadLetter, Disposition, Envelope, Move, Origin, OutboxError, Published, Reply,
 };
 use tokio::time::timeout;
 
-use crate::clock::Moment;
 use crate::events::{JobFinished, JobSetAside, ResultPublished};
 use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;
-use crate::station::{PUBLISH_DEADLINE, Station};
+use crate::station::{PUBLISH_DEADLINE, Station, walls_of};
 
 /// A delivery without its ticket.
 #[derive(Debug)]
@@ -331,15 +332,19 @@ pub(crate) fn ran(
     job: &Job,
     slot: u16,
     ran: RunEnded,
-    in_force: LimitsInForce,
+    plan: (&Runtime, LimitsInForce),
     judged: Judged,
 ) -> JobResult {
+    let (runtime, in_force) = plan;
     let RunEnded {
-        started,
+        start,
         evidence,
         stdout,
         stderr,
+        leased: _,
+        ended: _,
     } = ran;
+    let started = start.map(|start| start.at);
     let cut = [
         (Stream::Stdout, stdout.truncated),
         (Stream::Stderr, stderr.truncated),
@@ -376,7 +381,7 @@ pub(crate) fn ran(
         }),
         limits: Some(in_force),
         timing: Some(timing(station, message, started, evidence.wall)),
-        walls: station.held.clone(),
+        walls: walls_of(&station.held, runtime),
         worker: station.stamp(Some(slot), message.history.attempt(&station.settings.retry)),
         grade: None,
     }

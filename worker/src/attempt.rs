@@ -152,7 +152,15 @@ async fn execute(
     }
     measure(station, message, &ran);
     let judged = judge(&ran.evidence, &in_force.limits, &runtime.program);
-    let result = answer::ran(station, message, job, slot, ran, in_force, judged);
+    let result = answer::ran(
+        station,
+        message,
+        job,
+        slot,
+        ran,
+        (runtime, in_force),
+        judged,
+    );
     if result.outcome == Outcome::EngineFault {
         return retry_or_answer(station, message, requester, result).await;
     }
@@ -176,10 +184,22 @@ fn decode(station: &Station, message: &Message) -> Result<Job, Refused> {
 }
 
 fn measure(station: &Station, message: &Message, ran: &RunEnded) {
-    let Some(started) = ran.started else { return };
+    let Some(start) = ran.start else { return };
     let ran = Ran {
-        setup: started.saturating_sub(message.received),
+        wait: ran.leased.saturating_sub(message.received),
+        // What the jail does not account for: pipes, datagrams, and being woken by them.
+        order: start
+            .at
+            .saturating_sub(ran.leased)
+            .saturating_sub(start.stages.total()),
+        stages: start.stages,
+        setup: start.at.saturating_sub(message.received),
         run: ran.evidence.wall,
+        report: ran
+            .ended
+            .saturating_sub(start.at)
+            .saturating_sub(ran.evidence.wall),
+        unknown_calls: ran.evidence.unknown_calls,
         cpu: ran.evidence.cpu,
         peak_memory_bytes: ran.evidence.peak_memory_bytes,
     };

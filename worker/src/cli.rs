@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use jailfleet_program::flag::setting;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -60,7 +61,7 @@ pub struct Common {
     #[arg(long, value_name = "SET")]
     pub walls: Option<Walls>,
     /// Any setting, e.g. worker.slots=2; may be repeated.
-    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = key_value)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
 }
 
@@ -167,13 +168,6 @@ pub struct LocalArgs {
     pub results: Option<PathBuf>,
 }
 
-fn key_value(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if key.contains('.') => Ok((key.to_owned(), value.to_owned())),
-        Some(_) | None => Err("expected SECTION.KEY=VALUE, e.g. worker.slots=2".to_owned()),
-    }
-}
-
 /// How the process ends; the numbers are documented in `--help`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
@@ -194,6 +188,17 @@ pub enum Exit {
 }
 
 impl Exit {
+    /// Every one.
+    pub const ALL: [Self; 7] = [
+        Self::Done,
+        Self::Failed,
+        Self::BadConfig,
+        Self::Unfit,
+        Self::WardenGone,
+        Self::HandedBack,
+        Self::Incomplete,
+    ];
+
     /// The number.
     #[must_use]
     pub const fn code(self) -> u8 {
@@ -257,16 +262,7 @@ mod tests {
 
     #[test]
     fn every_exit_code_is_named_in_the_help() {
-        let all = [
-            Exit::Done,
-            Exit::Failed,
-            Exit::BadConfig,
-            Exit::Unfit,
-            Exit::WardenGone,
-            Exit::HandedBack,
-            Exit::Incomplete,
-        ];
-        for exit in all {
+        for exit in Exit::ALL {
             assert!(
                 AFTER_HELP.contains(&format!("\n  {}  ", exit.code())),
                 "{exit:?}"

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use jailfleet::settings::{LaneShares, SourceText, WorkerSettings, env_pairs, worker_settings};
+use jailfleet_program::{Clock, logging};
 use jailfleet_queue::amqp::{self, ConsumePlan};
 use jailfleet_queue::embedded;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
@@ -19,13 +20,13 @@ use tokio::time::{interval, timeout};
 
 use crate::admin::Admin;
 use crate::cli::{Cli, Command, Common, Exit, LocalArgs};
-use crate::clock::Clock;
+use crate::confine;
 use crate::metrics::Metrics;
 use crate::privileges::{self, Dropped};
 use crate::programs::Offer;
 use crate::serve::{self, Parts, ServeError};
 use crate::supervisor::Ending;
-use crate::{doctor, fitness, local, logging};
+use crate::{doctor, fitness, local};
 
 /// Threads of the worker's own runtime: it waits for the kernel and the broker, it computes little.
 const THREADS: usize = 2;
@@ -145,6 +146,7 @@ fn start(common: &Common, settings: WorkerSettings) -> Result<Started, Failure> 
         Dropped::To(uid) => tracing::debug!(%uid, "root was given up"),
         Dropped::NothingToDrop => tracing::debug!("there was no root to give up"),
     }
+    confine::shut_off(&settings)?;
     tracing::info!(
         version = env!("CARGO_PKG_VERSION"),
         warden = warden.pid(),
@@ -190,7 +192,7 @@ fn on_runtime(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit,
 /// Consumes from AMQP until told to stop.
 fn consume(common: &Common) -> Result<Exit, Failure> {
     let mut settings = read_settings(common)?;
-    logging::start(settings.log.format, &settings.log.level)?;
+    logging::start(&settings.log)?;
     read_uri_file(&mut settings)?;
     let Started {
         settings,
@@ -240,7 +242,7 @@ fn consume(common: &Common) -> Result<Exit, Failure> {
 /// Runs a file of jobs through the embedded door.
 fn run_local(common: &Common, args: &LocalArgs) -> Result<Exit, Failure> {
     let settings = read_settings(common)?;
-    logging::start(settings.log.format, &settings.log.level)?;
+    logging::start(&settings.log)?;
     let files = local::Files::open(args, nix::unistd::geteuid().is_root())?;
     let Started {
         settings,

@@ -4,7 +4,8 @@ use std::io::{self, IsTerminal, Write};
 
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{Wall, WallSet};
-use jailfleet_sandbox::probe::{State, WallReport, held_walls, offers_apparmor, probe};
+use jailfleet_sandbox::apparmor;
+use jailfleet_sandbox::probe::{State, WallReport, held_walls, probe};
 use serde_json::{Value, json};
 
 use crate::cli::Exit;
@@ -28,7 +29,7 @@ struct Finding<'a> {
 pub fn examine(settings: &WorkerSettings, json: bool) -> io::Result<Exit> {
     let set = settings.worker.walls;
     let walls = probe(settings);
-    let missing = fitness::missing_walls(set, &held_walls(&walls), offers_apparmor());
+    let missing = fitness::missing_walls(set, &held_walls(&walls), apparmor::enforced());
     let mut troubles = Vec::new();
     let offer = Offer::survey(settings).unwrap_or_else(|error| {
         troubles.push(format!("the worker would fail to {error}"));
@@ -70,7 +71,7 @@ const fn state_word(state: State) -> &'static str {
 impl Finding<'_> {
     fn required(&self, wall: Wall) -> bool {
         self.set.required().contains(&wall)
-            || (self.set.required_where_offered().contains(&wall) && offers_apparmor())
+            || (self.set.required_where_offered().contains(&wall) && apparmor::enforced())
     }
 
     fn to_json(&self) -> Value {

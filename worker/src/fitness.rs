@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{self, HeldWall, Wall, WallSet};
-use jailfleet_sandbox::probe::offers_apparmor;
+use jailfleet_sandbox::apparmor;
 use thiserror::Error;
 
 use crate::programs::Offer;
@@ -71,7 +71,9 @@ pub const fn fix(wall: Wall) -> &'static str {
         Wall::CgroupMemory => "delegate a cgroup with the memory controller to the worker",
         Wall::CgroupPids => "delegate a cgroup with the pids controller to the worker",
         Wall::CgroupCpu => "delegate a cgroup with the cpu (v1: cpuacct) controller to the worker",
-        Wall::Apparmor => "load the profiles with apparmor_parser -r apparmor/*",
+        Wall::Apparmor => {
+            "load the profiles: cargo xtask install-profiles, or see apparmor/README.md"
+        }
         Wall::Landlock => "needs a kernel with CONFIG_SECURITY_LANDLOCK and lsm=landlock,…",
         Wall::Seccomp => "needs a kernel with CONFIG_SECCOMP_FILTER",
     }
@@ -94,7 +96,7 @@ pub fn missing_walls(set: WallSet, held: &[HeldWall], apparmor_offered: bool) ->
 /// # Errors
 /// [`Unfit::Walls`] naming each missing wall and how to raise it.
 pub fn check_walls(set: WallSet, held: &[HeldWall]) -> Result<(), Unfit> {
-    let missing = missing_walls(set, held, offers_apparmor());
+    let missing = missing_walls(set, held, apparmor::enforced());
     if missing.is_empty() {
         return Ok(());
     }

@@ -1,7 +1,7 @@
 //! The worker: takes jobs from the doors, runs them within the walls, and answers.
 //!
 //! Read `attempt.rs` for the story of one job, `supervisor.rs` for what the worker does when, and
-//! `serve.rs` for the one loop that joins the two.
+//! `serve/floor.rs` for the one loop that joins the two.
 
 #![forbid(unsafe_code)]
 
@@ -17,12 +17,11 @@ pub mod readers;
 pub mod fitness;
 pub mod programs;
 pub mod privileges;
+pub mod confine;
 pub mod local;
 pub mod doctor;
 pub mod admin;
 pub mod metrics;
 mod events;
-pub mod logging;
-pub mod clock;
 pub mod cli;
 pub mod command;

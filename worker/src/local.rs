@@ -10,6 +10,7 @@ use bytes::Bytes;
 use jailfleet::job::{Lane, Name};
 use jailfleet::outcome::Outcome;
 use jailfleet::wire;
+use jailfleet_program::{Clock, Moment};
 use jailfleet_queue::embedded::{EMBEDDED_REPLY, EmbeddedProducer, EmbeddedSender};
 use jailfleet_queue::{JobMessage, ResultMessage};
 
@@ -17,7 +18,6 @@ use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::cli::Exit;
-use crate::clock::{Clock, Moment};
 use crate::supervisor::Ending;
 
 mod files;

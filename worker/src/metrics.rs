@@ -3,20 +3,23 @@
 //! Handles are made once, one a label set, so that a scrape sees zeroes from the start and no job
 //! pays for a look-up by text. No label ever comes from a message.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use jailfleet::evidence::{Stage, StageTimes, UnknownCalls};
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
-use jailfleet::wall::HeldWall;
+use jailfleet::wall::{HeldWall, Wall};
 use jailfleet_queue::DoorCounters;
-use prometheus::{
-    Counter, Encoder, Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry,
-    TextEncoder,
-};
+use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use crate::supervisor::Role;
+
+mod doors;
 mod made;
+
+use doors::DoorEvents;
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
 pub type MetricsError = prometheus::Error;
@@ -83,6 +86,46 @@ impl SetAside {
     }
 }
 
+/// What a job's time goes into, from its delivery to a slot that is clean again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Decoding, planning, and waiting for a slot.
+    Wait,
+    /// The way of the order to the jail and of the word that the program was executed.
+    Order,
+    /// One stage of the jail's set-up.
+    Jail(Stage),
+    /// The program.
+    Run,
+    /// From the program's end until the worker knows of it: whatever it left is killed first.
+    Report,
+    /// Publishing the result and waiting for the confirm.
+    Answer,
+    /// From the end of the run until its slot was proven clean. Nobody waits for it but the next job.
+    Sweep,
+}
+
+impl Step {
+    fn all() -> Vec<Self> {
+        let jail = Stage::ALL.iter().copied().map(Self::Jail);
+        let before = [Self::Wait, Self::Order];
+        let after = [Self::Run, Self::Report, Self::Answer, Self::Sweep];
+        before.into_iter().chain(jail).chain(after).collect()
+    }
+
+    fn name(self) -> String {
+        match self {
+            Self::Wait => "wait".to_owned(),
+            Self::Order => "order".to_owned(),
+            Self::Jail(stage) => format!("jail_{stage}"),
+            Self::Run => "run".to_owned(),
+            Self::Report => "report".to_owned(),
+            Self::Answer => "answer".to_owned(),
+            Self::Sweep => "sweep".to_owned(),
+        }
+    }
+}
+
 /// One handle a label value. A linear look is faster than a hash for so few.
 #[derive(Debug)]
 struct PerKey<K, M>(Vec<(K, M)>);
@@ -122,7 +165,7 @@ pub struct Metrics {
     runs: RunMetrics,
     slots: SlotMetrics,
     draining: IntGauge,
-    walls: IntGaugeVec,
+    walls: PerKey<Wall, IntGauge>,
     doors: DoorMetrics,
 }
 
@@ -139,6 +182,8 @@ struct EndMetrics {
 /// What runs used, and how large messages were.
 #[derive(Debug)]
 struct RunMetrics {
+    steps: PerKey<Step, Counter>,
+    unknown_calls: PerKey<Option<u32>, IntCounter>,
     cpu: Histogram,
     peak_memory: Histogram,
     payload: Histogram,
@@ -155,25 +200,12 @@ struct SlotMetrics {
     busy_seconds: Counter,
 }
 
-/// What the doors count by themselves; copied at each scrape.
+/// The connections, and what the doors count by themselves.
 #[derive(Debug)]
 struct DoorMetrics {
-    connected: IntGaugeVec,
+    connected: PerKey<Role, IntGauge>,
     blocked: IntGauge,
-    events: IntCounterVec,
-    counters: OnceLock<Arc<DoorCounters>>,
-}
-
-impl DoorMetrics {
-    fn catch_up(&self) {
-        let Some(counters) = self.counters.get() else {
-            return;
-        };
-        for (name, total) in counters.snapshot() {
-            let counter = self.events.with_label_values(&[name]);
-            counter.inc_by(total.saturating_sub(counter.get()));
-        }
-    }
+    events: DoorEvents,
 }
 
 impl Metrics {
@@ -190,7 +222,6 @@ impl Metrics {
     /// # Errors
     /// When the encoder fails.
     pub fn render(&self) -> Result<Vec<u8>, MetricsError> {
-        self.doors.catch_up();
         let mut text = Vec::with_capacity(32 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
@@ -239,10 +270,27 @@ impl Metrics {
             lane.setup.observe(ran.setup.as_secs_f64());
             lane.run.observe(ran.run.as_secs_f64());
         });
+        self.step(Step::Wait, ran.wait);
+        self.step(Step::Order, ran.order);
+        for (stage, took) in ran.stages.iter() {
+            self.step(Step::Jail(stage), took);
+        }
+        self.step(Step::Run, ran.run);
+        self.step(Step::Report, ran.report);
+        for number in ran.unknown_calls.iter() {
+            self.runs.unknown_calls.with(told(number), IntCounter::inc);
+        }
         self.runs.cpu.observe(ran.cpu.as_secs_f64());
         if let Some(bytes) = ran.peak_memory_bytes {
             self.runs.peak_memory.observe(bytes_f64(bytes));
         }
+    }
+
+    /// A step of a job took so long.
+    pub fn step(&self, step: Step, took: Duration) {
+        self.runs
+            .steps
+            .with(step, |total| total.inc_by(took.as_secs_f64()));
     }
 
     /// A job was refused.
@@ -263,6 +311,7 @@ impl Metrics {
     /// A result was published, or not.
     pub fn result_published(&self, end: PublishEnd, bytes: usize, took: Duration) {
         self.ends.published.with(end, IntCounter::inc);
+        self.step(Step::Answer, took);
         self.runs.result.observe(as_f64(bytes));
         self.ends.confirm.observe(took.as_secs_f64());
     }
@@ -271,7 +320,7 @@ impl Metrics {
     pub fn warden_ready(&self, slots: u16, held: &[HeldWall]) {
         self.slots.all.set(i64::from(slots));
         for wall in held {
-            self.walls.with_label_values(&[wall.wall.as_str()]).set(1);
+            self.walls.with(wall.wall, |gauge| gauge.set(1));
         }
     }
 
@@ -303,36 +352,54 @@ impl Metrics {
     }
 
     /// A connection changed.
-    pub fn door(&self, role: &str, connected: bool, blocked: bool) {
+    pub fn door(&self, role: Role, connected: bool, blocked: bool) {
         self.doors
             .connected
-            .with_label_values(&[role])
-            .set(i64::from(connected));
-        if role == "publish" {
-            self.doors.blocked.set(i64::from(blocked));
+            .with(role, |gauge| gauge.set(i64::from(connected)));
+        match role {
+            Role::Publish => self.doors.blocked.set(i64::from(blocked)),
+            Role::Consume => {}
         }
     }
 
     /// From now on each scrape shows what these doors count.
     pub fn watch_doors(&self, counters: Arc<DoorCounters>) {
-        if self.doors.counters.set(counters).is_err() {
+        if !self.doors.events.watch(counters) {
             tracing::warn!("the metrics were given a second pair of doors; they show the first");
         }
     }
 }
 
 /// What one run used.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub struct Ran {
-    /// From receipt to the program's start.
+    /// From receipt to the lease of a slot.
+    pub wait: Duration,
+    /// From the lease to the program's start, without the jail's own stages.
+    pub order: Duration,
+    /// The jail's stages.
+    pub stages: StageTimes,
+    /// From receipt to the program's start: all of the above.
     pub setup: Duration,
     /// From the program's start to its end.
     pub run: Duration,
+    /// From the program's end until we knew of it.
+    pub report: Duration,
+    /// Calls that the filter did not know.
+    pub unknown_calls: UnknownCalls,
     /// CPU time of the whole tree.
     pub cpu: Duration,
     /// Highest memory use, where the host can tell.
     pub peak_memory_bytes: Option<u64>,
 }
+
+/// Programs choose the numbers: only those that the kernels of the next years may bring are told.
+fn told(number: u32) -> Option<u32> {
+    CALLS_TO_COME.contains(&number).then_some(number)
+}
+
+/// What comes after the last call that the policy names.
+const CALLS_TO_COME: std::ops::RangeInclusive<u32> = 470..=493;
 
 #[expect(
     clippy::cast_precision_loss,
@@ -349,3 +416,6 @@ fn as_f64(bytes: usize) -> f64 {
 fn bytes_f64(bytes: u64) -> f64 {
     bytes as f64
 }
+
+#[cfg(test)]
+mod tests;

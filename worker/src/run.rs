@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
+use jailfleet_program::Moment;
 use jailfleet_sandbox::client;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Moment;
 use crate::readers::{Captured, OutputBudget, capture};
-use crate::slots::{Ended, Lease, Running, SlotError};
+use crate::slots::{Ended, Lease, Running, SlotError, Start};
 
 /// How long the warden may take beyond a run's wall limit, its stages and its kill included. Past
 /// that it is stuck, and nothing that it says can be relied on.
@@ -38,8 +38,12 @@ pub(crate) struct RunOrder {
 /// What a run brought.
 #[derive(Debug)]
 pub(crate) struct RunEnded {
-    /// When the program was executed, if it was.
-    pub(crate) started: Option<Moment>,
+    /// When its slot was leased.
+    pub(crate) leased: Moment,
+    /// The program's start, if it came to that.
+    pub(crate) start: Option<Start>,
+    /// When we heard of its end.
+    pub(crate) ended: Moment,
     /// What was observed.
     pub(crate) evidence: Evidence,
     /// Its standard output.
@@ -110,9 +114,16 @@ pub(crate) async fn run(
         }
     };
     mark_output(&mut ended.evidence, stdout.truncated || stderr.truncated);
-    let Ended { started, evidence } = ended;
+    let Ended {
+        leased,
+        start,
+        at,
+        evidence,
+    } = ended;
     Ok(RunEnded {
-        started,
+        leased,
+        start,
+        ended: at,
         evidence,
         stdout,
         stderr,
@@ -159,14 +170,13 @@ async fn end(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slots::vanished;
 
     #[test]
     fn cut_output_is_the_output_limit_unless_another_limit_came_first() {
         let after = |acted, cut| {
             let mut evidence = Evidence {
                 acted,
-                ..vanished()
+                ..Evidence::LOST
             };
             mark_output(&mut evidence, cut);
             evidence.acted

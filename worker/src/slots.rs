@@ -3,36 +3,37 @@
 //! An attempt leases an idle slot, starts its run in it and waits for the end; one task reads the
 //! warden's reports and routes each to the attempt that waits for it. A slot is idle again only
 //! when the warden says that it proved it clean. When the socket closes, every waiting attempt gets
-//! [`End::Lost`], and no slot is leased any more.
+//! [`Evidence::LOST`], and no slot is leased any more.
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jailfleet::evidence::{Acted, End, Evidence};
+use jailfleet::evidence::{Evidence, StageTimes};
 use jailfleet::job::Lane;
-use jailfleet::limits::Limits;
 use jailfleet::settings::LaneShares;
 use jailfleet::wall::HeldWall;
+use jailfleet_program::{Clock, Moment};
 use jailfleet_sandbox::client;
-use jailfleet_sandbox::protocol::{JailPlan, Order, RUN_DESCRIPTORS, Report};
+use jailfleet_sandbox::protocol::{Order, Report};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, Moment};
 use crate::events::SlotChanged;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Step};
 use crate::supervisor::{Event, SlotState};
 
+mod lease;
 mod table;
 
-use table::{Booked, Table, Waiting};
+pub use lease::{Lease, Running};
+use table::{Booked, Table};
 
 /// How long one datagram may wait for room in the socket: the warden's loop never blocks, so that a
 /// full socket means that it is stuck.
@@ -67,11 +68,24 @@ pub struct Ready {
     pub held: Vec<HeldWall>,
 }
 
+/// The start of a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Start {
+    /// When we heard that it was executed.
+    pub at: Moment,
+    /// What the jail's set-up took.
+    pub stages: StageTimes,
+}
+
 /// How a run ended.
 #[derive(Debug)]
 pub struct Ended {
-    /// When the program was executed, if it was.
-    pub started: Option<Moment>,
+    /// When its slot was leased.
+    pub leased: Moment,
+    /// The program's start, if it came to that.
+    pub start: Option<Start>,
+    /// When we heard of the end.
+    pub at: Moment,
     /// What was observed.
     pub evidence: Evidence,
 }
@@ -215,15 +229,7 @@ impl Slots {
                 break slot;
             }
         };
-        shared.metrics.slot_leased();
-        let since = shared.clock.now();
-        Ok(Lease {
-            slot,
-            since,
-            shared: Arc::clone(shared),
-            used: false,
-            _share: share,
-        })
+        Ok(Lease::of(slot, Arc::clone(shared), share))
     }
 
     /// Whether the warden is gone or stuck.
@@ -286,10 +292,11 @@ impl Shared {
                 None
             }
             Booked::Ended { waiting, evidence } => {
-                waiting.end(evidence);
+                waiting.end(evidence, self.clock.now());
                 None
             }
-            Booked::Idle => {
+            Booked::Idle { swept } => {
+                self.metrics.step(Step::Sweep, swept);
                 self.idle.add_permits(1);
                 None
             }
@@ -312,7 +319,7 @@ impl Shared {
                     self.idle.forget_permits(1);
                 }
                 if let Some(waiting) = lost {
-                    waiting.end(vanished());
+                    waiting.end(Evidence::LOST, self.clock.now());
                 }
                 SlotChanged::Quarantined {
                     slot,
@@ -329,137 +336,10 @@ impl Shared {
 
     fn lose_everything(&self) {
         for waiting in self.table().lose_everything() {
-            waiting.end(vanished());
+            waiting.end(Evidence::LOST, self.clock.now());
         }
         self.idle.close();
         self.interactive.close();
         self.bulk.close();
-    }
-}
-
-/// The evidence of a jail that vanished without a word.
-pub(crate) fn vanished() -> Evidence {
-    Evidence {
-        end: End::Lost,
-        acted: None,
-        oom_kills: 0,
-        cpu: Duration::ZERO,
-        user: Duration::ZERO,
-        system: Duration::ZERO,
-        wall: Duration::ZERO,
-        peak_memory_bytes: None,
-        processes_peak: None,
-        pressure_full: None,
-    }
-}
-
-/// The right to run one job in one slot. Dropped unused, the slot is idle again.
-#[derive(Debug)]
-pub struct Lease {
-    slot: u16,
-    since: Moment,
-    shared: Arc<Shared>,
-    used: bool,
-    _share: OwnedSemaphorePermit,
-}
-
-impl Lease {
-    /// The slot's number.
-    #[must_use]
-    pub const fn slot(&self) -> u16 {
-        self.slot
-    }
-
-    /// Sends the run's order with its descriptors: payload, stdin, stdout, stderr. Ours are closed
-    /// once they are on their way.
-    ///
-    /// # Errors
-    /// When the warden cannot be reached.
-    pub async fn start(
-        &mut self,
-        runtime: u16,
-        limits: Limits,
-        descriptors: [OwnedFd; RUN_DESCRIPTORS],
-    ) -> Result<Running<'_>, SlotError> {
-        let run = self.shared.next_run.fetch_add(1, Ordering::Relaxed);
-        let (ended, receiver) = oneshot::channel();
-        let waiting = Waiting {
-            run,
-            started: None,
-            ended,
-        };
-        if !self.shared.table().start(self.slot, waiting) {
-            return Err(SlotError::WardenGone);
-        }
-        self.used = true;
-        let plan = JailPlan {
-            run,
-            slot: self.slot,
-            runtime,
-            limits,
-        };
-        self.shared.send(&Order::Run(plan), &descriptors).await?;
-        Ok(Running {
-            lease: self,
-            run,
-            ended: receiver,
-        })
-    }
-}
-
-impl Drop for Lease {
-    fn drop(&mut self) {
-        self.shared
-            .metrics
-            .slot_returned(self.shared.clock.now().saturating_sub(self.since));
-        if self.used {
-            return; // The warden says when the slot is idle again.
-        }
-        if self.shared.table().give_back(self.slot) {
-            self.shared.idle.add_permits(1);
-        }
-    }
-}
-
-/// A run that was started.
-#[derive(Debug)]
-pub struct Running<'a> {
-    lease: &'a Lease,
-    run: u64,
-    ended: oneshot::Receiver<Ended>,
-}
-
-impl Running<'_> {
-    /// Waits for the end of the run.
-    ///
-    /// # Cancel safety
-    /// May be dropped and called again.
-    pub async fn ended(&mut self) -> Ended {
-        match (&mut self.ended).await {
-            Ok(ended) => ended,
-            // The table was dropped with the sender in it: the worker is ending.
-            Err(_closed) => Ended {
-                started: None,
-                evidence: vanished(),
-            },
-        }
-    }
-
-    /// Says that the warden does not answer: the worker then ends, and with it every jail.
-    pub fn warden_is_stuck(&self) {
-        self.lease.shared.stuck.cancel();
-    }
-
-    /// Asks for the end of the run; it still has to be waited for.
-    ///
-    /// # Errors
-    /// When the warden cannot be reached.
-    pub async fn kill(&self, why: Acted) -> Result<(), SlotError> {
-        let order = Order::Kill {
-            slot: self.lease.slot,
-            run: self.run,
-            why,
-        };
-        self.lease.shared.send(&order, &[]).await
     }
 }

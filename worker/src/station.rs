@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use jailfleet::result::WorkerStamp;
+use jailfleet::runtime::Runtime;
 use jailfleet::settings::WorkerSettings;
-use jailfleet::wall::HeldWall;
+use jailfleet::wall::{HeldWall, Wall};
 use jailfleet::wire::WireCaps;
+use jailfleet_program::Clock;
 use jailfleet_queue::Outbox;
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::Clock;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::Slots;
@@ -53,6 +54,23 @@ impl Station {
     }
 }
 
+/// The walls that held for a program of `runtime`: AppArmor by the name of its profile, and not at all
+/// where it has none.
+pub(crate) fn walls_of(held: &[HeldWall], runtime: &Runtime) -> Vec<HeldWall> {
+    let named = |held: &HeldWall| {
+        if held.wall != Wall::Apparmor {
+            return Some(held.clone());
+        }
+        let profile = runtime.apparmor.as_deref()?;
+        let stacked = held.detail.as_deref().unwrap_or_default();
+        Some(HeldWall::detailed(
+            Wall::Apparmor,
+            format!("{stacked}{profile}"),
+        ))
+    };
+    held.iter().filter_map(named).collect()
+}
+
 /// A random number in `0.0..1.0`, good enough to spread retries: the standard library seeds its
 /// hashers from the kernel.
 pub(crate) fn jitter() -> f64 {
@@ -62,6 +80,27 @@ pub(crate) fn jitter() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::walls_of;
+    use jailfleet::settings::worker_settings;
+    use jailfleet::wall::{HeldWall, Wall};
+
+    #[test]
+    fn a_result_names_the_profile_of_its_runtime_and_none_where_there_is_none() {
+        let mut settings = worker_settings(None, &[], &[]).expect("the defaults are good");
+        let runtime = settings.runtimes.first_mut().expect("there are some");
+        let named = |held: HeldWall, runtime: &_| {
+            let walls = walls_of(&[HeldWall::plain(Wall::Netns), held], runtime);
+            walls.iter().map(HeldWall::to_string).collect::<Vec<_>>()
+        };
+        runtime.apparmor = Some("jailfleet-bash".to_owned());
+        let changed = named(HeldWall::plain(Wall::Apparmor), runtime);
+        assert_eq!(changed, ["netns", "apparmor:jailfleet-bash"]);
+        let stacked = named(HeldWall::detailed(Wall::Apparmor, "&"), runtime);
+        assert_eq!(stacked, ["netns", "apparmor:&jailfleet-bash"]);
+        runtime.apparmor = None;
+        assert_eq!(named(HeldWall::plain(Wall::Apparmor), runtime), ["netns"]);
+    }
+
     #[test]
     fn jitter_is_a_fraction_and_not_a_constant() {
         let drawn: Vec<f64> = (0..20).map(|_| super::jitter()).collect();

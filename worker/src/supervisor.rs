@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use jailfleet::job::Lane;
 use jailfleet::settings::LaneShares;
-
-use crate::clock::Moment;
+use jailfleet_program::Moment;
 
 /// How long killed runs may take to come back before the worker leaves without them. Their
 /// deliveries are requeued by the broker when the connection closes, so nothing is lost.
@@ -64,6 +63,20 @@ pub enum Role {
     Consume,
     /// Results go out.
     Publish,
+}
+
+impl Role {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Consume, Self::Publish];
+
+    /// The word for it in metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Consume => "consume",
+            Self::Publish => "publish",
+        }
+    }
 }
 
 /// What a slot is up to.

@@ -11,7 +11,7 @@ mod worker;
 use std::collections::BTreeMap;
 
 use client::{Client, Job};
-use jailfleet_harness::Broker;
+use jailfleet_harness::{Broker, require};
 use mistakes::{mistakes, valid};
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -37,6 +37,7 @@ async fn start(uri: &str, more: &[&str]) -> (Worker, String) {
 
 #[tokio::test]
 async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
+    require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let (worker, admin) = start(&vhost.uri(), &["--set", "caps.message_bytes=65536"]).await;
@@ -90,6 +91,7 @@ async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
 
 #[tokio::test]
 async fn what_nobody_can_be_told_is_kept_in_the_dead_queue_and_a_job_may_want_no_result() {
+    require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let (worker, admin) = start(&vhost.uri(), &[]).await;
@@ -135,6 +137,7 @@ async fn what_nobody_can_be_told_is_kept_in_the_dead_queue_and_a_job_may_want_no
 
 #[tokio::test]
 async fn two_hundred_jobs_get_one_result_each_though_one_of_two_workers_is_stopped() {
+    require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
@@ -175,6 +178,7 @@ async fn two_hundred_jobs_get_one_result_each_though_one_of_two_workers_is_stopp
 
 #[tokio::test]
 async fn worker_and_warden_stay_small() {
+    require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let (worker, _) = start(&vhost.uri(), &[]).await;

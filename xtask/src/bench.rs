@@ -1,5 +1,7 @@
 //! How fast jobs run, beside a bare loop that starts the same program without any wall.
 
+mod cost;
+
 use crate::answer::Answers;
 use crate::clock::Stopwatch;
 use crate::example::{blob, write_jobs};
@@ -34,6 +36,8 @@ struct Measured {
     cpu_per_job_ms: f64,
     /// Mean of each part of a job's time, where the way can tell.
     parts: Option<[f64; 3]>,
+    /// Mean microseconds of each step of a job, where the way can tell.
+    steps: Vec<(String, f64)>,
 }
 
 /// Measures everything and prints the table.
@@ -62,6 +66,7 @@ pub(crate) fn bench(workspace: &Workspace, install: Install, scale: usize) -> Re
         "run ms",
         "after ms",
     ]);
+    let mut costs = Vec::new();
     for subject in subjects(workspace, &folder, scale)? {
         let bare = bare(&subject, cores)?;
         let baseline = bare.jobs_per_s;
@@ -70,12 +75,18 @@ pub(crate) fn bench(workspace: &Workspace, install: Install, scale: usize) -> Re
         table.row(row(&subject, "embedded door", &measured, baseline));
         let measured = through_rabbitmq(workspace, &folder, &subject, cores)?;
         table.row(row(&subject, "RabbitMQ", &measured, baseline));
+        costs.push((subject.name, measured.steps));
     }
     println!("\n{}", table.render());
     println!(
         "jobs/s leaves out starting up: (jobs - 1) over the time beyond that of a single job.\n\
          Latency runs from a delivery to its result, waiting for a slot included (setup), the queue not.\n\
-         CPU counts every process of ours, broker and producer left out."
+         CPU counts every process of ours, broker and producer left out.\n"
+    );
+    println!("{}", cost::table(&costs));
+    println!(
+        "Mean microseconds of a job's steps through RabbitMQ, from its delivery to a clean slot. `wait` is\n\
+         decoding and waiting for a slot; `order` and `report` the ways to the jail and back."
     );
     Ok(())
 }
@@ -174,6 +185,7 @@ fn bare(subject: &Subject, threads: usize) -> Result<Measured> {
         latencies,
         cpu_per_job_ms: ms(cpu) / count(subject.jobs),
         parts: None,
+        steps: Vec::new(),
     })
 }
 
@@ -236,11 +248,16 @@ fn through_rabbitmq(
     let watch = Stopwatch::start();
     fleet.bulk(&single, &results("single"))?;
     let alone = watch.elapsed();
+    let before = cost::Steps::read(&fleet.metrics(1)?)?;
     let (cpu, watch) = (cpu_of(&fleet)?, Stopwatch::start());
     let answers = fleet.bulk(&many, &results("many"))?;
     let (all, cpu) = (watch.elapsed(), cpu_of(&fleet)?.saturating_sub(cpu));
+    let after = cost::Steps::read(&fleet.metrics(1)?)?;
     fleet.stop()?;
-    measured(subject, &answers, all.saturating_sub(alone), cpu)
+    Ok(Measured {
+        steps: after.since(&before, count(subject.jobs)),
+        ..measured(subject, &answers, all.saturating_sub(alone), cpu)?
+    })
 }
 
 fn slotted(mut worker: Command, slots: usize) -> Command {
@@ -300,6 +317,7 @@ fn measured(
         latencies,
         cpu_per_job_ms: ms(cpu) / jobs,
         parts: Some(sums.map(|sum| sum / jobs)),
+        steps: Vec::new(),
     })
 }
 

@@ -5,7 +5,7 @@ use crate::programs::is_there;
 use crate::table::Table;
 use anyhow::{Result, bail};
 
-/// Tools of Rust that are used where they are there.
+/// Tools that are used where they are there.
 const TOOLS: [(&str, &str, &str); 3] = [
     (
         "cargo-nextest",
@@ -18,9 +18,9 @@ const TOOLS: [(&str, &str, &str); 3] = [
         "cargo install cargo-deny --locked",
     ),
     (
-        "cargo-fuzz",
-        "throws damaged messages at the decoders",
-        "cargo install cargo-fuzz --locked",
+        "c++",
+        "builds libFuzzer, which throws damaged messages at the decoders",
+        "apt-get install g++",
     ),
 ];
 

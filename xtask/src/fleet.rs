@@ -7,12 +7,17 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
 use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 /// How long a worker may take to drain: longer than the longest job that we send.
 const DRAIN: Duration = Duration::from_secs(40);
+
+/// How long a worker may take to tell its metrics.
+const SCRAPE: Duration = Duration::from_secs(10);
 
 /// A broker and its workers; all end when it is dropped.
 #[derive(Debug)]
@@ -42,19 +47,28 @@ impl Fleet {
             folder: folder.to_path_buf(),
             producer,
         };
-        for number in 1..=count {
-            let log = fleet.log(number);
-            let file =
-                File::create(&log).with_context(|| format!("make the log {}", log.display()))?;
-            let mut worker = complete(embedded::worker(workspace));
-            fleet.point_at_broker(&mut worker);
-            let name = format!("worker {number}");
-            fleet.workers.push(Owned::start(
-                &name,
-                worker.stdout(file.try_clone()?).stderr(file),
-            )?);
+        for _ in 0..count {
+            fleet.add_worker(complete(embedded::worker(workspace)))?;
         }
         Ok(fleet)
+    }
+
+    /// Starts one worker more, by a command of [`embedded::worker`]; returns its pid.
+    pub(crate) fn add_worker(&mut self, mut worker: Command) -> Result<u32> {
+        let number = self.workers.len() + 1;
+        let log = self.log(number);
+        let file = File::create(&log).with_context(|| format!("make the log {}", log.display()))?;
+        self.point_at_broker(&mut worker);
+        let worker = worker.stdout(file.try_clone()?).stderr(file);
+        let worker = Owned::start(&format!("worker {number}"), worker)?;
+        let pid = worker.pid();
+        self.workers.push(worker);
+        Ok(pid)
+    }
+
+    /// How many jobs are in the queue of the bulk lane, those included that a worker holds.
+    pub(crate) fn jobs_queued(&self) -> Result<u64> {
+        self.broker.depth("jailfleet.jobs.default.bulk")
     }
 
     /// Tells a program where our broker is.
@@ -93,6 +107,18 @@ impl Fleet {
             "jailfleet-producer bulk",
             &mut self.bulk_command(jobs, results),
         )
+    }
+
+    /// The same, with the summary as one JSON object in `summary`.
+    pub(crate) fn start_counted_bulk(
+        &self,
+        jobs: &Path,
+        results: &Path,
+        summary: &Path,
+    ) -> Result<Owned> {
+        let file = File::create(summary).with_context(|| format!("make {}", summary.display()))?;
+        let mut bulk = self.bulk_command(jobs, results);
+        Owned::start("jailfleet-producer bulk", bulk.arg("--json").stdout(file))
     }
 
     fn bulk_command(&self, jobs: &Path, results: &Path) -> Command {
@@ -181,6 +207,27 @@ impl Fleet {
     /// The pids of the workers.
     pub(crate) fn pids(&self) -> Vec<u32> {
         self.workers.iter().map(Owned::pid).collect()
+    }
+
+    /// What worker `number` (from 1) exports, in Prometheus' text format.
+    pub(crate) fn metrics(&self, number: usize) -> Result<String> {
+        let log = std::fs::read_to_string(self.log(number)).context("read a worker's log")?;
+        let address = log
+            .lines()
+            .filter(|line| line.contains("the admin port is open"))
+            .find_map(|line| line.split_once("address=")?.1.split_whitespace().next())
+            .context("find the address of the admin port in the worker's log")?;
+        let mut stream = TcpStream::connect(address).context("reach the admin port")?;
+        stream.set_read_timeout(Some(SCRAPE))?;
+        write!(
+            stream,
+            "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
+        )?;
+        let mut answer = String::new();
+        stream
+            .read_to_string(&mut answer)
+            .context("read the metrics")?;
+        Ok(answer)
     }
 
     fn log(&self, number: usize) -> PathBuf {

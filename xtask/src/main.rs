@@ -26,6 +26,9 @@ mod leftovers;
 mod bench;
 mod fuzz;
 mod attacks;
+mod vm;
+mod account;
+mod deny;
 mod tiers;
 
 use anyhow::Result;
@@ -69,7 +72,7 @@ enum Task {
     },
     /// Tests on the real kernel and a real broker, then every demo.
     Test {
-        /// Everything, footprint and bench included.
+        /// Everything: footprint, bench, a minute of each fuzz target, and the licences as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -108,6 +111,13 @@ enum Task {
         /// Seconds for each target.
         #[arg(long, default_value_t = 60)]
         seconds: u64,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// A virtual machine whose kernel enforces AppArmor and has cgroup v2.
+    Vm {
+        #[command(subcommand)]
+        task: vm::VmTask,
     },
     /// The catalogue of attacks, for a machine that shall run it without a compiler.
     Attacks {
@@ -136,14 +146,14 @@ enum Attacks {
 
 /// What may be done to the machine.
 #[derive(Debug, Clone, Copy, Args)]
-struct Machine {
+pub(crate) struct Machine {
     /// Say what is missing instead of installing it.
     #[arg(long)]
     no_install: bool,
 }
 
 impl Machine {
-    fn install(self) -> needs::Install {
+    pub(crate) fn install(self) -> needs::Install {
         if self.no_install {
             needs::Install::Refused
         } else {
@@ -154,7 +164,7 @@ impl Machine {
 
 fn main() -> ExitCode {
     match perform(Cli::parse().task) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("xtask: failed to {error:#}");
             ExitCode::FAILURE
@@ -162,9 +172,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn perform(task: Task) -> Result<()> {
+fn perform(task: Task) -> Result<ExitCode> {
     let workspace = workspace::Workspace::find()?;
-    match task {
+    let done = match task {
         Task::Demo {
             amqp,
             humaneval,
@@ -201,12 +211,15 @@ fn perform(task: Task) -> Result<()> {
         Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
-        Task::Fuzz { seconds } => fuzz::run_all(&workspace, seconds),
         Task::Attacks {
             what: Attacks::Build { folder, machine },
         } => attacks::build(&workspace, machine.install(), &folder),
+        Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
+        // The one task whose exit code is somebody else's.
+        Task::Vm { task } => return vm::perform(&workspace, task),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
         Task::Doctor => doctor::run(),
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
 }

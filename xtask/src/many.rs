@@ -29,7 +29,8 @@ pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Resu
     );
     let mut fleet = Fleet::start(workspace, &folder, 2, |worker| worker)?;
     let watch = Stopwatch::start();
-    let mut bulk = fleet.start_bulk(&file, &results)?;
+    let summary = folder.join("summary.json");
+    let mut bulk = fleet.start_counted_bulk(&file, &results, &summary)?;
     wait_for_results(&mut bulk, &results, count / 2)?;
     fleet.drain_worker(1)?;
     println!(
@@ -55,7 +56,23 @@ pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Resu
         ensure!(right, "get the right answer of {id}: {result}");
     }
     println!("{count} jobs, {count} right results, each once, in {seconds:.1} s");
+    // A result comes twice where a worker stopped between its publish and its ack.
+    let [duplicates, conflicts] = counts(&summary, ["duplicates", "conflicts"])?;
+    println!("On the way the producer dropped {duplicates} equal duplicates");
+    ensure!(conflicts == 0, "see no results in conflict: {conflicts}");
     Ok(())
+}
+
+/// Numbers of the producer's summary.
+fn counts<const N: usize>(summary: &Path, names: [&str; N]) -> Result<[u64; N]> {
+    let text = std::fs::read_to_string(summary).context("read the producer's summary")?;
+    let summary: Value = serde_json::from_str(&text).context("understand the summary")?;
+    let mut counts = [0; N];
+    for (count, name) in counts.iter_mut().zip(names) {
+        let found = summary.get(name).and_then(Value::as_u64);
+        *count = found.with_context(|| format!("find {name} in the summary {text}"))?;
+    }
+    Ok(counts)
 }
 
 fn id(number: usize) -> String {

@@ -2,7 +2,7 @@
 
 use crate::programs::{is_executable, is_there};
 use anyhow::{Result, bail};
-use jailfleet_harness::packages::ensure_packages;
+use jailfleet_harness::packages::{ensure_packages, missing_packages};
 use std::path::Path;
 
 /// Whether missing packages may be installed.
@@ -29,10 +29,12 @@ pub(crate) enum Need {
     Rabbit,
     /// pip, which fetches HumanEval.
     Pip,
+    /// A C++ compiler, for libFuzzer.
+    Cxx,
 }
 
 impl Need {
-    /// Everything.
+    /// Everything but what only fuzzing needs.
     pub(crate) const ALL: [Self; 6] = [
         Self::Python,
         Self::Node,
@@ -54,6 +56,7 @@ impl Need {
             Self::Pkill => &["procps"],
             Self::Rabbit => &["rabbitmq-server"],
             Self::Pip => &["python3-pip"],
+            Self::Cxx => &["g++"],
         }
     }
 
@@ -65,6 +68,7 @@ impl Need {
             Self::Compiler => "the native examples are C programs",
             Self::Pkill => "the warden ends what a time-out leaves over with pkill, by slot uid",
             Self::Rabbit => "tests and demo start their own RabbitMQ node, never a system one",
+            Self::Cxx => "the fuzz targets are linked with libFuzzer, which is C++",
             Self::Pip => "pip fetches the HumanEval problems from PyPI",
         }
     }
@@ -78,6 +82,7 @@ impl Need {
             Self::Compiler => is_there("cc") && Path::new("/usr/include/stdio.h").exists(),
             Self::Pkill => is_there("pkill"),
             Self::Rabbit => is_there("rabbitmq-server"),
+            Self::Cxx => is_there("c++"),
             Self::Pip => usr("pip3") || usr("pip"),
         }
     }
@@ -104,19 +109,28 @@ pub(crate) fn provide(needs: &[Need], install: Install) -> Result<()> {
                 .map(|package| (*package, need.reason()))
         })
         .collect();
-    if install == Install::Refused {
-        for (package, reason) in &packages {
-            println!("{package} is missing: {reason}");
-        }
-        let names: Vec<&str> = packages.iter().map(|(package, _)| *package).collect();
-        bail!(
-            "go on with what is here; install it by hand: apt-get install {}",
-            names.join(" ")
-        );
-    }
-    ensure_packages(&packages)?;
+    provide_packages(&packages, install)?;
     match missing.iter().find(|need| !need.is_met()) {
         Some(need) => bail!("find {} after its installation", need.packages().join(", ")),
         None => Ok(()),
     }
+}
+
+/// Sees to it that each of these packages, with the reason for it, is installed.
+///
+/// # Errors
+/// As [`provide`].
+pub(crate) fn provide_packages(packages: &[(&str, &str)], install: Install) -> Result<()> {
+    let missing = missing_packages(packages)?;
+    if install == Install::Allowed || missing.is_empty() {
+        return ensure_packages(packages);
+    }
+    for (package, reason) in &missing {
+        println!("{package} is missing: {reason}");
+    }
+    let names: Vec<&str> = missing.iter().map(|(package, _)| *package).collect();
+    bail!(
+        "go on with what is here; install it by hand: apt-get install {}",
+        names.join(" ")
+    )
 }

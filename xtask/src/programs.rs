@@ -5,10 +5,10 @@ use anyhow::{Context, Result, bail};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
-use std::os::fd::OwnedFd;
+use std::io::{BufRead, BufReader, Write};
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Output, Stdio};
 use std::time::Duration;
 
 /// A command to be filled in and handed to one of the functions below.
@@ -49,19 +49,18 @@ impl Owned {
         self.child.id()
     }
 
+    /// Its standard output, once, if it was asked for as a pipe.
+    pub(crate) fn take_stdout(&mut self) -> Option<ChildStdout> {
+        self.child.stdout.take()
+    }
+
     /// Waits until it ends, at most `limit`. `None`: it still runs.
     pub(crate) fn wait_within(&mut self, limit: Duration) -> Result<Option<ExitStatus>> {
         let watch = Stopwatch::start();
         loop {
-            let left = watch.left_of(limit);
-            let timeout = Timespec {
-                tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-                tv_nsec: left.subsec_nanos().into(),
-            };
-            let mut watched = [PollFd::new(&self.handle, PollFlags::IN)];
-            match poll(&mut watched, Some(&timeout)) {
-                Ok(0) => return Ok(None),
-                Ok(_) => return self.child.wait().map(Some).context("reap a process"),
+            match ready_within(&self.handle, watch.left_of(limit)) {
+                Ok(false) => return Ok(None),
+                Ok(true) => return self.child.wait().map(Some).context("reap a process"),
                 Err(rustix::io::Errno::INTR) => {}
                 Err(error) => return Err(error).context("wait for a process"),
             }
@@ -95,6 +94,48 @@ impl Drop for Owned {
             && let Err(error) = self.child.wait()
         {
             eprintln!("xtask: could not reap {}: {error}", self.name);
+        }
+    }
+}
+
+/// Whether `watched` can be read, or has ended, within `limit`.
+fn ready_within(watched: impl AsFd, limit: Duration) -> rustix::io::Result<bool> {
+    let timeout = Timespec {
+        tv_sec: i64::try_from(limit.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    let mut watched = [PollFd::new(&watched, PollFlags::IN)];
+    poll(&mut watched, Some(&timeout)).map(|ready| ready > 0)
+}
+
+/// The next line that a program writes; `None` at its end. An error when nothing comes within
+/// `limit`.
+pub(crate) fn next_line(
+    from: &mut BufReader<ChildStdout>,
+    limit: Duration,
+) -> Result<Option<String>> {
+    let watch = Stopwatch::start();
+    let mut line = Vec::new();
+    loop {
+        if from.buffer().is_empty() {
+            match ready_within(from.get_ref(), watch.left_of(limit)) {
+                Ok(true) => {}
+                Ok(false) => bail!("read a line within {limit:?}"),
+                Err(rustix::io::Errno::INTR) => continue,
+                Err(error) => return Err(error).context("wait for a line"),
+            }
+        }
+        let buffer = from.fill_buf().context("read a line")?;
+        let at = buffer.iter().position(|byte| *byte == b'\n');
+        let taken = at.map_or(buffer.len(), |at| at + 1);
+        line.extend(buffer.iter().take(taken));
+        from.consume(taken);
+        match (at, taken) {
+            (None, 0) if line.is_empty() => return Ok(None),
+            (None, 0) | (Some(_), _) => {
+                return String::from_utf8(line).map(Some).context("read a line");
+            }
+            (None, _) => {}
         }
     }
 }
@@ -133,6 +174,29 @@ pub(crate) fn output(name: &str, command: &mut Command) -> Result<Output> {
         .stdin(Stdio::null())
         .output()
         .with_context(|| format!("start {name}"))
+}
+
+/// Runs `program` as a filter of `input` and returns what it made of it.
+pub(crate) fn filter(program: &str, arguments: &[&str], input: &[u8]) -> Result<Vec<u8>> {
+    let mut child = command(program)
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .with_context(|| format!("start {program}"))?;
+    let mut stdin = child.stdin.take().expect("it was asked for above");
+    // Fed by a thread of its own: a filter writes before it has read everything.
+    let (fed, output) = std::thread::scope(|scope| {
+        let feeder = scope.spawn(move || stdin.write_all(input));
+        let output = child.wait_with_output();
+        (feeder.join().expect("writing does not panic"), output)
+    });
+    let output = output.with_context(|| format!("read what {program} wrote"))?;
+    if !output.status.success() {
+        bail!("{program} ended with {}", output.status);
+    }
+    fed.with_context(|| format!("feed {program}"))?;
+    Ok(output.stdout)
 }
 
 /// Runs `command`, hands each line that it writes on standard error to `on_line`, and prints it.

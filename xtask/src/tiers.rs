@@ -1,14 +1,17 @@
 //! The tiers: what is checked in two minutes, in a quarter of an hour, and before a release.
 
-use crate::leftovers::{SlotUids, Traces};
+use crate::account::{SkipsFile, TestAccount};
+use crate::leftovers::{Owners, Traces};
 use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, build, demo, footprint, humaneval, many, schema};
+use crate::{bench, build, demo, deny, footprint, fuzz, humaneval, many, schema, vm};
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
-use std::fmt;
+
+/// For each fuzz target, in `test --all`.
+const FUZZ_SECONDS: u64 = 60;
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,37 +22,12 @@ pub(crate) enum Extent {
     All,
 }
 
-/// How many tests passed and failed, as nextest's last line says.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct TestAccount {
-    passed: u64,
-    failed: u64,
-}
-
-impl TestAccount {
-    fn note(&mut self, line: &str) {
-        let Some((_, counts)) = line.split_once("tests run: ") else {
-            return;
-        };
-        let before = |word: &str| {
-            let mut parts = counts.split([',', ' ']).filter(|part| !part.is_empty());
-            let mut last = parts.next()?;
-            parts.find_map(|part| {
-                let found = (part == word).then_some(last);
-                last = part;
-                found
-            })
-        };
-        let count = |word| before(word).and_then(|text| text.parse().ok()).unwrap_or(0);
-        // A test that leaves a process behind, or does not end, has failed as well.
-        self.failed = count("failed") + count("timed") + count("exec");
-        self.passed = count("passed");
-    }
-}
-
-impl fmt::Display for TestAccount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} passed, {} failed", self.passed, self.failed)
+impl Extent {
+    fn in_guests(self) -> vm::tier::Share {
+        match self {
+            Self::Usual => vm::tier::Share::Usual,
+            Self::All => vm::tier::Share::All,
+        }
     }
 }
 
@@ -99,27 +77,55 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
         run("cargo doc", cargo(&doc).env("RUSTDOCFLAGS", "-D warnings"))
     });
     steps.perform("schemas", || schema::check(workspace));
+    let mut account = TestAccount::default();
     steps.perform("rules of the repository and pure tests", || {
-        let arguments = ["--package=jailfleet", "--package=xtask"];
-        tests(
-            workspace,
-            &arguments,
-            Vec::new(),
-            &mut TestAccount::default(),
-        )
+        let arguments = pure_tests(workspace)?;
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        tests(workspace, &arguments, Vec::new(), &mut account)
     });
-    if is_there("cargo-deny") && workspace.root().join("deny.toml").exists() {
-        steps.perform("licences and sources", || {
-            run(
-                "cargo deny",
-                &mut cargo(&["deny", "check", "bans", "licenses", "sources"]),
-            )
-        });
+    for line in account.closing_lines() {
+        steps.remember(format!("pure tests: {line}"));
+    }
+    if Need::Cxx.is_met() {
+        steps.perform("fuzz targets compile", || fuzz::check(workspace));
     } else {
-        eprintln!(
-            "NOT CHECKED: licences and sources of the dependencies; `cargo install cargo-deny --locked` brings what checks them"
+        not_checked(
+            steps,
+            "NOT CHECKED: the fuzz targets; they need c++ (apt-get install g++)",
         );
     }
+    match deny::program(workspace) {
+        Some(program) => steps.perform("licences and sources", || deny::check(workspace, program)),
+        None => not_checked(steps, deny::NOT_CHECKED),
+    }
+}
+
+/// Says it where it happens, and again where people look.
+fn not_checked(steps: &mut Steps, line: &str) {
+    eprintln!("{line}");
+    steps.remember(line.to_owned());
+}
+
+/// Cargo's arguments for every test that needs neither kernel nor broker: unit tests, and the test
+/// files that do not call themselves real. The others are not even linked.
+fn pure_tests(workspace: &Workspace) -> Result<Vec<String>> {
+    let mut arguments = ["--workspace", "--lib", "--bins"]
+        .map(str::to_owned)
+        .to_vec();
+    for member in workspace.members()? {
+        let Ok(entries) = std::fs::read_dir(member.join("tests")) else {
+            continue; // Not every crate has some.
+        };
+        for entry in entries {
+            let path = entry.context("list the tests")?.path();
+            let is_rust = path.extension().is_some_and(|end| end == "rs");
+            let name = path.file_stem().and_then(|name| name.to_str());
+            if let Some(name) = name.filter(|name| is_rust && !name.starts_with("real_")) {
+                arguments.push(format!("--test={name}"));
+            }
+        }
+    }
+    Ok(arguments)
 }
 
 /// The real kernel, a real broker, end to end.
@@ -130,13 +136,17 @@ pub(crate) fn test(
     steps: &mut Steps,
 ) -> Result<()> {
     needs::provide(&Need::ALL, install)?;
-    let uids = slot_uids(workspace)?;
-    let before = Traces::now(uids)?;
+    let owners = Owners::find(workspace.root())?;
+    let before = Traces::now(&owners)?;
     // Tests start the built programs, as a user would.
     steps.perform("build", || build::release(workspace));
     let mut account = TestAccount::default();
     steps.perform("tests of all crates", || {
         all_tests(workspace, install, &mut account)
+    });
+    let mut guests = vm::tier::Learned::default();
+    steps.perform("tests in a guest with AppArmor and cgroup v2", || {
+        vm::tier::run(workspace, install, extent.in_guests(), &mut guests)
     });
     steps.perform("demo", || demo::run(workspace, install));
     steps.perform("demo --amqp", || demo::over_amqp(workspace, install));
@@ -147,20 +157,30 @@ pub(crate) fn test(
     if extent == Extent::All {
         steps.perform("footprint", || footprint::run(workspace, install));
         steps.perform("bench", || bench::bench(workspace, install, 1));
+        steps.perform("fuzz", || fuzz::run_all(workspace, install, FUZZ_SECONDS));
+        steps.perform("licences and sources", || {
+            deny::check(workspace, deny::provide(workspace, install)?)
+        });
     }
     steps.perform("nothing is left", || {
-        Traces::now(uids)?.nothing_since(&before)
+        Traces::now(&owners)?.nothing_since(&before)
     });
+    account.add_guests(guests.tally);
     // Without nextest there is nothing to count, and cargo's own lines stand above.
-    if account != TestAccount::default() {
-        steps.remember(account.to_string());
+    if !account.is_empty() {
+        for line in account.closing_lines() {
+            steps.remember(line);
+        }
+    }
+    if let Some(words) = guests.unchecked {
+        steps.remember(words);
     }
     Ok(())
 }
 
 /// What is on this machine now; an error when it is anything.
 pub(crate) fn leftovers(workspace: &Workspace) -> Result<()> {
-    Traces::now(slot_uids(workspace)?)?.nothing_since(&Traces::default())
+    Traces::now(&Owners::find(workspace.root())?)?.nothing_since(&Traces::default())
 }
 
 /// All tests of all crates, on a broker that they share and in which nothing may be left.
@@ -184,8 +204,12 @@ fn tests(
     environment: Vec<(&'static str, String)>,
     account: &mut TestAccount,
 ) -> Result<()> {
+    let skips = SkipsFile::fresh(&workspace.folder("tests")?)?;
     let mut cargo = cargo();
-    cargo.current_dir(workspace.root()).envs(environment);
+    cargo
+        .current_dir(workspace.root())
+        .envs(environment)
+        .envs([skips.variable()]);
     let status = if is_there("cargo-nextest") {
         cargo
             .args(["nextest", "run", "--no-fail-fast"])
@@ -200,64 +224,9 @@ fn tests(
             .env("RUST_TEST_THREADS", "1");
         status("cargo test", &mut cargo)?
     };
+    account.take_skips(&skips.read()?);
     if !status.success() {
         bail!("see all tests pass: {account} ({status})");
     }
     Ok(())
-}
-
-/// The range that the embedded configuration leases slot uids from.
-fn slot_uids(workspace: &Workspace) -> Result<SlotUids> {
-    let path = workspace.root().join("config/worker.toml");
-    let text =
-        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let config: toml::Table = toml::from_str(&text).context("read the embedded configuration")?;
-    let number = |key: &str| {
-        config
-            .get("warden")
-            .and_then(|warden| warden.get(key))
-            .and_then(toml::Value::as_integer)
-            .and_then(|number| u32::try_from(number).ok())
-            .with_context(|| format!("find warden.{key} in {}", path.display()))
-    };
-    Ok(SlotUids {
-        first: number("uid_base")?,
-        count: number("uid_count")?,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::TestAccount;
-
-    fn noted(line: &str) -> TestAccount {
-        let mut account = TestAccount::default();
-        account.note(line);
-        account
-    }
-
-    #[test]
-    fn the_last_line_of_nextest_is_understood() {
-        let line = "     Summary [   3.756s] 14 tests run: 13 passed (2 slow), 1 failed, 0 skipped";
-        assert_eq!(
-            noted(line),
-            TestAccount {
-                passed: 13,
-                failed: 1
-            }
-        );
-        let line =
-            "     Summary [   3.756s] 9 tests run: 6 passed, 2 failed, 1 timed out, 4 skipped";
-        assert_eq!(
-            noted(line),
-            TestAccount {
-                passed: 6,
-                failed: 3
-            }
-        );
-        assert_eq!(
-            noted("        PASS [   0.005s] tests of all"),
-            TestAccount::default()
-        );
-    }
 }

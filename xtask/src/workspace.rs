@@ -40,6 +40,27 @@ impl Workspace {
         &self.root
     }
 
+    /// The folders of all crates, the one at the top among them.
+    pub(crate) fn members(&self) -> Result<Vec<PathBuf>> {
+        let path = self.root.join("Cargo.toml");
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+        let manifest: toml::Table = toml::from_str(&text).context("understand Cargo.toml")?;
+        let members = manifest
+            .get("workspace")
+            .and_then(|workspace| workspace.get("members"))
+            .and_then(toml::Value::as_array)
+            .context("find the members of the workspace")?;
+        let names = members.iter().filter_map(toml::Value::as_str);
+        let folders = names.map(|name| self.root.join(name));
+        Ok([self.root.clone()].into_iter().chain(folders).collect())
+    }
+
+    /// Where cargo builds.
+    pub(crate) fn target(&self) -> &Path {
+        &self.target
+    }
+
     /// The examples.
     pub(crate) fn examples(&self) -> PathBuf {
         self.root.join("examples")

@@ -7,12 +7,12 @@ use futures_util::future::{BoxFuture, join_all};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use jailfleet::settings::ProducerSettings;
+use jailfleet_program::{Clock, Moment};
 use jailfleet_queue::OutboxError;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{BulkError, Seat};
 use crate::client::{Arrival, Client, Publisher};
-use crate::clock::{Clock, Moment};
 use crate::dedupe::{Claim, Ledger, Reception};
 use crate::input::{Input, hex};
 use crate::journal::Journal;

@@ -5,9 +5,11 @@ use std::io::{self, Write};
 
 use clap::{CommandFactory, Parser};
 use jailfleet::settings::ProducerSettings;
+use jailfleet_program::logging;
 
 use super::{Cli, Command, Exit};
-use crate::{bulk, configure, logging, progress, submit};
+
+use crate::{bulk, configure, progress, submit};
 
 /// Runs the program and returns how it ends.
 pub(super) fn main() -> Exit {
@@ -79,7 +81,7 @@ pub(super) fn main() -> Exit {
 /// One thread is enough here: the door to the broker brings its own.
 fn with_runtime<T>(settings: &ProducerSettings, work: impl Future<Output = T>) -> Option<T> {
     if let Err(error) = logging::start(&settings.log) {
-        progress::say(&format!("jailfleet-producer: failed to {error}"));
+        complain(&error);
         return None;
     }
     match tokio::runtime::Builder::new_current_thread()

@@ -113,3 +113,18 @@ fn an_alternate_exchange_is_made_before_its_user() {
         assert!(made < place);
     }
 }
+
+#[test]
+fn the_page_for_operators_has_a_row_for_every_queue() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
+    let page = std::fs::read_to_string(path).expect("the page is there");
+    for queue in table().queues {
+        let spelled = queue
+            .name
+            .replace("default", "<pool>")
+            .replace(".interactive", ".<lane>")
+            .replace(".bulk", ".<lane>")
+            .replace("reply.x", "reply.<client>");
+        assert!(page.contains(&format!("\n| `{spelled}` | ")), "{spelled}");
+    }
+}

@@ -6,7 +6,8 @@ use jailfleet::settings::{AmqpSection, LaneShares, ReplyMode, Secret};
 use jailfleet::units::Millis;
 use jailfleet::wire::EncodedResult;
 use jailfleet_queue::amqp::ConsumePlan;
-use jailfleet_queue::{Delivery, Disposition, Doors, JobMessage, Outbox, Reply};
+use jailfleet_queue::amqp::producer::ProducePlan;
+use jailfleet_queue::{Delivery, Disposition, Doors, JobMessage, Move, Outbox, Reply};
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -46,6 +47,22 @@ pub(crate) fn plan(slots: usize) -> ConsumePlan {
             interactive: slots,
             bulk: slots,
         },
+    }
+}
+
+pub(crate) fn produce_plan(reply: &str) -> ProducePlan {
+    ProducePlan {
+        reply: reply.to_owned(),
+        pools: vec![pool()],
+        prefetch: 64,
+    }
+}
+
+pub(crate) fn as_move(delivery: &Delivery) -> Move {
+    Move {
+        body: delivery.body.clone(),
+        envelope: delivery.envelope.clone(),
+        origin: delivery.origin.clone(),
     }
 }
 

@@ -251,10 +251,24 @@ fn move_aside(parent: &Path, base: &Path) -> io::Result<()> {
             "processes of others share our control group; start the worker as a unit of its own",
         ));
     }
-    let leaf = base.with_extension("main");
+    let leaf = leaf(base);
     std::fs::create_dir_all(&leaf)?;
     let members = open_to_write(&leaf.join("cgroup.procs"))?;
     pids.lines().try_for_each(|pid| put(&members, pid))
+}
+
+/// Beside our groups, the one for the processes that were in the group given to us.
+fn leaf(base: &Path) -> PathBuf {
+    base.with_extension("main")
+}
+
+/// The group given to us, when we were started in its leaf by somebody whom an earlier warden moved
+/// there: otherwise each warden would go one deeper, and what a killed one left would be no sibling.
+pub(super) fn above_leaf(own: PathBuf, name: &str) -> PathBuf {
+    match own.parent() {
+        Some(parent) if own == leaf(&parent.join(name)) => parent.to_owned(),
+        Some(_) | None => own,
+    }
 }
 
 /// Kills every process in a group.

@@ -5,9 +5,11 @@ use crate::cgroup::Entry;
 use crate::jail::Identity;
 use crate::launch::{CleanEnvironment, Launch};
 use crate::link::Word;
+use crate::marks::Marks;
 use crate::root::{Root, RootPlan};
 use crate::sys::caps::drop_bounding_set;
 use crate::sys::exec::exit_now;
+use crate::sys::notify::seccomp_listen;
 use crate::sys::restrict::close_all_but;
 use crate::sys::signals::default_dispositions;
 use nix::errno::Errno;
@@ -19,7 +21,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, dup2_stdin, dup2_stdout, sethostname};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// What holds a run to a limit that counts for all of its processes together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,6 +44,8 @@ pub struct Blueprint<'a> {
     pub launches: &'a [Launch],
     /// The system call filter.
     pub filter: &'a [libc::sock_filter],
+    /// The filter that has us asked about calls that the policy does not name.
+    pub listener: &'a [libc::sock_filter],
     /// What limits tasks.
     pub tasks: HeldBy,
     /// What limits memory.
@@ -64,9 +68,9 @@ impl Blueprint<'_> {
 
 /// Makes this fresh fork the init of a slot and serves until the warden is gone.
 pub fn become_init(blueprint: &Blueprint<'_>, link: OwnedFd) -> ! {
-    let told = link.try_clone();
-    match build(blueprint, link) {
-        Ok(init) => {
+    match build(blueprint, link.as_fd()) {
+        Ok(built) => {
+            let init = built.with(blueprint, link);
             init.say(&Word::Built {
                 landlock_abi: crate::landlock::abi(),
             });
@@ -74,17 +78,46 @@ pub fn become_init(blueprint: &Blueprint<'_>, link: OwnedFd) -> ! {
         }
         Err(error) => {
             let errno = error.raw_os_error().unwrap_or(libc::EPROTO);
-            if let Ok(link) = told {
-                let word = Word::BuildFailed { errno }.encode();
-                // The warden sees our end anyway; this only tells it why.
-                let _told: io::Result<()> = crate::client::send_datagram(link.as_fd(), &word, &[]);
-            }
+            let word = Word::BuildFailed { errno }.encode();
+            // The warden sees our end anyway; this only tells it why.
+            let _told: io::Result<()> = crate::client::send_datagram(link.as_fd(), &word, &[]);
             exit_now(1)
         }
     }
 }
 
-fn build<'a>(blueprint: &'a Blueprint<'a>, link: OwnedFd) -> io::Result<Init<'a>> {
+/// What an init consists of, but for what it was given.
+struct Built {
+    children: SignalFd,
+    root: Root,
+    clean: CleanEnvironment,
+    marks: Marks,
+    listener: OwnedFd,
+}
+
+impl Built {
+    fn with<'a>(self, blueprint: &'a Blueprint<'a>, link: OwnedFd) -> Init<'a> {
+        let Self {
+            children,
+            root,
+            clean,
+            marks,
+            listener,
+        } = self;
+        Init {
+            blueprint,
+            link,
+            children,
+            root,
+            clean,
+            ruleset: None,
+            marks,
+            listener,
+        }
+    }
+}
+
+fn build(blueprint: &Blueprint<'_>, link: BorrowedFd<'_>) -> io::Result<Built> {
     let children = own_signals()?;
     set_pdeathsig(Signal::SIGKILL)?;
     if let Some((uid, gid)) = blueprint.maps {
@@ -103,20 +136,19 @@ fn build<'a>(blueprint: &'a Blueprint<'a>, link: OwnedFd) -> io::Result<Init<'a>
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     drop(null);
-    close_all_but(&[link.as_fd(), children.as_fd()])?;
+    close_all_but(&[link, children.as_fd()])?;
     sethostname("jail")?;
     umask(Mode::from_bits_truncate(0o022));
     let root = Root::build(blueprint.root, blueprint.identity)?;
     set_dumpable(false)?;
     drop_bounding_set()?;
     let clean = CleanEnvironment::of(root.working_path())?;
-    Ok(Init {
-        blueprint,
-        link,
+    Ok(Built {
         children,
         root,
         clean,
-        ruleset: None,
+        marks: Marks::new()?,
+        listener: seccomp_listen(blueprint.listener)?,
     })
 }
 

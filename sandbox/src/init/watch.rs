@@ -5,9 +5,10 @@ use crate::clock;
 use crate::jail::{FAILURE_BYTES, decode};
 use crate::link::{Command, Word};
 use crate::protocol::DATAGRAM_BYTES;
-use crate::sys::exec::{Patience, Waited, exit_now, wait_child};
+use crate::sys::exec::{Patience, Waited, exit_now, wait_child, was_killed};
 use crate::sys::message::receive;
-use jailfleet::evidence::End;
+use crate::sys::notify::{let_it_fail, next_waiting};
+use jailfleet::evidence::{End, Stage, UnknownCalls};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
@@ -30,6 +31,7 @@ pub(super) struct Child {
 pub(super) struct Ending {
     pub(super) end: End,
     pub(super) wall: Duration,
+    pub(super) unknown_calls: UnknownCalls,
 }
 
 impl Ending {
@@ -37,6 +39,7 @@ impl Ending {
         Self {
             end,
             wall: Duration::ZERO,
+            unknown_calls: UnknownCalls::NONE,
         }
     }
 }
@@ -83,6 +86,7 @@ impl Init<'_> {
     pub(super) fn watch(&self, run: u64, mut child: Child) -> Ending {
         let mut started: Option<Instant> = None;
         let mut failed: Option<End> = None;
+        let mut unknown_calls = UnknownCalls::NONE;
         loop {
             let ready = self.wait_for_news(child.told.as_ref());
             if ready.told
@@ -91,7 +95,9 @@ impl Init<'_> {
                 failed = failure(&told);
                 if failed.is_none() {
                     started = Some(clock::now());
-                    self.say(&Word::Started { run });
+                    self.marks.note(Stage::Exec);
+                    let stages = self.marks.times();
+                    self.say(&Word::Started { run, stages });
                 }
             }
             if ready.child
@@ -102,7 +108,11 @@ impl Init<'_> {
                 return Ending {
                     end: failed.unwrap_or(end),
                     wall,
+                    unknown_calls,
                 };
+            }
+            if ready.call {
+                self.refuse_unknown(&mut unknown_calls);
             }
             if ready.link {
                 self.obey(run);
@@ -114,13 +124,39 @@ impl Init<'_> {
     fn reap_until(&self, main: i32) -> Option<End> {
         // The signals only wake us; which children ended is the wait's to say.
         while let Ok(Some(_)) = self.children.read_signal() {}
+        // Asked before it is reaped: afterwards its number may be another's.
+        let too_early = was_killed(main).is_ok_and(|killed| killed && !became_a_program(main));
         let mut found = None;
         while let Ok(Waited::Ended(pid, end)) = wait_child(-1, Patience::Poll) {
             if pid == main {
-                found = Some(end);
+                found = Some(if too_early { self.unfinished() } else { end });
             }
         }
         found
+    }
+
+    /// A child that was killed before its exec is no program that was killed.
+    fn unfinished(&self) -> End {
+        End::StageFailed {
+            stage: self.marks.unfinished(),
+            errno: libc::EINTR,
+        }
+    }
+
+    /// Answers a call that the policy does not name as a kernel that does not have it.
+    fn refuse_unknown(&self, calls: &mut UnknownCalls) {
+        let listener = self.listener.as_fd();
+        let Ok(waiting) = next_waiting(listener) else {
+            return; // Whoever called was killed in between.
+        };
+        calls.note(waiting.number);
+        match let_it_fail(listener, waiting, libc::ENOSYS) {
+            Ok(()) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => {}
+            // Without an answer the program would hang until its wall limit, and that would look as
+            // if it were its own doing.
+            Err(_) => exit_now(1),
+        }
     }
 
     /// A kill of this run, or the end of the warden.
@@ -143,49 +179,56 @@ impl Init<'_> {
     }
 
     fn wait_for_news(&self, told: Option<&OwnedFd>) -> News {
-        let link = PollFd::new(self.link.as_fd(), PollFlags::POLLIN);
+        // Without the pipe its place is taken by a second look at the warden's socket.
+        let told_or_link = told.unwrap_or(&self.link);
+        let watched = [&self.link, told_or_link, &self.listener].map(AsFd::as_fd);
+        let [link, told_fd, listener] = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let children = PollFd::new(self.children.as_fd(), PollFlags::POLLIN);
-        let ready = |wait: &PollFd<'_>| wait.any().unwrap_or(false);
-        let polled = match told {
-            None => {
-                let mut waits = [link, children];
-                let polled = poll(&mut waits, PollTimeout::NONE);
-                let [link, children] = &waits;
-                polled.map(|_| News {
-                    link: ready(link),
-                    child: ready(children),
-                    told: false,
-                })
-            }
-            Some(told) => {
-                let told = PollFd::new(told.as_fd(), PollFlags::POLLIN);
-                let mut waits = [link, children, told];
-                let polled = poll(&mut waits, PollTimeout::NONE);
-                let [link, children, told] = &waits;
-                polled.map(|_| News {
-                    link: ready(link),
-                    child: ready(children),
-                    told: ready(told),
-                })
-            }
-        };
-        match polled {
-            Ok(news) => news,
-            Err(Errno::EINTR) => News {
-                link: false,
-                child: false,
-                told: false,
-            },
+        let mut waits = [link, told_fd, listener, children];
+        match poll(&mut waits, PollTimeout::NONE) {
+            Ok(_) => {}
+            Err(Errno::EINTR) => return News::default(),
             // Blind to the warden's end, an init must not live on.
             Err(_) => exit_now(1),
+        }
+        let [link, told_fd, listener, children] =
+            waits.map(|wait| wait.revents().unwrap_or(PollFlags::empty()));
+        News {
+            link: !link.is_empty(),
+            child: !children.is_empty(),
+            told: told.is_some() && !told_fd.is_empty(),
+            // It hangs up when the last process with the filter is gone, but for us.
+            call: listener.contains(PollFlags::POLLIN),
         }
     }
 }
 
+#[derive(Default)]
 struct News {
     link: bool,
     child: bool,
     told: bool,
+    call: bool,
+}
+
+/// Whether an ended child, not yet reaped, had come as far as its exec; unless the kernel says that it
+/// had not, it had.
+///
+/// # Source
+/// proc_pid_stat(5), the field `flags`; PF_FORKNOEXEC in the kernel's `sched.h`
+fn became_a_program(pid: i32) -> bool {
+    let Ok(stat) = std::fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return true;
+    };
+    !forked_only(&stat)
+}
+
+fn forked_only(stat: &str) -> bool {
+    const PF_FORKNOEXEC: u64 = 0x40;
+    // The name may hold spaces and parentheses; what follows it begins with the third field.
+    let fields = stat.rsplit_once(") ").map(|(_, fields)| fields);
+    let flags = fields.and_then(|fields| fields.split(' ').nth(6)?.parse::<u64>().ok());
+    flags.is_some_and(|flags| flags & PF_FORKNOEXEC != 0)
 }
 
 /// What the child told of a failed stage; `None` when the pipe closed at the exec.
@@ -219,5 +262,18 @@ fn leave_nobody() {
             Ok(Waited::Ended(..) | Waited::NoneYet) => {}
             Err(_) => exit_now(1),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::forked_only;
+
+    #[test]
+    fn a_process_that_never_executed_anything_is_told_by_its_flags() {
+        let stat = |flags| format!("7 (a) b (c) Z 1 7 7 0 -1 {flags} 0 0 0 0 1 2");
+        assert!(forked_only(&stat(0x40_0040)));
+        assert!(!forked_only(&stat(0x40_0000)));
+        assert!(!forked_only("7 (cut off"));
     }
 }

@@ -1,5 +1,6 @@
 //! Small stages: session, descriptors, the parent, Landlock and the exec itself.
 
+use crate::apparmor::Profile;
 use crate::jail::{Identity, Run};
 use crate::launch::complete_environment;
 use crate::sys::exec::execve;
@@ -39,6 +40,12 @@ pub(super) fn three_descriptors(run: &Run<'_>) -> io::Result<()> {
     dup2_stdout(stdout)?;
     dup2_stderr(stderr)?;
     close_on_exec_from(3)
+}
+
+/// The runtime's AppArmor profile, at once and not at the exec: an exec that changes the label clears
+/// the parent-death signal, which is asked for next.
+pub(super) fn enter_profile(run: &Run<'_>) -> io::Result<()> {
+    run.launch.profile.as_ref().map_or(Ok(()), Profile::enter)
 }
 
 /// The kernel kills us when the init goes; if it went before we asked, we go by ourselves.

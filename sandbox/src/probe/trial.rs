@@ -1,6 +1,6 @@
 //! Children that make one wall around themselves, and end.
 
-use crate::init::map_one_user;
+use crate::init::{HeldBy, map_one_user};
 use crate::jail::Identity;
 use crate::root::{Root, RootPlan};
 use crate::sys::caps::{Caps, set_capabilities};
@@ -54,7 +54,7 @@ pub(super) fn namespaces(flags: CloneFlags) -> io::Result<()> {
 }
 
 pub(super) fn seccomp() -> io::Result<()> {
-    let filter = crate::seccomp::filter()?;
+    let filter = crate::seccomp::filter(HeldBy::Cgroup)?;
     in_a_child(CloneFlags::empty(), || {
         set_no_new_privs()?;
         seccomp_set_filter(&filter)

@@ -1,7 +1,7 @@
 //! Numbers to bytes and back: one cursor that writes a datagram, one that reads it.
 
 use super::{DATAGRAM_BYTES, ProtocolError};
-use jailfleet::evidence::{End, Stage};
+use jailfleet::evidence::{End, Stage, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
 use std::time::Duration;
@@ -81,6 +81,15 @@ impl Pen {
             }
             End::Lost => self.u16(4).i32(0).i32(0),
         }
+    }
+
+    pub(crate) fn stages(self, stages: &StageTimes) -> Self {
+        stages.iter().fold(self, |pen, (_, took)| pen.span(took))
+    }
+
+    pub(crate) fn calls(self, calls: UnknownCalls) -> Self {
+        let numbers = calls.iter().chain(std::iter::repeat(0));
+        numbers.take(UnknownCalls::MOST).fold(self, Self::u32)
     }
 
     pub(crate) fn done(self) -> Datagram {
@@ -176,6 +185,27 @@ impl<'a> Eye<'a> {
             (4, 0, 0) => Ok(End::Lost),
             _ => Err(ProtocolError::BadField),
         }
+    }
+
+    pub(crate) fn stages(&mut self) -> Result<StageTimes, ProtocolError> {
+        let mut stages = StageTimes::default();
+        for stage in Stage::ALL {
+            stages.note(*stage, self.span()?);
+        }
+        Ok(stages)
+    }
+
+    pub(crate) fn calls(&mut self) -> Result<UnknownCalls, ProtocolError> {
+        let mut calls = UnknownCalls::NONE;
+        let mut numbers = [0; UnknownCalls::MOST];
+        for number in &mut numbers {
+            *number = self.u32()?;
+            calls.note(*number);
+        }
+        // One spelling only: no number twice, no gap.
+        let spelled = calls.iter().chain(std::iter::repeat(0));
+        let same = spelled.zip(numbers).all(|(told, number)| told == number);
+        same.then_some(calls).ok_or(ProtocolError::BadField)
     }
 
     /// The message, if nothing follows it.

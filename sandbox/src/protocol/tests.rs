@@ -1,7 +1,7 @@
 //! Properties of the protocol: what is written is read back, and nothing else is accepted.
 
 use super::{DATAGRAM_BYTES, JailPlan, Order, Report, Residue, Walls};
-use jailfleet::evidence::{Acted, End, Evidence, Stage};
+use jailfleet::evidence::{Acted, End, Evidence, Stage, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
 use jailfleet::wall::Wall;
@@ -70,6 +70,16 @@ fn order() -> impl Strategy<Value = Order> {
     ]
 }
 
+fn stages() -> impl Strategy<Value = StageTimes> {
+    proptest::collection::vec(any::<u64>(), Stage::ALL.len()).prop_map(|nanos| {
+        let mut stages = StageTimes::default();
+        for (stage, nanos) in Stage::ALL.iter().zip(nanos) {
+            stages.note(*stage, Duration::from_nanos(nanos));
+        }
+        stages
+    })
+}
+
 fn end() -> impl Strategy<Value = End> {
     prop_oneof![
         (0..=255).prop_map(End::Exited),
@@ -91,9 +101,14 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         any::<u64>(),
         spans,
         seen,
+        proptest::collection::vec(any::<u32>(), 0..12),
     )
         .prop_map(
-            |(end, acted, oom_kills, [cpu, user, system, wall], [peak, tasks, pressure])| {
+            |(end, acted, oom_kills, [cpu, user, system, wall], [peak, tasks, pressure], calls)| {
+                let mut unknown_calls = UnknownCalls::NONE;
+                calls
+                    .into_iter()
+                    .for_each(|number| unknown_calls.note(number));
                 Evidence {
                     end,
                     acted,
@@ -105,6 +120,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
                     peak_memory_bytes: peak,
                     processes_peak: tasks,
                     pressure_full: pressure.map(Duration::from_nanos),
+                    unknown_calls,
                 }
             },
         )
@@ -122,7 +138,11 @@ fn report() -> impl Strategy<Value = Report> {
                 }
             }
         ),
-        (any::<u16>(), any::<u64>()).prop_map(|(slot, run)| Report::Started { slot, run }),
+        (any::<u16>(), any::<u64>(), stages()).prop_map(|(slot, run, stages)| Report::Started {
+            slot,
+            run,
+            stages
+        }),
         (any::<u16>(), any::<u64>(), evidence()).prop_map(|(slot, run, evidence)| Report::Ended {
             slot,
             run,

@@ -18,20 +18,32 @@ const PLACE: &str = "/tmp";
 /// The tmpfs' own root, the working directory, its `tmp` and the folder behind `/dev/shm`.
 const OWN_INODES: u64 = 4;
 /// What a scratch has before a run says what it needs.
-const WAITING: Size = Size {
+const WAITING: Shape = Shape {
     bytes: 1 << 20,
     inodes: 64,
+    executable: false,
 };
 
+/// How a scratch is mounted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Size {
+struct Shape {
     bytes: u64,
     inodes: u64,
+    executable: bool,
 }
 
-impl Size {
+impl Shape {
     fn options(self) -> String {
         format!("mode=0711,size={},nr_inodes={}", self.bytes, self.inodes)
+    }
+
+    fn flags(self) -> MsFlags {
+        let always = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+        if self.executable {
+            always
+        } else {
+            always | MsFlags::MS_NOEXEC
+        }
     }
 }
 
@@ -40,22 +52,21 @@ impl Size {
 pub(super) struct Scratch {
     path: String,
     folder: OwnedFd,
-    size: Size,
+    shape: Shape,
 }
 
 impl Scratch {
     pub(super) fn mount(random: &File, identity: Identity) -> io::Result<Self> {
-        Self::mount_sized(random, identity, WAITING)
+        Self::mount_shaped(random, identity, WAITING)
     }
 
-    fn mount_sized(random: &File, identity: Identity, size: Size) -> io::Result<Self> {
-        let options = size.options();
-        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    fn mount_shaped(random: &File, identity: Identity, shape: Shape) -> io::Result<Self> {
+        let options = shape.options();
         mount(
             Some("scratch"),
             PLACE,
             Some("tmpfs"),
-            flags,
+            shape.flags(),
             Some(options.as_str()),
         )?;
         let path = format!("{PLACE}/codejail-{}", letters(random)?);
@@ -69,7 +80,11 @@ impl Scratch {
         own_folder(SHM)?;
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let folder = open(path.as_str(), flags, Mode::empty())?;
-        Ok(Self { path, folder, size })
+        Ok(Self {
+            path,
+            folder,
+            shape,
+        })
     }
 
     pub(super) fn working_directory(&self) -> BorrowedFd<'_> {
@@ -80,23 +95,23 @@ impl Scratch {
         &self.path
     }
 
-    /// Sets the limits of a run, where they are not set already.
-    pub(super) fn fit(&mut self, limits: &Limits) -> io::Result<()> {
-        let size = Size {
+    /// Sets the limits of a run and whether its files may be executed, where that is not set already.
+    pub(super) fn fit(&mut self, limits: &Limits, executable: bool) -> io::Result<()> {
+        let shape = Shape {
             bytes: limits.disk_bytes.get(),
             inodes: limits.disk_files.get().saturating_add(OWN_INODES),
+            executable,
         };
-        if size != self.size {
-            let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-            let options = size.options();
+        if shape != self.shape {
+            let options = shape.options();
             mount(
                 None::<&str>,
                 PLACE,
                 None::<&str>,
-                flags,
+                MsFlags::MS_REMOUNT | shape.flags(),
                 Some(options.as_str()),
             )?;
-            self.size = size;
+            self.shape = shape;
         }
         Ok(())
     }
@@ -120,7 +135,7 @@ impl Scratch {
     /// The next run most likely has the limits of the last one: the new scratch starts with them.
     pub(super) fn replace(&mut self, random: &File, identity: Identity) -> io::Result<()> {
         umount2(PLACE, MntFlags::MNT_DETACH)?;
-        *self = Self::mount_sized(random, identity, self.size)?;
+        *self = Self::mount_shaped(random, identity, self.shape)?;
         Ok(())
     }
 }

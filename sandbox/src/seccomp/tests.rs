@@ -1,10 +1,11 @@
 //! The filters, run call by call by an interpreter of the few instructions that they use.
 
 use super::program::{
-    ALLOW, ARCHITECTURE_AT, IF_ANY_BIT, IF_AT_LEAST, IF_EQUAL, IF_GREATER, KILL, LOAD, NATIVE,
-    NUMBER_AT, RETURN, failure,
+    ALLOW, AND, ARCHITECTURE_AT, ASK, IF_ANY_BIT, IF_AT_LEAST, IF_EQUAL, KILL, LOAD, NATIVE,
+    NUMBER_AT, RETURN, UNKNOWN, failure,
 };
-use super::{Policy, PolicyError, filter};
+use super::{Policy, PolicyError, calls, filter, listener};
+use crate::init::HeldBy;
 use std::collections::BTreeSet;
 
 /// A call as the kernel shows it to a filter.
@@ -31,8 +32,9 @@ impl Call {
             NUMBER_AT => u32::try_from(self.number).expect("a small number"),
             ARCHITECTURE_AT => self.architecture,
             at => {
-                let argument = self.arguments[(usize::try_from(at).expect("small") - 16) / 8];
-                u32::try_from(argument & 0xffff_ffff).expect("32 bits")
+                let at = usize::try_from(at).expect("small") - 16;
+                let half = self.arguments[at / 8] >> (8 * (at % 8));
+                u32::try_from(half & 0xffff_ffff).expect("32 bits")
             }
         }
     }
@@ -50,9 +52,12 @@ fn verdict(filter: &[libc::sock_filter], call: Call) -> u32 {
                 loaded = call.word(step.k);
                 continue;
             }
+            AND => {
+                loaded &= step.k;
+                continue;
+            }
             RETURN => return step.k,
             IF_EQUAL => loaded == step.k,
-            IF_GREATER => loaded > step.k,
             IF_AT_LEAST => loaded >= step.k,
             IF_ANY_BIT => loaded & step.k != 0,
             code => panic!("no such instruction: {code:#x}"),
@@ -63,7 +68,7 @@ fn verdict(filter: &[libc::sock_filter], call: Call) -> u32 {
 
 fn of(number: i64, arguments: &[u64]) -> u32 {
     verdict(
-        &filter().expect("the embedded policy compiles"),
+        &filter(HeldBy::Cgroup).expect("the embedded policy compiles"),
         call(number, arguments),
     )
 }
@@ -163,69 +168,214 @@ fn other_architectures_die_and_unknown_numbers_do_not_exist() {
         architecture: 0x4000_0003,
         ..call(libc::SYS_read, &[])
     };
-    assert_eq!(verdict(&filter().expect("it compiles"), i386), KILL);
+    let filter = filter(HeldBy::Cgroup).expect("it compiles");
+    assert_eq!(verdict(&filter, i386), KILL);
     assert_eq!(of(0x4000_0000 + libc::SYS_read, &[]), ENOSYS);
     assert_eq!(of(i64::from(u32::MAX), &[]), ENOSYS);
-    let newest = i64::from(Policy::embedded().expect("it reads").newest);
-    assert_eq!(of(newest, &[]), ALLOW);
-    assert_eq!(of(newest + 1, &[]), ENOSYS);
+    // Between the numbers of old and new calls, just above the newest, and far above.
+    for unknown in [400, 470, 9999] {
+        assert_eq!(of(unknown, &[]), UNKNOWN, "{unknown}");
+    }
 }
 
 #[test]
-fn every_call_of_the_policy_is_looked_for_by_the_filter() {
+fn somebody_is_asked_about_unknown_calls_and_no_others() {
+    let listener = listener().expect("it compiles");
+    let asked = |number| verdict(&listener, call(number, &[]));
+    for unknown in [400, 470, 9999] {
+        assert_eq!(asked(unknown), ASK, "{unknown}");
+    }
+    // What the init of a slot does must never wait for the init.
+    for number in [
+        libc::SYS_read,
+        libc::SYS_mount,
+        libc::SYS_clone3,
+        libc::SYS_unshare,
+        libc::SYS_capset,
+        libc::SYS_landlock_create_ruleset,
+        libc::SYS_seccomp,
+        0x4000_0000,
+    ] {
+        assert_eq!(asked(number), ALLOW, "{number}");
+    }
+}
+
+#[test]
+fn every_call_that_this_architecture_has_stands_in_the_policy() {
     let policy = Policy::embedded().expect("it reads");
-    let filter = policy.compile().expect("it compiles");
-    let tested: BTreeSet<u32> = filter
+    let allowed = policy.allow.iter().flat_map(|group| &group.calls);
+    let denied = policy.deny.iter().flat_map(|group| &group.calls);
+    let named: BTreeSet<&str> = allowed.chain(denied).map(String::as_str).collect();
+    let there = calls::EVERYWHERE
         .iter()
-        .filter(|step| step.code == IF_EQUAL)
-        .map(|step| step.k)
-        .collect();
-    for rule in &policy.rule {
-        for name in &rule.calls {
-            match super::calls::number(name) {
-                super::calls::Number::Here(number) => assert!(tested.contains(&number), "{name}"),
-                super::calls::Number::Elsewhere => {}
-                super::calls::Number::Nowhere => panic!("{name} is no call"),
+        .chain(calls::ON_X86_64)
+        .copied()
+        .chain(calls::NEW.iter().map(|(name, _)| *name));
+    let missing: Vec<&str> = there.filter(|name| !named.contains(name)).collect();
+    assert_eq!(missing, Vec::<&str>::new());
+}
+
+#[test]
+fn the_filter_gives_each_call_the_answer_of_the_policy() {
+    let policy = Policy::embedded().expect("it reads");
+    let here = |name: &str| match calls::number(name) {
+        calls::Number::Here(number) => Some(i64::from(number)),
+        calls::Number::Elsewhere => None,
+        calls::Number::Nowhere => panic!("{name} is no call"),
+    };
+    let mut conditional = BTreeSet::new();
+    for group in &policy.deny {
+        for name in &group.calls {
+            if !group.when.is_empty() || group.without.is_some() {
+                conditional.insert(name.as_str());
+            } else if let Some(number) = here(name) {
+                let answer = failure(group.answer.errno());
+                assert_eq!(of(number, &[]), answer, "{name}");
+                assert_eq!(of(number, &[u64::MAX; 6]), answer, "{name}");
             }
         }
     }
-    assert!(filter.len() < 4096, "the kernel takes no longer filter");
+    for name in policy.allow.iter().flat_map(|group| &group.calls) {
+        if let Some(number) = here(name).filter(|_| !conditional.contains(name.as_str())) {
+            assert_eq!(of(number, &[]), ALLOW, "{name}");
+            assert_eq!(of(number, &[u64::MAX; 6]), ALLOW, "{name}");
+        }
+    }
 }
 
-fn compile(rules: &str) -> Result<Vec<libc::sock_filter>, PolicyError> {
-    let policy: Policy = toml::from_str(&format!("newest = 1\n{rules}"))?;
-    policy.compile()
+#[test]
+fn a_call_is_decided_in_few_steps() {
+    let filter = filter(HeldBy::Cgroup).expect("it compiles");
+    assert!(filter.len() < 1024, "{} steps", filter.len());
+    let steps = |number: u32| {
+        let (mut at, mut count) = (0, 0);
+        loop {
+            let step = filter[at];
+            count += 1;
+            at += 1;
+            let met = match step.code {
+                RETURN => return count,
+                IF_AT_LEAST => number >= step.k,
+                IF_EQUAL => step.k == NATIVE || number == step.k,
+                _ => continue,
+            };
+            at += usize::from(if met { step.jt } else { step.jf });
+        }
+    };
+    assert!((0..500).map(steps).max() < Some(24));
+}
+
+#[test]
+fn the_core_limit_may_be_asked_for_and_stays() {
+    let nothing = failure(0);
+    assert_eq!(of(libc::SYS_setrlimit, &[4, 1]), nothing);
+    assert_eq!(of(libc::SYS_setrlimit, &[7, 1]), ALLOW);
+    assert_eq!(of(libc::SYS_prlimit64, &[0, 4, 0, 1]), ALLOW);
+    // A pointer may have nothing in its low half.
+    assert_eq!(of(libc::SYS_prlimit64, &[0, 4, 1 << 32, 0]), nothing);
+    assert_eq!(of(libc::SYS_prlimit64, &[0, 4, 0x1000, 0]), nothing);
+    assert_eq!(of(libc::SYS_prlimit64, &[0, 7, 0x1000, 0]), ALLOW);
+}
+
+#[test]
+fn limits_of_other_processes_are_out_of_reach() {
+    assert_eq!(of(libc::SYS_prlimit64, &[1, 7, 0x1000, 0]), EPERM);
+    assert_eq!(of(libc::SYS_prlimit64, &[1, 4, 0, 1]), EPERM);
+}
+
+#[test]
+fn without_a_memory_cgroup_no_memory_is_had_that_resource_limits_do_not_see() {
+    let bare = filter(HeldBy::Rlimit).expect("it compiles");
+    let of_bare = |number, arguments: &[u64]| verdict(&bare, call(number, arguments));
+    let flags = |flags: i32| [0, 4096, 3, u64::try_from(flags).expect("positive"), 0, 0];
+    let shared = flags(libc::MAP_SHARED | libc::MAP_ANONYMOUS);
+    assert_eq!(of_bare(libc::SYS_mmap, &shared), EPERM);
+    assert_eq!(of(libc::SYS_mmap, &shared), ALLOW);
+    for harmless in [
+        libc::MAP_PRIVATE | libc::MAP_ANONYMOUS,
+        libc::MAP_SHARED,
+        libc::MAP_PRIVATE,
+    ] {
+        assert_eq!(of_bare(libc::SYS_mmap, &flags(harmless)), ALLOW);
+    }
+    for number in [libc::SYS_memfd_create, libc::SYS_shmget] {
+        assert_eq!((of_bare(number, &[]), of(number, &[])), (EPERM, ALLOW));
+    }
+}
+
+#[test]
+fn a_worker_makes_threads_and_nothing_that_outlives_or_outranks_it() {
+    let filter = super::worker_filter().expect("it compiles");
+    let of_worker = |number, arguments: &[u64]| verdict(&filter, call(number, arguments));
+    let thread = libc::CLONE_VM | libc::CLONE_THREAD | libc::CLONE_SIGHAND;
+    let thread = u64::try_from(thread).expect("positive");
+    assert_eq!(of_worker(libc::SYS_clone, &[thread]), ALLOW);
+    let process = u64::try_from(libc::SIGCHLD).expect("positive");
+    assert_eq!(of_worker(libc::SYS_clone, &[process]), EPERM);
+    for number in [
+        libc::SYS_execve,
+        libc::SYS_execveat,
+        libc::SYS_kill,
+        libc::SYS_tgkill,
+        libc::SYS_pidfd_send_signal,
+        libc::SYS_ptrace,
+        libc::SYS_mount,
+        libc::SYS_unshare,
+        libc::SYS_setresuid,
+        libc::SYS_capset,
+        libc::SYS_bpf,
+    ] {
+        assert_eq!(of_worker(number, &[]), UNKNOWN, "{number}");
+    }
+    let family = |family: i32| [u64::try_from(family).expect("positive"), 1, 0];
+    assert_eq!(of_worker(libc::SYS_socket, &family(libc::AF_INET6)), ALLOW);
+    assert_eq!(
+        of_worker(libc::SYS_socket, &family(libc::AF_PACKET)),
+        EACCES
+    );
+}
+
+fn compile(groups: &str) -> Result<Vec<libc::sock_filter>, PolicyError> {
+    let policy: Policy = toml::from_str(groups)?;
+    policy.filter(HeldBy::Cgroup)
 }
 
 #[test]
 fn a_policy_with_a_mistake_does_not_compile() {
-    let rule = |calls: &str, when: &str| {
+    let allow = "[[allow]]\nreason = \"r.\"\ncalls = [\"socket\", \"read\"]\n";
+    let group = |calls: &str, more: &str| {
         compile(&format!(
-            "[[rule]]\nreason = \"r.\"\nanswer = \"EPERM\"\ncalls = [{calls}]\n{when}"
+            "{allow}[[deny]]\nreason = \"r.\"\nanswer = \"EPERM\"\ncalls = [{calls}]\n{more}"
         ))
     };
-    assert!(rule("\"ptrace\"", "").is_ok());
+    assert!(group("\"ptrace\"", "").is_ok());
     assert!(
-        matches!(rule("\"ptrase\"", ""), Err(PolicyError::UnknownCall(name)) if name == "ptrase")
+        matches!(group("\"ptrase\"", ""), Err(PolicyError::UnknownCall(name)) if name == "ptrase")
     );
+    for twice in ["\"mount\", \"mount\"", "\"read\""] {
+        assert!(matches!(group(twice, ""), Err(PolicyError::Twice(_))));
+    }
+    for bad in [
+        "when = [{ argument = 0 }]",
+        "when = [{ argument = 6, any_bit = [1] }]",
+        "when = [{ argument = 0, any_bit = [1], one_of = [1] }]",
+    ] {
+        assert!(matches!(
+            group("\"socket\"", bad),
+            Err(PolicyError::Condition(_))
+        ));
+    }
+    let condition = "when = [{ argument = 0, any_bit = [1] }]";
     assert!(matches!(
-        rule("\"mount\", \"mount\"", ""),
-        Err(PolicyError::Twice(_))
-    ));
-    let nothing = "when = { argument = 0 }";
-    assert!(matches!(
-        rule("\"socket\"", nothing),
-        Err(PolicyError::Condition(_))
-    ));
-    let seventh = "when = { argument = 6, any_bit = [1] }";
-    assert!(matches!(
-        rule("\"socket\"", seventh),
-        Err(PolicyError::Condition(_))
+        group("\"ptrace\"", condition),
+        Err(PolicyError::NotAllowed(_))
     ));
     assert!(matches!(
-        compile("[[rule]]\nwhy = 1\n"),
-        Err(PolicyError::Toml(_))
+        group("\"ptrace\"", "without = \"moat\""),
+        Err(PolicyError::Wall(_))
     ));
-    let silent = "[[rule]]\nreason = \"\"\nanswer = \"EPERM\"\ncalls = [\"ptrace\"]\n";
-    assert!(matches!(compile(silent), Err(PolicyError::NoReason(_))));
+    assert!(matches!(compile("why = 1\n"), Err(PolicyError::Toml(_))));
+    let silent =
+        format!("{allow}[[deny]]\nreason = \"\"\nanswer = \"EPERM\"\ncalls = [\"ptrace\"]\n");
+    assert!(matches!(compile(&silent), Err(PolicyError::NoReason(_))));
 }

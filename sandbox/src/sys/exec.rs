@@ -124,3 +124,23 @@ pub fn wait_child(pid: i32, patience: Patience) -> io::Result<Waited> {
         }
     }
 }
+
+/// Whether this child has ended by a signal. It is not reaped.
+///
+/// # Errors
+/// `ECHILD` when it is no child of ours.
+///
+/// # Source
+/// waitid(2), WNOWAIT
+pub fn was_killed(pid: i32) -> io::Result<bool> {
+    let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT | libc::__WALL;
+    // SAFETY: all-zero is a valid value of this plain structure.
+    let mut seen: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: waitid demands a pointer to a siginfo_t that it may write; `seen` is one.
+    let done = unsafe { libc::waitid(libc::P_PID, pid.cast_unsigned(), &raw mut seen, flags) };
+    if done < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // Without an ended child the structure stays zero, and no code is zero.
+    Ok(matches!(seen.si_code, libc::CLD_KILLED | libc::CLD_DUMPED))
+}

@@ -2,12 +2,14 @@
 
 use super::runs::log;
 use super::{Stand, Warden, WardenError};
+use crate::apparmor::Way;
 use crate::cgroup::{Cgroups, SlotCgroup};
 use crate::init::{Blueprint, HeldBy, Service, become_init};
 use crate::jail::Identity;
 use crate::lease::Leases;
 use crate::protocol::Walls;
 use crate::root::RootPlan;
+use crate::seccomp;
 use crate::slot::{Building, Jail, Slot};
 use crate::sys::clone::{Cloned, clone_process};
 use jailfleet::settings::WorkerSettings;
@@ -30,7 +32,9 @@ const MAPPED_ID: u32 = 1000;
 pub struct Host {
     leases: Option<Leases>,
     cgroups: Option<Cgroups>,
+    apparmor: Option<Way>,
     filter: Vec<libc::sock_filter>,
+    listener: Vec<libc::sock_filter>,
     root: RootPlan,
     cores: u32,
 }
@@ -40,7 +44,7 @@ impl Host {
     ///
     /// # Errors
     /// [`WardenError::Make`] for what could not be made.
-    pub fn prepare(settings: &WorkerSettings) -> Result<Self, WardenError> {
+    pub fn prepare(settings: &WorkerSettings, apparmor: Option<Way>) -> Result<Self, WardenError> {
         let make = |what| move |source| WardenError::Make { what, source };
         let leases = if geteuid().is_root() {
             Some(Leases::open(&settings.warden).map_err(make("the leases of the slots' uids"))?)
@@ -54,10 +58,17 @@ impl Host {
                 None
             }
         };
+        let counts = |wall| {
+            let mut walls = cgroups.iter().flat_map(Cgroups::walls);
+            held_by(walls.any(|held| held == wall))
+        };
+        let filter = seccomp::filter(counts(Wall::CgroupMemory));
         Ok(Self {
+            filter: filter.map_err(make("the system call filter"))?,
+            listener: seccomp::listener().map_err(make("the filter that counts"))?,
             leases,
             cgroups,
-            filter: crate::seccomp::filter().map_err(make("the system call filter"))?,
+            apparmor,
             root: RootPlan::of(settings),
             cores: std::thread::available_parallelism()
                 .map_or(1, |cores| u32::try_from(cores.get()).unwrap_or(1)),
@@ -107,6 +118,7 @@ impl Host {
         } else {
             walls
         };
+        let walls = self.apparmor.map_or(walls, |way| walls.with_apparmor(way));
         if landlock_abi == 0 {
             walls
         } else {
@@ -170,6 +182,8 @@ impl Warden {
             Some(_) => NAMESPACES,
             None => NAMESPACES.union(CloneFlags::CLONE_NEWUSER),
         };
+        // Asked for here: in a new user namespace nobody is anybody before the map is written.
+        let maps = uid.is_none().then(|| (geteuid(), getegid()));
         match clone_process(namespaces.bits(), None).map_err(failed)? {
             Cloned::Child => {
                 drop(ours);
@@ -182,11 +196,12 @@ impl Warden {
                     },
                     launches: &self.launches,
                     filter: &self.host.filter,
+                    listener: &self.host.listener,
                     tasks: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_tasks)),
                     memory: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_memory)),
                     cgroup: cgroup.as_ref().map(SlotCgroup::entry),
                     root: &self.host.root,
-                    maps: uid.is_none().then(|| (geteuid(), getegid())),
+                    maps,
                 };
                 become_init(&blueprint, theirs)
             }
@@ -198,6 +213,7 @@ impl Warden {
                     link: ours,
                     lease,
                     cgroup,
+                    sweeper: None,
                 };
                 let deadline = now.checked_add(BUILD_DEADLINE).unwrap_or(now);
                 Ok(Slot {
@@ -251,6 +267,7 @@ const fn held_by(cgroup: bool) -> HeldBy {
 fn ended_now(now: Instant) -> crate::slot::Ending {
     crate::slot::Ending {
         deadline: now,
+        reaped: false,
         stuck: false,
         build_at: now,
     }

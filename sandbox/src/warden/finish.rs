@@ -1,9 +1,9 @@
 //! Ends: of a slot that is replaced, and of the warden itself, which leaves nothing behind.
 
-use super::runs::{log, signal_init};
+use super::runs::{log, signal_init, still_sweeping};
 use super::{Stand, Warden, WardenError};
 use crate::clock;
-use crate::slot::{Dirty, Ending, Slot};
+use crate::slot::{Ending, Slot};
 use crate::sweep;
 use crate::sys::exec::{Patience, Waited, wait_child};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -23,7 +23,7 @@ impl Warden {
         now: Instant,
     ) -> Result<(Stand, Option<Instant>), WardenError> {
         let again = now.checked_add(REMOVE_AGAIN).unwrap_or(now);
-        if reaped(&slot) && clean(&mut slot) {
+        if gone(&mut slot, now) {
             let vacant = Stand::Vacant {
                 number: slot.number,
                 build_at: slot.state.build_at,
@@ -47,15 +47,6 @@ impl Warden {
         Ok((Stand::Ending(slot), now.checked_add(due).or(Some(again))))
     }
 
-    /// Kills what the slot's uid still has, from a child of that uid.
-    pub(super) fn sweep(&self, slot: &Slot<Dirty>) {
-        if let Some(lease) = &slot.jail.lease
-            && let Err(error) = sweep::sweep(lease.uid())
-        {
-            log(slot.number, &format!("the sweep failed: {error}"));
-        }
-    }
-
     /// Kills every jail, waits for their ends, and removes what they stood on.
     pub(super) fn finish(&mut self) {
         let now = clock::now();
@@ -66,10 +57,12 @@ impl Warden {
             .filter_map(|s| kill(s, deadline))
             .collect();
         while !ending.is_empty() && clock::now() < deadline {
-            ending.retain_mut(|slot| !(reaped(slot) && clean(slot)));
+            ending.retain_mut(|slot| !gone(slot, clock::now()));
             let Some(slot) = ending.first() else { break };
-            let mut waits = [PollFd::new(slot.jail.pidfd.as_fd(), PollFlags::POLLIN)];
-            if poll(&mut waits, PollTimeout::from(10_u8)).is_err() {
+            // A descriptor of a process that was reaped is readable for ever: wait on none then.
+            let waits = [PollFd::new(slot.jail.pidfd.as_fd(), PollFlags::POLLIN)];
+            let first = if slot.state.reaped { &[][..] } else { &waits };
+            if poll(&mut first.to_vec(), PollTimeout::from(10_u8)).is_err() {
                 break;
             }
         }
@@ -88,6 +81,7 @@ fn kill(stand: Stand, deadline: Instant) -> Option<Slot<Ending>> {
         signal_init(&slot);
         slot.into_state(Ending {
             deadline,
+            reaped: false,
             stuck: false,
             build_at: deadline,
         })
@@ -102,12 +96,16 @@ fn kill(stand: Stand, deadline: Instant) -> Option<Slot<Ending>> {
     }
 }
 
-/// Whether the init has ended. Its end comes only after every process of its pid namespace is gone.
-fn reaped(slot: &Slot<Ending>) -> bool {
-    match wait_child(slot.jail.pid, Patience::Poll) {
-        Ok(Waited::Ended(..) | Waited::NoChild) => true,
-        Ok(Waited::NoneYet) | Err(_) => false,
+/// Whether nothing of a slot is left, inside its namespaces or outside.
+fn gone(slot: &mut Slot<Ending>, now: Instant) -> bool {
+    if !slot.state.reaped {
+        slot.state.reaped = match wait_child(slot.jail.pid, Patience::Poll) {
+            // Its end comes only after every process of its pid namespace is gone.
+            Ok(Waited::Ended(..) | Waited::NoChild) => true,
+            Ok(Waited::NoneYet) | Err(_) => false,
+        };
     }
+    still_sweeping(slot, now).is_none() && slot.state.reaped && clean(slot)
 }
 
 /// Whether nothing of the slot is left outside its namespaces either.

@@ -8,7 +8,7 @@ use crate::protocol::{DATAGRAM_BYTES, JailPlan, Report, Residue};
 use crate::slot::{Dirty, Ending, Observed, Running, Slot};
 use crate::sweep;
 use crate::sys::message::receive;
-use jailfleet::evidence::Acted;
+use jailfleet::evidence::{Acted, Evidence};
 use nix::sys::signal::Signal;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -59,22 +59,11 @@ impl Warden {
     }
 
     /// Answers a run that never began as lost, which is our trouble and retried.
-    fn refuse(&self, plan: &JailPlan) -> Result<(), WardenError> {
+    fn refuse(&mut self, plan: &JailPlan) -> Result<(), WardenError> {
         self.report(&Report::Ended {
             slot: plan.slot,
             run: plan.run,
-            evidence: jailfleet::evidence::Evidence {
-                end: jailfleet::evidence::End::Lost,
-                acted: None,
-                oom_kills: 0,
-                cpu: Duration::ZERO,
-                user: Duration::ZERO,
-                system: Duration::ZERO,
-                wall: Duration::ZERO,
-                peak_memory_bytes: None,
-                processes_peak: None,
-                pressure_full: None,
-            },
+            evidence: Evidence::LOST,
         })
     }
 
@@ -139,11 +128,12 @@ impl Warden {
                 );
                 self.build_failed(slot, &reason, now)
             }
-            (Stand::Running(mut slot), Word::Started { run }) if run == slot.state.run => {
+            (Stand::Running(mut slot), Word::Started { run, stages }) if run == slot.state.run => {
                 slot.started(now, self.host.cores_u32());
                 self.report(&Report::Started {
                     slot: slot.number,
                     run,
+                    stages,
                 })?;
                 Ok(Stand::Running(slot))
             }
@@ -155,6 +145,7 @@ impl Warden {
                     user,
                     system,
                     wall,
+                    unknown_calls,
                 },
             ) if run == slot.state.run => self.ended(
                 slot,
@@ -163,6 +154,7 @@ impl Warden {
                     user,
                     system,
                     wall,
+                    unknown_calls,
                 },
                 now,
             ),
@@ -211,25 +203,24 @@ impl Warden {
             return Ok((Stand::Dirty(slot), Some(due)));
         };
         let uid = lease.uid();
-        if std::mem::take(&mut slot.state.sweep_first) {
-            self.sweep(&slot);
+        if let Some(until) = still_sweeping(&mut slot, now) {
+            return Ok((Stand::Dirty(slot), Some(until.min(due))));
         }
-        match sweep::look(uid) {
-            Ok(proof) => {
-                let slot = slot.proved(proof);
-                self.idle(slot.number)?;
-                Ok((Stand::Idle(slot), None))
-            }
-            Err(_found) => {
-                self.sweep(&slot);
-                let again = now.checked_add(SWEEP_AGAIN).unwrap_or(due);
-                Ok((Stand::Dirty(slot), Some(again.min(due))))
-            }
+        let swept = !std::mem::take(&mut slot.state.sweep_first);
+        if swept && let Ok(proof) = sweep::look(uid) {
+            let slot = slot.proved(proof);
+            self.idle(slot.number)?;
+            return Ok((Stand::Idle(slot), None));
         }
+        if let Err(error) = slot.start_sweep(now) {
+            log(slot.number, &format!("the sweep could not begin: {error}"));
+        }
+        let again = now.checked_add(SWEEP_AGAIN).unwrap_or(due);
+        Ok((Stand::Dirty(slot), Some(again.min(due))))
     }
 
     /// A slot is idle: the worker learns it, once it was told of the slots at all.
-    fn idle(&self, slot: u16) -> Result<(), WardenError> {
+    fn idle(&mut self, slot: u16) -> Result<(), WardenError> {
         match self.greeting {
             super::Greeting::Answered => self.report(&Report::Idle { slot }),
             super::Greeting::Awaited | super::Greeting::Heard => Ok(()),
@@ -292,9 +283,21 @@ impl Warden {
         let deadline = build_at.checked_add(ENDING_DEADLINE).unwrap_or(build_at);
         Stand::Ending(slot.into_state(Ending {
             deadline,
+            reaped: false,
             stuck: false,
             build_at,
         }))
+    }
+}
+
+/// Until when a sweep that goes on may do so.
+pub(super) fn still_sweeping<S>(slot: &mut Slot<S>, now: Instant) -> Option<Instant> {
+    match slot.sweeping(now) {
+        Ok(until) => until,
+        Err(error) => {
+            log(slot.number, &format!("the sweep failed: {error}"));
+            None
+        }
     }
 }
 

@@ -1,7 +1,8 @@
 //! At files: those of the host, those of the jail, those of the run before.
 
 use super::printed;
-use crate::fleet::{Fleet, bash, python};
+use crate::fleet::Fleet;
+use crate::job::{bash, python};
 use jailfleet::evidence::End;
 use jailfleet::limits::Limits;
 use jailfleet::units::Millis;
@@ -90,4 +91,26 @@ except OSError as error: print(error.errno in (13, 30))
     assert_eq!(seen.out(), "imported\nTrue\n", "{}", seen.err());
     fleet.is_unharmed();
     fleet.stop();
+}
+
+#[test]
+fn no_mount_of_the_jail_is_wider_than_it_must_be() {
+    let out = printed(
+        "
+for line in open('/proc/self/mountinfo'):
+    fields, kind = line.split(' - ')
+    place, options = fields.split()[4:6]
+    options, kind = set(options.split(',')), kind.split()[0]
+    wide = [] if 'nosuid' in options else ['set-user-id']
+    device = place.startswith('/dev/')
+    if 'nodev' not in options and not device: wide.append('devices')
+    writable = place in ('/', '/tmp', '/proc') or device
+    if 'ro' not in options and not writable: wide.append('writable')
+    # Only what a runtime is made of is there to be executed.
+    if 'noexec' not in options and writable: wide.append('executable')
+    if wide: print(place, kind, *wide)
+print('looked')
+",
+    );
+    assert_eq!(out, "looked\n");
 }

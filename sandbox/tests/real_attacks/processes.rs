@@ -1,13 +1,15 @@
 //! At a neighbour that runs at the same time.
 
-use crate::fleet::{Fleet, python};
+use crate::fleet::Fleet;
+use crate::job::python;
 use jailfleet::evidence::End;
 use jailfleet::wall::Wall;
+use jailfleet_harness::require;
 
 #[test]
 fn two_jails_that_run_at_one_time_see_nothing_of_each_other() {
     let mut fleet = Fleet::start(2);
-    let uids = |seen: &crate::fleet::Seen| seen.out().lines().next().unwrap_or_default().to_owned();
+    let uids = |seen: &crate::job::Seen| seen.out().lines().next().unwrap_or_default().to_owned();
     let code = "
 import os, ctypes, time
 print(os.getuid(), flush=True)
@@ -26,8 +28,8 @@ print([pid for pid in range(1, 400) if os.path.exists(f'/proc/{pid}')])
         // The init and the program itself; the program has no other number than 2 in a new slot.
         assert!(seen.out().ends_with("[1, 2]\n"), "{}", seen.out());
     }
-    if fleet.holds(Wall::Uid) {
-        assert_ne!(uids(&first), uids(&second));
-    }
+    let own_uids = fleet.walls.holds(Wall::Uid);
     fleet.stop();
+    require!(SlotUids => own_uids);
+    assert_ne!(uids(&first), uids(&second));
 }

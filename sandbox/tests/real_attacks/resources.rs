@@ -1,11 +1,13 @@
 //! At CPU, time and memory.
 
 use super::survive;
-use crate::fleet::{Fleet, python};
+use crate::fleet::Fleet;
+use crate::job::python;
 use jailfleet::evidence::End;
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Millis};
 use jailfleet::wall::Wall;
+use jailfleet_harness::require;
 use std::time::Duration;
 
 fn one_second(limits: &mut Limits) {
@@ -45,9 +47,7 @@ const HOG: &str = "x = [bytearray(b'x' * (1 << 20)) for _ in range(256)]";
 #[test]
 fn a_memory_hog_is_killed_by_its_own_limit_and_its_neighbour_goes_on() {
     let mut fleet = Fleet::start(2);
-    if !fleet.holds(Wall::CgroupMemory) {
-        return;
-    }
+    require!(CgroupMemory => fleet.walls.holds(Wall::CgroupMemory));
     let neighbour = fleet.order(
         1,
         &python("x = bytearray(30 << 20)\nimport time\ntime.sleep(1)\nprint(len(x))"),

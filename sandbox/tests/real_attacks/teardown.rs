@@ -1,6 +1,7 @@
 //! At the clean-up: as much as a run may leave, while a neighbour's clock runs.
 
-use crate::fleet::{Fleet, bash, python};
+use crate::fleet::Fleet;
+use crate::job::{bash, python};
 use jailfleet::evidence::{Acted, End};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};

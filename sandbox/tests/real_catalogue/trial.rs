@@ -1,13 +1,15 @@
 //! One attack after the other in one slot, and what every single one must leave as it was.
 
 use crate::catalogue::{AttackFile, Expect, KnownHole, Only};
-use crate::fleet::{self, Attack, Fleet, Seen, bash};
+use crate::fleet::Fleet;
+use crate::job::{Job, Seen, bash, job};
 use crate::programs::Programs;
 use jailfleet::evidence::{Acted, End};
 use jailfleet::limits::Limits;
 use jailfleet::outcome::Outcome;
 use jailfleet::verdict::{Judged, judge};
 use jailfleet::wall::Wall;
+use jailfleet_harness::requirement::{Requirement, found};
 use std::time::Duration;
 
 /// A warden of one slot, replaced by a new one where an attack did harm.
@@ -62,25 +64,53 @@ impl Trial {
 
 /// Says aloud why a file proves nothing here.
 fn is_meaningful(fleet: &Fleet, file: &AttackFile) -> bool {
-    if let Some(architecture) = &file.architecture
-        && architecture != std::env::consts::ARCH
-    {
-        eprintln!("SKIPPED {}: it is written for {architecture}", file.name);
-        return false;
-    }
-    let all = file.walls.iter().all(|wall| fleet.holds(*wall));
-    if !all {
-        eprintln!("SKIPPED {}", file.name);
-    }
-    all
+    let architecture = file.architecture.as_deref();
+    let mut needs: Vec<(Requirement, bool)> = architecture
+        .map(|name| (Requirement::X86, name == std::env::consts::ARCH))
+        .into_iter()
+        .collect();
+    needs.extend(file.walls.iter().filter_map(|wall| {
+        let holds = fleet.walls.holds(*wall);
+        let requirement = may_be_missing(*wall);
+        assert!(holds || requirement.is_some(), "{wall} holds on every host");
+        requirement.map(|requirement| (requirement, holds))
+    }));
+    needs
+        .into_iter()
+        .all(|(requirement, met)| found(requirement, met, &file.name))
 }
 
-fn attack(fleet: &Fleet, programs: &Programs, file: &AttackFile) -> Attack<'static> {
+/// What a host lacks that does not have this wall; nothing where every host has it.
+const fn may_be_missing(wall: Wall) -> Option<Requirement> {
+    match wall {
+        Wall::CgroupMemory => Some(Requirement::CgroupMemory),
+        // A namespace of cgroups is made where there are cgroups.
+        Wall::CgroupPids | Wall::Cgroupns => Some(Requirement::CgroupPids),
+        Wall::CgroupCpu => Some(Requirement::CgroupCpu),
+        Wall::Landlock => Some(Requirement::Landlock),
+        Wall::Apparmor => Some(Requirement::AppArmor),
+        Wall::Uid | Wall::Userns => Some(Requirement::SlotUids),
+        Wall::Rlimits
+        | Wall::NoNewPrivs
+        | Wall::Descriptors
+        | Wall::Caps
+        | Wall::Pidns
+        | Wall::Mountns
+        | Wall::Netns
+        | Wall::Ipcns
+        | Wall::Utsns
+        | Wall::Root
+        | Wall::Scratch
+        | Wall::Seccomp => None,
+    }
+}
+
+fn attack(fleet: &Fleet, programs: &Programs, file: &AttackFile) -> Job<'static> {
     let (runtime, code) = programs.main_file(file);
     let (_, configured) = fleet.runtime(runtime);
     let asked = file.limits.over(&configured.limits, &configured.ceiling);
     let asked = asked.unwrap_or_else(|refused| panic!("{}: {refused:?}", file.name));
-    fleet::attack(runtime, code).limits(move |limits| *limits = asked)
+    job(runtime, code).limits(move |limits| *limits = asked)
 }
 
 /// Where a hole is open, its file has to show it.
@@ -88,8 +118,6 @@ fn is_open(hole: &KnownHole, fleet: &Fleet) -> bool {
     match hole.only {
         Only::Everywhere => true,
         Only::InUserNamespaces => !fleet.walls.holds(Wall::Uid),
-        Only::WithPipedCores => std::fs::read_to_string("/proc/sys/kernel/core_pattern")
-            .is_ok_and(|pattern| pattern.starts_with('|')),
     }
 }
 

@@ -6,12 +6,13 @@ use jailfleet::outcome::Outcome;
 use jailfleet::units::{ByteCount, Millis};
 use jailfleet::verdict::{Judged, judge};
 use jailfleet::wall::Wall;
+use jailfleet_harness::require;
 
 #[test]
 fn every_exit_code_comes_through_exactly() {
     let mut fleet = Fleet::start(1);
     for code in 0..=255 {
-        let seen = fleet.run(&job("bash", &format!("exit {code}")));
+        let seen = fleet.run(&job("bash", format!("exit {code}")));
         assert_eq!(seen.evidence.end, End::Exited(code));
         assert_eq!((seen.evidence.acted, seen.evidence.oom_kills), (None, 0));
     }
@@ -61,21 +62,14 @@ fn judged(fleet: &mut Fleet, runtime: &str, code: &str) -> Judged {
         limits.memory_bytes = ByteCount::new(64 << 20).expect("above zero");
     });
     let seen = fleet.run(&order);
-    let index = usize::from(fleet.runtime(runtime));
-    let configured = &fleet.settings.runtimes[index];
+    let (_, configured) = fleet.runtime(runtime);
     judge(&seen.evidence, &configured.limits, &configured.program)
 }
 
 #[test]
 fn a_kill_for_memory_is_told_from_programs_that_end_alike() {
     let mut fleet = Fleet::start(1);
-    if !fleet.walls.holds(Wall::CgroupMemory) {
-        assert!(
-            std::env::var_os("JAILFLEET_NO_SKIPS").is_none(),
-            "cgroup_memory does not hold here"
-        );
-        return eprintln!("SKIPPED: cgroup_memory does not hold here");
-    }
+    require!(CgroupMemory => fleet.walls.holds(Wall::CgroupMemory));
     let hog = "x = [bytearray(b'x' * (1 << 20)) for _ in range(256)]";
     // Before and after a real one: what was counted for another run must not count for this one.
     for _ in 0..2 {

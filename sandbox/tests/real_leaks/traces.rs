@@ -188,9 +188,10 @@ watch = libc.inotify_init1(0)
 IN_OPEN = 0x20
 watched = libc.inotify_add_watch(watch, file.encode(), IN_OPEN)",
         leave: "os.close(os.open(file, os.O_RDONLY))",
-        look: "found = bool(select.select([watch], [], [], 0.3)[0])",
+        look: "found = watch >= 0 and bool(select.select([watch], [], [], 0.3)[0])",
         stay: "os.close(os.open(file, os.O_RDONLY))",
-        beside: Some("watches belong to the inode, and the folders of the system are the same ones in every jail"),
+        // Watches belong to the inode, and the folders of the system are the same ones in every jail.
+        itself: NOTHING,
         ..PLAIN
     },
     Trace {
@@ -236,14 +237,15 @@ for pid in range(2, 32768):
 import mmap, os
 mark = b'left' * 1024",
         leave: "
-room = mmap.mmap(-1, 16 << 20)
+room = mmap.mmap(-1, 16 << 20, mmap.MAP_PRIVATE)
 for at in range(0, len(room), 4096): room[at:at + 4096] = mark
 with open('tmp/bytes', 'wb') as file: file.write(mark * 1024)
 with open('/dev/shm/bytes', 'wb') as file: file.write(mark * 1024)
 os.unlink('tmp/bytes'); os.unlink('/dev/shm/bytes'); room.close()",
         look: "
-room = mmap.mmap(-1, 64 << 20)
-found = room.find(b'left') >= 0
+room = mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE)
+# In slices: looking through all of a map at once, some versions of python read beyond its end.
+found = any(b'left' in room[at:at + 65536] for at in range(0, len(room), 65536))
 for place in ('tmp/fresh', '/dev/shm/fresh'):
     with open(place, 'w+b') as file:
         os.posix_fallocate(file.fileno(), 0, 4 << 20)
@@ -266,8 +268,9 @@ for place in ('tmp/fresh', '/dev/shm/fresh'):
         both: "import os",
         leave: "
 try: os.setpriority(os.PRIO_USER, 0, 17)
-except OSError: pass  # the init has more capabilities; whom we may lower is lowered",
+except OSError: pass",
         look: "found = 17 in (os.getpriority(os.PRIO_PROCESS, 0), os.getpriority(os.PRIO_PROCESS, 1))",
+        itself: NOTHING,
         ..PLAIN
     },
     Trace {

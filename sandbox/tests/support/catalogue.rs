@@ -64,8 +64,6 @@ pub(crate) enum Only {
     Everywhere,
     /// Where a plain user's programs share their uid with the slot's init.
     InUserNamespaces,
-    /// Where the kernel hands cores to a program.
-    WithPipedCores,
 }
 
 /// Reads one file; the mistake in its header otherwise.
@@ -232,7 +230,6 @@ fn hole(text: &str) -> Result<KnownHole, String> {
     {
         None => (Only::Everywhere, text),
         Some(("userns", reason)) => (Only::InUserNamespaces, reason),
-        Some(("core_pipe", reason)) => (Only::WithPipedCores, reason),
         Some((other, _)) => return Err(format!("no hole is open only where {other}")),
     };
     if reason.is_empty() {

@@ -6,6 +6,7 @@ use jailfleet::limits::Limits;
 use jailfleet::runtime::Runtime;
 use jailfleet::settings::{SourceText, WorkerSettings, env_pairs, worker_settings};
 use jailfleet::wall::Wall;
+use jailfleet_harness::TestUids;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
 use jailfleet_sandbox::lease::Leases;
 use jailfleet_sandbox::payload::{self, Payload};
@@ -17,80 +18,34 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use crate::job::{Job, Seen, python};
 
 /// Nothing in these tests takes longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A warden with state, uids and cgroups of its own.
 pub(crate) struct Fleet {
-    warden: Option<WardenProcess>,
+    pub(crate) warden: Option<WardenProcess>,
     pub(crate) settings: WorkerSettings,
     pub(crate) walls: Walls,
     next_run: u64,
-    idle: Vec<bool>,
+    pub(crate) idle: Vec<bool>,
+    /// When the last run that was waited for had ended.
+    pub(crate) ended_at: Instant,
     /// Runs that ended while another one was waited for.
     ended: BTreeMap<u64, Evidence>,
     /// Slots that were taken out of use so far.
     pub(crate) quarantined: usize,
     cgroup: String,
     mounts: usize,
-    _state: tempfile::TempDir,
-}
-
-/// What one run came to.
-#[derive(Debug)]
-pub(crate) struct Seen {
-    pub(crate) evidence: Evidence,
-    pub(crate) stdout: Vec<u8>,
-    pub(crate) stderr: Vec<u8>,
-}
-
-impl Seen {
-    pub(crate) fn out(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).into_owned()
-    }
-
-    pub(crate) fn err(&self) -> String {
-        String::from_utf8_lossy(&self.stderr).into_owned()
-    }
-}
-
-/// A program and what it is held to.
-pub(crate) struct Attack<'a> {
-    pub(crate) runtime: &'a str,
-    pub(crate) code: Vec<u8>,
-    pub(crate) limits: Box<dyn Fn(&mut Limits)>,
-}
-
-pub(crate) fn attack(runtime: &str, code: impl Into<Vec<u8>>) -> Attack<'_> {
-    Attack {
-        runtime,
-        code: code.into(),
-        limits: Box::new(|_| {}),
-    }
-}
-
-pub(crate) fn python(code: &str) -> Attack<'_> {
-    attack("python", code)
-}
-
-pub(crate) fn bash(code: &str) -> Attack<'_> {
-    attack("bash", code)
-}
-
-impl Attack<'_> {
-    pub(crate) fn limits(self, limits: impl Fn(&mut Limits) + 'static) -> Self {
-        Self {
-            limits: Box::new(limits),
-            ..self
-        }
-    }
+    pub(crate) state: tempfile::TempDir,
 }
 
 /// A run that was ordered and has not been waited for.
 pub(crate) struct Going {
-    run: u64,
+    pub(crate) run: u64,
     slot: u16,
     outputs: [OwnedFd; 2],
 }
@@ -102,12 +57,16 @@ impl Fleet {
 
     /// With a config file of the operator's over the defaults.
     pub(crate) fn configured(slots: usize, config: &str) -> Self {
-        let state = tempfile::tempdir().expect("a folder");
+        Self::start_in(tempfile::tempdir().expect("a folder"), slots, config)
+    }
+
+    /// In the state folder that another warden may have left.
+    pub(crate) fn start_in(state: tempfile::TempDir, slots: usize, config: &str) -> Self {
         let config_file = state.path().join("worker.toml");
         std::fs::write(&config_file, config).expect("a file");
-        // Tests of several checkouts may run at one time, each with locks of its own: they keep out
-        // of each other's uids.
-        let uid_base = 200_000 + (std::process::id() % 20_000) * 16;
+        // Locks below a folder of our own keep nobody else off the default uids, and whoever leases
+        // one of them kills what runs under it. So the uids are our own, too.
+        let uids = TestUids::Jails;
         let cgroup = format!("jailfleet-test-{}", std::process::id());
         let flags = vec![
             ("worker.slots".to_owned(), slots.to_string()),
@@ -115,8 +74,8 @@ impl Fleet {
                 "warden.state_dir".to_owned(),
                 state.path().display().to_string(),
             ),
-            ("warden.uid_base".to_owned(), uid_base.to_string()),
-            ("warden.uid_count".to_owned(), "16".to_owned()),
+            ("warden.uid_base".to_owned(), uids.base().to_string()),
+            ("warden.uid_count".to_owned(), uids.count().to_string()),
             ("warden.cgroup_name".to_owned(), cgroup.clone()),
         ];
         let source = SourceText {
@@ -138,11 +97,12 @@ impl Fleet {
             walls: Walls::default(),
             next_run: 1,
             idle: vec![true; slots],
+            ended_at: jailfleet_sandbox::clock::now(),
             ended: BTreeMap::new(),
             quarantined: 0,
             cgroup,
             mounts,
-            _state: state,
+            state,
         };
         let digest = digest_of_hex(&fleet.settings.digest()).expect("a digest");
         fleet.send(&Order::Hello { digest }, &[]);
@@ -157,27 +117,15 @@ impl Fleet {
         self.warden.as_ref().expect("it was not stopped")
     }
 
-    fn send(&self, order: &Order, fds: &[std::os::fd::BorrowedFd<'_>]) {
+    pub(crate) fn send(&self, order: &Order, fds: &[std::os::fd::BorrowedFd<'_>]) {
         client::send(self.warden().socket(), order, fds).expect("the warden takes an order");
     }
 
-    fn report(&self) -> Option<Report> {
+    /// The next report; `None` when the warden has gone.
+    pub(crate) fn report(&self) -> Option<Report> {
         let socket = self.warden().socket();
         wait(&[PollFd::new(socket, PollFlags::POLLIN)]);
         client::receive(socket).expect("a report")
-    }
-
-    /// Says aloud that a test cannot be what it should be without a wall, and whether it can.
-    pub(crate) fn holds(&self, wall: Wall) -> bool {
-        let holds = self.walls.holds(wall);
-        if !holds {
-            assert!(
-                std::env::var_os("JAILFLEET_NO_SKIPS").is_none(),
-                "{wall} does not hold here"
-            );
-            eprintln!("SKIPPED: {wall} does not hold here");
-        }
-        holds
     }
 
     /// The runtime of that name, with its index.
@@ -187,28 +135,28 @@ impl Fleet {
         found.expect("a configured runtime")
     }
 
-    /// The limits that an attack is held to.
-    pub(crate) fn limits_of(&self, attack: &Attack<'_>) -> Limits {
-        let (_, runtime) = self.runtime(attack.runtime);
+    /// The limits that a job is held to.
+    pub(crate) fn limits_of(&self, job: &Job<'_>) -> Limits {
+        let (_, runtime) = self.runtime(job.runtime);
         let mut limits = runtime.limits;
-        (attack.limits)(&mut limits);
+        (job.limits)(&mut limits);
         limits
     }
 
-    pub(crate) fn order(&mut self, slot: u16, attack: &Attack<'_>) -> Going {
-        let (at, _) = self.runtime(attack.runtime);
-        let limits = self.limits_of(attack);
+    pub(crate) fn order(&mut self, slot: u16, job: &Job<'_>) -> Going {
+        let (at, _) = self.runtime(job.runtime);
+        let limits = self.limits_of(job);
         let run = self.next_run;
         self.next_run += 1;
         let payload = Payload {
-            main: Some(&attack.code),
-            files: &[],
-            argv: &[],
-            env: &[],
+            main: Some(&job.main),
+            files: &job.files,
+            argv: &job.argv,
+            env: &job.env,
         };
         let payload = payload::encode(&payload).expect("a small payload");
         let payload = client::sealed_memfd("payload", &payload).expect("a memfd");
-        let stdin = client::sealed_memfd("stdin", b"").expect("a memfd");
+        let stdin = client::sealed_memfd("stdin", job.stdin).expect("a memfd");
         let (stdout, stdout_end) = client::output_pipe().expect("a pipe");
         let (stderr, stderr_end) = client::output_pipe().expect("a pipe");
         let runtime = u16::try_from(at).expect("few runtimes");
@@ -231,60 +179,56 @@ impl Fleet {
     /// Reads until the run has ended and its slot is idle again; above the output limit it does what
     /// the worker's readers do.
     pub(crate) fn finish(&mut self, going: Going) -> Seen {
-        let [stdout, stderr] = going.outputs.map(File::from);
-        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut streams = going.outputs.map(|end| Some(File::from(end)));
+        let mut outputs = [Vec::new(), Vec::new()];
         let mut evidence = self.ended.remove(&going.run);
         let mut told = false;
         while evidence.is_none() || !self.idle[usize::from(going.slot)] {
-            let socket = PollFd::new(self.warden().socket(), PollFlags::POLLIN);
-            if evidence.is_some() {
-                wait(&[socket]);
-            } else {
-                let stream = |file| PollFd::new(file, PollFlags::POLLIN);
-                wait(&[socket, stream(stdout.as_fd()), stream(stderr.as_fd())]);
+            let mut waits = vec![PollFd::new(self.warden().socket(), PollFlags::POLLIN)];
+            // A stream at its end is always ready: polling it would spin, and steal the very CPU
+            // that is measured. So is one that nobody reads any more.
+            if evidence.is_none() {
+                let open = streams.iter().flatten();
+                waits.extend(open.map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)));
             }
-            drain(&stdout, &mut out);
-            drain(&stderr, &mut err);
-            if out.len() + err.len() > MOST_OUTPUT && !told {
+            wait(&waits);
+            drain_all(&mut streams, &mut outputs);
+            if outputs.iter().map(Vec::len).sum::<usize>() > MOST_OUTPUT && !told {
                 told = true;
-                self.send(
-                    &Order::Kill {
-                        slot: going.slot,
-                        run: going.run,
-                        why: Acted::Output,
-                    },
-                    &[],
-                );
+                let (slot, run) = (going.slot, going.run);
+                let why = Acted::Output;
+                self.send(&Order::Kill { slot, run, why }, &[]);
             }
-            match client::receive(self.warden().socket()) {
-                Ok(Some(Report::Ended {
-                    run,
-                    evidence: seen,
-                    ..
-                })) if run == going.run => {
-                    evidence = Some(seen);
-                }
-                Ok(Some(Report::Ended {
-                    run,
-                    evidence: seen,
-                    ..
-                })) => {
-                    self.ended.insert(run, seen);
-                }
-                Ok(Some(Report::Idle { slot })) => self.idle[usize::from(slot)] = true,
-                Ok(Some(Report::Quarantined { .. })) => self.quarantined += 1,
-                Ok(Some(Report::Started { .. })) => {}
-                Ok(other) => panic!("unexpected {other:?}"),
-                Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+            if let Some(seen) = self.take_report(going.run) {
+                evidence = Some(seen);
             }
         }
-        drain(&stdout, &mut out);
-        drain(&stderr, &mut err);
+        drain_all(&mut streams, &mut outputs);
+        let [stdout, stderr] = outputs;
         Seen {
             evidence: evidence.expect("the loop ends with it"),
-            stdout: out,
-            stderr: err,
+            stdout,
+            stderr,
         }
+    }
+
+    /// Books a report, if there is one; answers with the evidence of `awaited`.
+    fn take_report(&mut self, awaited: u64) -> Option<Evidence> {
+        match client::receive(self.warden().socket()) {
+            Ok(Some(Report::Ended { run, evidence, .. })) if run == awaited => {
+                self.ended_at = jailfleet_sandbox::clock::now();
+                return Some(evidence);
+            }
+            Ok(Some(Report::Ended { run, evidence, .. })) => {
+                self.ended.insert(run, evidence);
+            }
+            Ok(Some(Report::Idle { slot })) => self.idle[usize::from(slot)] = true,
+            Ok(Some(Report::Quarantined { .. })) => self.quarantined += 1,
+            Ok(Some(Report::Started { .. })) => {}
+            Ok(other) => panic!("unexpected {other:?}"),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+        }
+        None
     }
 
     /// Waits until a run has written something, without taking it.
@@ -295,17 +239,18 @@ impl Fleet {
 
     /// Ends a run as a cancelled job's is ended.
     pub(crate) fn cancel(&mut self, going: Going) -> Seen {
-        let order = Order::Kill {
-            slot: going.slot,
-            run: going.run,
-            why: Acted::Cancel,
-        };
-        self.send(&order, &[]);
+        let (slot, run) = (going.slot, going.run);
+        let why = Acted::Cancel;
+        self.send(&Order::Kill { slot, run, why }, &[]);
         self.finish(going)
     }
 
-    pub(crate) fn run(&mut self, attack: &Attack<'_>) -> Seen {
-        let going = self.order(0, attack);
+    pub(crate) fn run(&mut self, job: &Job<'_>) -> Seen {
+        self.run_in(0, job)
+    }
+
+    pub(crate) fn run_in(&mut self, slot: u16, job: &Job<'_>) -> Seen {
+        let going = self.order(slot, job);
         self.finish(going)
     }
 
@@ -365,17 +310,30 @@ fn wait(waits: &[PollFd<'_>]) {
     assert_ne!(ready, 0, "nothing came for {PATIENCE:?}");
 }
 
-/// Takes what is there, and at most a little more than the output limit.
-fn drain(mut stream: &File, into: &mut Vec<u8>) {
-    let mut bytes = [0; 65_536];
-    loop {
-        match stream.read(&mut bytes) {
-            Ok(0) => return,
-            Ok(length) if into.len() <= MOST_OUTPUT => into.extend_from_slice(&bytes[..length]),
-            Ok(_) => return,
-            Err(error) => return assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
+/// Takes what is there, and at most a little more than the output limit; a stream at its end is
+/// dropped.
+fn drain_all(streams: &mut [Option<File>; 2], outputs: &mut [Vec<u8>; 2]) {
+    for (stream, output) in streams.iter_mut().zip(outputs) {
+        if stream.as_ref().is_some_and(|open| drain(open, output)) {
+            *stream = None;
         }
     }
+}
+
+/// Whether the stream came to its end.
+fn drain(mut stream: &File, into: &mut Vec<u8>) -> bool {
+    let mut bytes = [0; 65_536];
+    while into.len() <= MOST_OUTPUT {
+        match stream.read(&mut bytes) {
+            Ok(0) => return true,
+            Ok(length) => into.extend_from_slice(&bytes[..length]),
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                return false;
+            }
+        }
+    }
+    false
 }
 
 fn mounts() -> usize {

@@ -1,21 +1,18 @@
 //! Tests of the same binary once more, as a user without any privilege.
 
+use jailfleet_harness::requirement::{NO_SKIPS, SKIPS};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
 /// A user who owns nothing on any host.
 const NOBODY: u32 = 65534;
 
-/// Runs these tests of this very binary as a plain user; all must pass.
+/// Runs these tests of this very binary as a plain user; all must pass. Only root can call it.
 #[expect(
     clippy::disallowed_methods,
     reason = "this test is the program that it starts"
 )]
 pub(crate) fn as_a_plain_user(tests: &[&str]) {
-    if !nix::unistd::geteuid().is_root() {
-        eprintln!("SKIPPED: this test becomes a plain user, which only root can");
-        return;
-    }
     let folder = tempfile::tempdir().expect("a folder");
     let open = std::fs::Permissions::from_mode(0o777);
     std::fs::set_permissions(folder.path(), open).expect("it is ours");
@@ -23,8 +20,10 @@ pub(crate) fn as_a_plain_user(tests: &[&str]) {
         .args(["--exact", "--test-threads=1", "--nocapture"])
         .args(tests)
         .env("TMPDIR", folder.path())
-        // What a plain user cannot have on this host is no failure of these tests.
-        .env_remove("JAILFLEET_NO_SKIPS")
+        // What a plain user cannot have is nothing that this machine lacks: the same tests run as
+        // root, where each skip counts.
+        .env_remove(NO_SKIPS)
+        .env_remove(SKIPS)
         .uid(NOBODY)
         .gid(NOBODY)
         .output()

@@ -76,6 +76,8 @@ const WORKER_KEYS: &[KeySpec] = &[
     key("slots", Kind::WholeOr(AUTO, Range { unit: "slots", min: 1, max: 1024 }),
         "Jobs at one time; `auto`: one for each core, and one more."),
     key("user", Kind::Text(Shape::Label), "The user that the worker becomes once the warden runs."),
+    key("apparmor", Kind::Optional(Shape::Label),
+        "The AppArmor profile that the worker enters; `\"\"`: none."),
     key("host", Kind::Optional(Shape::Label),
         "The host's name in results and logs; `\"\"`: the machine's own."),
     key("walls", Kind::Word(&["full", "container", "laptop"]),
@@ -128,6 +130,8 @@ const ADMIN_KEYS: &[KeySpec] = &[
 const WARDEN_KEYS: &[KeySpec] = &[
     key("path", Kind::Optional(Shape::Path),
         "The privileged program; `\"\"`: beside the worker's own."),
+    key("apparmor", Kind::Optional(Shape::Label),
+        "The AppArmor profile that the warden enters; `\"\"`: none."),
     // The kernel keeps 2^32 - 1 for "no change", and Debian 65534 and 65535 for nobody and the like.
     key("uid_base", whole("uid", 1000, 4_294_000_000), "First uid (and gid) that slots lease."),
     key("uid_count", whole("uids", 1, 65_536), "How many uids may be leased on this host."),

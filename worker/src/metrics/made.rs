@@ -1,7 +1,5 @@
 //! The making of every metric: names, help, labels, buckets.
 
-use std::sync::OnceLock;
-
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
@@ -9,13 +7,16 @@ use jailfleet::wall::Wall;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Counter, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge,
-    IntGaugeVec, Opts, Registry,
+    Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use crate::supervisor::Role;
+
+use super::doors::DoorEvents;
 use super::{
-    DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd, RunMetrics,
-    SetAside, SlotMetrics,
+    CALLS_TO_COME, DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd,
+    RunMetrics, SetAside, SlotMetrics, Step,
 };
 
 /// 100 µs to 10 min.
@@ -107,16 +108,13 @@ pub(super) fn all() -> Result<Metrics, MetricsError> {
         "Whether a wall of the jail holds (1) or not (0).",
         &["wall"],
     )?;
-    for wall in Wall::ALL {
-        walls.with_label_values(&[wall.as_str()]).set(0);
-    }
     Ok(Metrics {
         lanes: lane_metrics(&make)?,
         ends: end_metrics(&make)?,
         runs: run_metrics(&make)?,
         slots: slot_metrics(&make)?,
         draining: make.gauge("jailfleet_worker_draining", "1 while the worker stops.")?,
-        walls,
+        walls: PerKey::new(Wall::ALL, |wall| walls.with_label_values(&[wall.as_str()])),
         doors: door_metrics(&make)?,
         registry,
     })
@@ -161,7 +159,25 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
 }
 
 fn run_metrics(make: &Maker<'_>) -> Result<RunMetrics, MetricsError> {
+    let opts = Opts::new(
+        "jailfleet_job_step_seconds_total",
+        "Seconds that jobs spent in a step, from delivery to a clean slot.",
+    );
+    let steps = make.keep(CounterVec::new(opts, &["step"])?)?;
+    let unknown_calls = make.counters(
+        "jailfleet_unknown_syscalls_total",
+        "System calls of programs that the filter's policy does not name, by number.",
+        &["number"],
+    )?;
+    let numbers: Vec<Option<u32>> = CALLS_TO_COME.map(Some).chain([None]).collect();
     Ok(RunMetrics {
+        unknown_calls: PerKey::new(&numbers, |number| {
+            let label = number.map_or("other".to_owned(), |number| number.to_string());
+            unknown_calls.with_label_values(&[label.as_str()])
+        }),
+        steps: PerKey::new(&Step::all(), |step| {
+            steps.with_label_values(&[step.name().as_str()])
+        }),
         cpu: make.histogram(
             "jailfleet_job_cpu_seconds",
             "CPU time of a run.",
@@ -267,17 +283,14 @@ fn door_metrics(make: &Maker<'_>) -> Result<DoorMetrics, MetricsError> {
         "Whether the connection of a role is up.",
         &["role"],
     )?;
-    for role in ["consume", "publish"] {
-        connected.with_label_values(&[role]).set(0);
-    }
     Ok(DoorMetrics {
-        connected,
-        blocked: make.gauge("jailfleet_amqp_blocked", "1 while the broker blocks publishing.")?,
-        events: make.counters(
-            "jailfleet_door_events_total",
-            "What the doors counted: deliveries, settlements, publishes, sessions and their failures.",
-            &["event"],
+        connected: PerKey::new(&Role::ALL, |role| {
+            connected.with_label_values(&[role.as_str()])
+        }),
+        blocked: make.gauge(
+            "jailfleet_amqp_blocked",
+            "1 while the broker blocks publishing.",
         )?,
-        counters: OnceLock::new(),
+        events: make.keep(DoorEvents::new()?)?,
     })
 }

@@ -1,11 +1,12 @@
 //! What each slot is up to, as far as the worker knows: booked from reports, without any I/O.
 
 use jailfleet::evidence::Evidence;
+use jailfleet_program::Moment;
 use jailfleet_sandbox::protocol::{Report, Residue};
+use std::time::Duration;
 use tokio::sync::oneshot;
 
-use super::Ended;
-use crate::clock::Moment;
+use super::{Ended, Start};
 
 /// The slots of one warden.
 #[derive(Debug, Default)]
@@ -21,7 +22,7 @@ enum Entry {
     Idle,
     Leased,
     Running(Waiting),
-    Sweeping,
+    Sweeping { since: Moment },
     Quarantined,
 }
 
@@ -29,7 +30,8 @@ enum Entry {
 #[derive(Debug)]
 pub(super) struct Waiting {
     pub(super) run: u64,
-    pub(super) started: Option<Moment>,
+    pub(super) leased: Moment,
+    pub(super) start: Option<Start>,
     pub(super) ended: oneshot::Sender<Ended>,
 }
 
@@ -47,7 +49,10 @@ pub(super) enum Booked {
         evidence: Evidence,
     },
     /// One more slot can be leased.
-    Idle,
+    Idle {
+        /// From the end of its run.
+        swept: Duration,
+    },
     /// One more slot can be leased, and this one was out of use.
     Rebuilt { slot: u16 },
     /// A slot is out of use.
@@ -65,13 +70,20 @@ pub(super) enum Booked {
 
 impl Waiting {
     /// Wakes the attempt.
-    pub(super) fn end(self, evidence: Evidence) {
+    pub(super) fn end(self, evidence: Evidence, at: Moment) {
         let Self {
             run,
-            started,
+            leased,
+            start,
             ended,
         } = self;
-        if ended.send(Ended { started, evidence }).is_err() {
+        let told = Ended {
+            leased,
+            start,
+            at,
+            evidence,
+        };
+        if ended.send(told).is_err() {
             tracing::debug!(run, "nobody waited for the end of a run");
         }
     }
@@ -105,9 +117,8 @@ impl Table {
                 self.idle.push(slot);
                 true
             }
-            Some(Entry::Idle | Entry::Running(_) | Entry::Sweeping | Entry::Quarantined) | None => {
-                false
-            }
+            Some(Entry::Idle | Entry::Running(_) | Entry::Sweeping { .. } | Entry::Quarantined)
+            | None => false,
         }
     }
 
@@ -118,9 +129,8 @@ impl Table {
                 *entry = Entry::Running(waiting);
                 true
             }
-            Some(Entry::Idle | Entry::Running(_) | Entry::Sweeping | Entry::Quarantined) | None => {
-                false
-            }
+            Some(Entry::Idle | Entry::Running(_) | Entry::Sweeping { .. } | Entry::Quarantined)
+            | None => false,
         }
     }
 
@@ -128,13 +138,15 @@ impl Table {
     pub(super) fn book(&mut self, report: Report, now: Moment) -> Booked {
         match report {
             Report::Ready { .. } => Booked::Surprise("that it is ready, a second time"),
-            Report::Started { slot, run } => match self.entries.get_mut(usize::from(slot)) {
-                Some(Entry::Running(waiting)) if waiting.run == run => {
-                    waiting.started = Some(now);
-                    Booked::Nothing
+            Report::Started { slot, run, stages } => {
+                match self.entries.get_mut(usize::from(slot)) {
+                    Some(Entry::Running(waiting)) if waiting.run == run => {
+                        waiting.start = Some(Start { at: now, stages });
+                        Booked::Nothing
+                    }
+                    Some(_) | None => Booked::Surprise("the start of a run that nobody asked for"),
                 }
-                Some(_) | None => Booked::Surprise("the start of a run that nobody asked for"),
-            },
+            }
             Report::Ended {
                 slot,
                 run,
@@ -143,32 +155,34 @@ impl Table {
                 let Some(entry) = self.entries.get_mut(usize::from(slot)) else {
                     return Booked::Surprise("the end of a run in no slot of ours");
                 };
-                match std::mem::replace(entry, Entry::Sweeping) {
+                match std::mem::replace(entry, Entry::Sweeping { since: now }) {
                     Entry::Running(waiting) if waiting.run == run => {
                         Booked::Ended { waiting, evidence }
                     }
                     other @ (Entry::Idle
                     | Entry::Leased
                     | Entry::Running(_)
-                    | Entry::Sweeping
+                    | Entry::Sweeping { .. }
                     | Entry::Quarantined) => {
                         *entry = other;
                         Booked::Surprise("the end of a run that nobody waits for")
                     }
                 }
             }
-            Report::Idle { slot } => self.idle(slot),
+            Report::Idle { slot } => self.idle(slot, now),
             Report::Quarantined { slot, residue } => self.quarantined(slot, residue),
         }
     }
 
-    fn idle(&mut self, slot: u16) -> Booked {
+    fn idle(&mut self, slot: u16, now: Moment) -> Booked {
         let Some(entry) = self.entries.get_mut(usize::from(slot)) else {
             return Booked::Surprise("an idle slot that is none of ours");
         };
         let booked = match entry {
             Entry::Quarantined => Booked::Rebuilt { slot },
-            Entry::Sweeping => Booked::Idle,
+            Entry::Sweeping { since } => Booked::Idle {
+                swept: now.saturating_sub(*since),
+            },
             Entry::Idle => return Booked::Nothing,
             // A lease is ours: the warden cannot give it back.
             Entry::Leased | Entry::Running(_) => {
@@ -187,7 +201,7 @@ impl Table {
         let lost = match std::mem::replace(entry, Entry::Quarantined) {
             Entry::Running(waiting) => Some(waiting),
             Entry::Quarantined => return Booked::Nothing,
-            Entry::Idle | Entry::Leased | Entry::Sweeping => None,
+            Entry::Idle | Entry::Leased | Entry::Sweeping { .. } => None,
         };
         let before = self.idle.len();
         self.idle.retain(|idle| *idle != slot);
@@ -207,7 +221,7 @@ impl Table {
             .iter_mut()
             .filter_map(|entry| match std::mem::replace(entry, Entry::Quarantined) {
                 Entry::Running(waiting) => Some(waiting),
-                Entry::Idle | Entry::Leased | Entry::Sweeping | Entry::Quarantined => None,
+                Entry::Idle | Entry::Leased | Entry::Sweeping { .. } | Entry::Quarantined => None,
             })
             .collect()
     }
@@ -216,8 +230,7 @@ impl Table {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::slots::vanished;
-    use std::time::Duration;
+    use jailfleet::evidence::StageTimes;
 
     const NOW: Moment = Duration::from_secs(1);
 
@@ -226,7 +239,8 @@ mod tests {
         (
             Waiting {
                 run,
-                started: None,
+                leased: NOW,
+                start: None,
                 ended,
             },
             receiver,
@@ -244,25 +258,30 @@ mod tests {
     #[test]
     fn a_run_is_routed_to_whoever_waits_for_it_and_its_slot_waits_for_the_sweep() {
         let (mut table, mut receiver) = running(7);
-        assert!(matches!(
-            table.book(Report::Started { slot: 0, run: 7 }, NOW),
-            Booked::Nothing
-        ));
+        let stages = StageTimes::default();
+        let report = Report::Started {
+            slot: 0,
+            run: 7,
+            stages,
+        };
+        assert!(matches!(table.book(report, NOW), Booked::Nothing));
         let report = Report::Ended {
             slot: 0,
             run: 7,
-            evidence: vanished(),
+            evidence: Evidence::LOST,
         };
         let Booked::Ended { waiting, evidence } = table.book(report, NOW) else {
             panic!("the end of a run that somebody waits for");
         };
-        waiting.end(evidence);
-        assert_eq!(receiver.try_recv().expect("it was told").started, Some(NOW));
+        waiting.end(evidence, NOW);
+        let ended = receiver.try_recv().expect("it was told");
+        assert_eq!(ended.start, Some(Start { at: NOW, stages }));
         assert_eq!(table.lease(), None, "not clean yet");
-        assert!(matches!(
-            table.book(Report::Idle { slot: 0 }, NOW),
-            Booked::Idle
-        ));
+        let later = NOW + Duration::from_millis(3);
+        let Booked::Idle { swept } = table.book(Report::Idle { slot: 0 }, later) else {
+            panic!("an idle slot");
+        };
+        assert_eq!(swept, Duration::from_millis(3));
         assert_eq!(table.lease(), Some(0));
     }
 
@@ -272,13 +291,13 @@ mod tests {
         let report = Report::Ended {
             slot: 0,
             run: 6,
-            evidence: vanished(),
+            evidence: Evidence::LOST,
         };
         assert!(matches!(table.book(report, NOW), Booked::Surprise(_)));
         let report = Report::Ended {
             slot: 9,
             run: 7,
-            evidence: vanished(),
+            evidence: Evidence::LOST,
         };
         assert!(matches!(table.book(report, NOW), Booked::Surprise(_)));
         assert!(receiver.try_recv().is_err());

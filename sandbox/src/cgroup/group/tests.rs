@@ -1,7 +1,7 @@
 //! Groups of both versions as folders of plain files: what is read and what is written. That the
 //! kernel acts on it is seen by the tests with real jails.
 
-use super::{Controller, Counters, Duration, Group, Version, enable};
+use super::{Controller, Counters, Duration, Group, Version, above_leaf, enable};
 use std::fs;
 use std::path::Path;
 
@@ -124,10 +124,20 @@ fn processes_of_others_are_never_moved_out_of_their_group() {
     let parent = above.path().join("session.scope");
     fs::create_dir(&parent).expect("a folder");
     // No file cgroup.subtree_control: the first attempt is refused, as by a group with processes.
-    let others = format!("{}\n1\n", std::process::id());
+    // Above the highest pid that Linux gives, so that it is nobody's, not even our parent's.
+    let others = format!("{}\n4194305\n", std::process::id());
     fs::write(parent.join("cgroup.procs"), others).expect("a file");
     let base = parent.join("jailfleet");
-    let refused = enable(&parent, &base, &base.join("w-1"), ALL).expect_err("pid 1 is not ours");
+    let refused = enable(&parent, &base, &base.join("w-1"), ALL).expect_err("one is not ours");
     assert!(refused.to_string().contains("of others"), "{refused}");
     assert!(!parent.join("jailfleet.main").exists());
+}
+
+#[test]
+fn a_warden_started_in_an_earlier_wardens_leaf_makes_its_groups_beside_that_leaf() {
+    let above = |own: &str| above_leaf(own.into(), "jailfleet");
+    assert_eq!(above("/unit/jailfleet.main"), Path::new("/unit"));
+    assert_eq!(above("/unit"), Path::new("/unit"));
+    assert_eq!(above("/unit/other.main"), Path::new("/unit/other.main"));
+    assert_eq!(above("/"), Path::new("/"));
 }

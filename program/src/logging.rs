@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal, stderr};
 
-use jailfleet::settings::LogFormat;
+use jailfleet::settings::{LogFormat, LogSection};
 use thiserror::Error;
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::layer::SubscriberExt;
@@ -33,20 +33,20 @@ pub enum LoggingError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// Sends logs of `level` (or finer, by target) to stderr.
+/// Sends logs to stderr as the settings say.
 ///
 /// # Errors
-/// When `level` does not parse, or logging was set up before.
-pub fn start(format: LogFormat, level: &str) -> Result<(), LoggingError> {
+/// When the level does not parse, or logging was set up before.
+pub fn start(log: &LogSection) -> Result<(), LoggingError> {
     let bad = |source| LoggingError::Level {
-        value: level.to_owned(),
+        value: log.level.clone(),
         source,
     };
-    let mut targets: Targets = level.parse().map_err(bad)?;
-    if !level.contains(AMQP_CLIENT) {
+    let mut targets: Targets = log.level.parse().map_err(bad)?;
+    if !log.level.contains(AMQP_CLIENT) {
         targets = targets.with_target(AMQP_CLIENT, LevelFilter::OFF);
     }
-    let lines = match format {
+    let lines = match log.format {
         LogFormat::Text => fmt::layer()
             .with_writer(stderr)
             .with_ansi(stderr().is_terminal())

@@ -1,10 +1,10 @@
-//! The only place of the worker that reads a clock.
+//! The only place of worker and producer that reads a clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jailfleet::job::EpochMs;
 
-/// Time since the worker's start, by the monotonic clock. Pure code takes it as an argument.
+/// Time since the program's start, by the monotonic clock. Pure code takes it as an argument.
 pub type Moment = Duration;
 
 /// Reads the monotonic and the wall clock.
@@ -29,10 +29,10 @@ impl Clock {
         self.start.elapsed()
     }
 
-    /// The wall clock, for deadlines and time in the queue that others measured.
+    /// The wall clock, for what others measure by theirs: deadlines, and time in a queue.
     #[must_use]
     pub fn epoch_ms(&self) -> EpochMs {
-        // A clock before 1970 counts as 1970: deadlines then simply have not come yet.
+        // A clock before 1970 counts as 1970: no deadline has come then, and waits look long.
         let since = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();

@@ -1,0 +1,67 @@
+//! Whatever a taken-over worker sends its warden, or a program its init: what reads at all is
+//! exactly what our own side would have written, and no length leads out of the bytes.
+
+#![no_main]
+
+use jailfleet_sandbox::link::{Command, Word};
+use jailfleet_sandbox::payload::{Item, Unpacker};
+use jailfleet_sandbox::protocol::{DATAGRAM_BYTES, Order, Report};
+use libfuzzer_sys::fuzz_target;
+
+/// With these and a kind, most of a datagram is zeros, which a fuzzer is slow to find.
+const ORDER: &[u8] = b"JFW\x01";
+const COMMAND: &[u8] = b"JFI\x01";
+const PAYLOAD: &[u8] = b"JFP\x01";
+
+fuzz_target!(|bytes: &[u8]| {
+    // As it came: a wrong length or beginning.
+    warden(bytes);
+    init(bytes);
+    unpack(bytes);
+    // As if the fuzzer knew what every message has in common.
+    warden(&datagram(ORDER, bytes));
+    init(&datagram(COMMAND, bytes));
+    unpack(&[PAYLOAD, bytes].concat());
+});
+
+fn datagram(magic: &[u8], rest: &[u8]) -> Vec<u8> {
+    let mut datagram = [magic, rest].concat();
+    datagram.resize(DATAGRAM_BYTES, 0);
+    datagram
+}
+
+fn warden(bytes: &[u8]) {
+    if let Ok(order) = Order::decode(bytes) {
+        assert_eq!(order.encode().as_slice(), bytes, "{order:?}");
+    }
+    if let Ok(report) = Report::decode(bytes) {
+        assert_eq!(report.encode().as_slice(), bytes, "{report:?}");
+    }
+}
+
+fn init(bytes: &[u8]) {
+    if let Ok(command) = Command::decode(bytes) {
+        assert_eq!(command.encode().as_slice(), bytes, "{command:?}");
+    }
+    if let Ok(word) = Word::decode(bytes) {
+        assert_eq!(word.encode().as_slice(), bytes, "{word:?}");
+    }
+}
+
+fn unpack(bytes: &[u8]) {
+    let Ok(mut unpacker) = Unpacker::open(bytes) else {
+        return;
+    };
+    let mut carried = 0;
+    while let Ok(Some(item)) = unpacker.next() {
+        carried += match item {
+            Item::Argument(text) | Item::Variable(text) | Item::Directory(text) => {
+                text.to_bytes_with_nul().len()
+            }
+            Item::Main(content) => content.len(),
+            Item::File { path, content, .. } => path.to_bytes_with_nul().len() + content.len(),
+        };
+        // Each item has a tag and a length besides: it cannot carry more than came.
+        assert!(carried < bytes.len(), "an item reaches out of its payload");
+    }
+}

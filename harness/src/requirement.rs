@@ -1,0 +1,232 @@
+//! What a test asks of its machine, so that no skip passes unseen.
+//!
+//! A test that cannot be what it should be says `require!(Root, Broker)` in its first line. Where
+//! the machine lacks one of them the test ends there: it says so on standard error and adds a line
+//! to the file that [`SKIPS`] names. Where the machine must have it the test fails instead.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
+
+/// Set to anything: no test may be skipped.
+pub const NO_SKIPS: &str = "JAILFLEET_NO_SKIPS";
+/// Names the file that gets one line for each skip.
+pub const SKIPS: &str = "JAILFLEET_SKIPS_FILE";
+
+/// Something that a test needs of its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Requirement {
+    /// The rights of root.
+    Root,
+    /// A control group that limits and counts memory.
+    CgroupMemory,
+    /// A control group that limits tasks.
+    CgroupPids,
+    /// A control group that counts CPU time.
+    CgroupCpu,
+    /// A kernel with Landlock in its list of security modules.
+    Landlock,
+    /// A kernel that enforces AppArmor.
+    AppArmor,
+    /// Uids of the slots' own.
+    SlotUids,
+    /// RabbitMQ, or the right to install it.
+    Broker,
+    /// The processor that a test has machine code or call numbers for.
+    X86,
+}
+
+impl Requirement {
+    /// Whether this machine has it; `None` where only the test itself can find out.
+    fn is_met(self) -> Option<bool> {
+        let root = || rustix::process::geteuid().is_root();
+        match self {
+            Self::Root => Some(root()),
+            Self::Broker => {
+                let installed = Path::new("/usr/lib/rabbitmq/bin/rabbitmq-server").exists();
+                Some(installed || (root() && crate::packages::may_install()))
+            }
+            Self::AppArmor => {
+                let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
+                Some(enabled.is_ok_and(|word| word.trim() == "Y"))
+            }
+            Self::X86 => Some(cfg!(target_arch = "x86_64")),
+            Self::CgroupMemory
+            | Self::CgroupPids
+            | Self::CgroupCpu
+            | Self::Landlock
+            | Self::SlotUids => None,
+        }
+    }
+
+    /// Whether root on a machine of continuous integration always has it.
+    const fn is_usual(self) -> bool {
+        match self {
+            Self::Root
+            | Self::CgroupMemory
+            | Self::CgroupPids
+            | Self::CgroupCpu
+            | Self::Landlock
+            | Self::SlotUids
+            | Self::Broker => true,
+            Self::AppArmor | Self::X86 => false,
+        }
+    }
+}
+
+/// What this run thinks of skips.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skips {
+    /// They are reported.
+    Reported,
+    /// None of what a usual machine has may be missing.
+    Unusual,
+    /// None at all.
+    Refused,
+}
+
+impl Skips {
+    fn now() -> Self {
+        let ci = std::env::var_os("CI").is_some_and(|value| value == "true");
+        if std::env::var_os(NO_SKIPS).is_some() {
+            Self::Refused
+        } else if ci && rustix::process::geteuid().is_root() {
+            Self::Unusual
+        } else {
+            Self::Reported
+        }
+    }
+
+    const fn allow(self, requirement: Requirement) -> bool {
+        match self {
+            Self::Reported => true,
+            Self::Unusual => !requirement.is_usual(),
+            Self::Refused => false,
+        }
+    }
+}
+
+/// Whether `test` can go on; called by [`require!`](crate::require).
+///
+/// # Panics
+/// When the requirement is not met and may not be missing here, or when the skip cannot be noted.
+#[must_use]
+pub fn met(requirement: Requirement, test: &str) -> bool {
+    let known = requirement.is_met();
+    found(
+        requirement,
+        known.expect("this requirement is written with `=>` and what the test found out"),
+        test,
+    )
+}
+
+/// Whether `test` can go on, after it `found` out by itself.
+///
+/// # Panics
+/// As [`met`].
+#[must_use]
+pub fn found(requirement: Requirement, found: bool, test: &str) -> bool {
+    if found {
+        return true;
+    }
+    assert!(
+        Skips::now().allow(requirement),
+        "{test} needs {requirement:?}, and this machine must have it"
+    );
+    let line = format!("{test}: needs {requirement:?}\n");
+    eprint!("SKIPPED {line}");
+    if let Some(path) = std::env::var_os(SKIPS) {
+        note(Path::new(&path), &line);
+    }
+    false
+}
+
+/// One write of one short line to a file in append mode: lines of tests that run at one time do not
+/// mix.
+fn note(path: &Path, line: &str) {
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)
+        .and_then(|mut file| file.write_all(line.as_bytes()))
+        .unwrap_or_else(|error| panic!("the skip is not noted in {}: {error}", path.display()));
+}
+
+/// A test's own name, out of the name of an item within it.
+#[must_use]
+pub fn test_name(item: &'static str) -> String {
+    let path = item.trim_end_matches("::here");
+    path.replace("::{{closure}}", "")
+}
+
+/// Ends the test, aloud, unless the machine has what it needs.
+///
+/// `require!(Root, Broker)` asks the machine. `require!(CgroupCpu => holds)` takes what the test
+/// found out, e.g. from the walls that its warden raised.
+#[macro_export]
+macro_rules! require {
+    ($requirement:ident => $found:expr) => {
+        if !$crate::requirement::found(
+            $crate::requirement::Requirement::$requirement,
+            $found,
+            &$crate::here!(),
+        ) {
+            return;
+        }
+    };
+    ($($requirement:ident),+ $(,)?) => {
+        $(if !$crate::requirement::met(
+            $crate::requirement::Requirement::$requirement,
+            &$crate::here!(),
+        ) {
+            return;
+        })+
+    };
+}
+
+/// The name of the function that this stands in. A thread's name would not do: with one thread for
+/// all tests that is `main`.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! here {
+    () => {{
+        fn here() {}
+        $crate::requirement::test_name(std::any::type_name_of_val(&here))
+    }};
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Requirement, Skips, note};
+
+    #[test]
+    fn a_machine_of_continuous_integration_may_lack_only_what_is_unusual() {
+        for (skips, root, apparmor) in [
+            (Skips::Reported, true, true),
+            (Skips::Unusual, false, true),
+            (Skips::Refused, false, false),
+        ] {
+            assert_eq!(skips.allow(Requirement::Root), root, "{skips:?}");
+            assert_eq!(skips.allow(Requirement::AppArmor), apparmor, "{skips:?}");
+        }
+    }
+
+    #[test]
+    fn each_skip_is_a_line_of_its_own_in_the_file_of_the_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("skips");
+        note(&path, "one: needs Root\n");
+        note(&path, "two: needs Broker\n");
+        let noted = std::fs::read_to_string(&path).expect("it is there");
+        assert_eq!(noted, "one: needs Root\ntwo: needs Broker\n");
+    }
+
+    #[test]
+    fn a_test_is_named_by_the_path_of_its_function() {
+        let name = crate::here!();
+        let expected = "requirement::tests::a_test_is_named_by_the_path_of_its_function";
+        assert!(name.ends_with(expected), "{name}");
+        let inner = || crate::here!();
+        assert_eq!(inner(), name);
+    }
+}

@@ -1,0 +1,12 @@
+//! What worker and producer have as programs, beside their work: a clock, a log, settings by flag.
+//!
+//! Neither the words nor the doors may have these: the words read no clock, and a library does not
+//! decide where its lines go.
+
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod flag;
+pub mod logging;
+
+pub use clock::{Clock, Moment};

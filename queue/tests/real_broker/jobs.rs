@@ -1,0 +1,159 @@
+//! Jobs in the intake: dropped, moved, given back.
+
+use crate::support::{Client, LONG, as_move, job, plan, produce_plan, section, up};
+use jailfleet::settings::ReplyMode;
+use jailfleet_harness::{Broker, require};
+use jailfleet_queue::amqp::producer::ProducerDoor;
+use jailfleet_queue::{Disposition, amqp};
+use lapin::BasicProperties;
+use lapin::options::BasicPublishOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use std::collections::BTreeSet;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dropped_ticket_is_counted_and_its_job_comes_back() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let amqp = section(&vhost.uri(), ReplyMode::Default);
+    let mut doors = amqp::open(&amqp, &plan(1)).expect("opens");
+    up(&mut doors).await;
+    let producer = ProducerDoor::open(&amqp, &produce_plan("dropped")).expect("opens");
+    producer
+        .sender()
+        .publish(job("dropped", None))
+        .await
+        .expect("confirmed");
+    drop(doors.intake.next().await.expect("the job"));
+    let again = doors.intake.next().await.expect("the job again");
+    assert!(again.envelope.redelivered);
+    assert_eq!(again.envelope.delivery_count, 1);
+    assert_eq!(doors.counters.tickets_dropped.get(), 1);
+    again
+        .ticket
+        .settle(Disposition::Ack)
+        .await
+        .expect("settled");
+    assert!(doors.sessions.close(LONG).await);
+    producer.close(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn moved_jobs_come_back_with_their_faults_and_nobody_else_can_make_faults_up() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let amqp = section(&vhost.uri(), ReplyMode::Default);
+    let mut doors = amqp::open(&amqp, &plan(1)).expect("opens");
+    up(&mut doors).await;
+    let client = Client::new(&vhost.uri()).await;
+    let mut headers = FieldTable::default();
+    headers.insert("jailfleet-faults".into(), AMQPValue::LongLongInt(9));
+    headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(19));
+    let properties = BasicProperties::default()
+        .with_message_id("forged".into())
+        .with_user_id("guest".into())
+        .with_reply_to("jailfleet.reply.mine".into())
+        .with_headers(headers);
+    let (options, key) = (BasicPublishOptions::default(), "default.bulk".into());
+    let sent =
+        client
+            .channel
+            .basic_publish("jailfleet.jobs".into(), key, options, b"body", properties);
+    sent.await.expect("sent");
+
+    let first = doors.intake.next().await.expect("the job");
+    assert_eq!(
+        (first.envelope.faults, first.envelope.delivery_count),
+        (0, 0)
+    );
+    let mut moved = as_move(&first);
+    moved.envelope.faults = 1;
+    doors
+        .outbox
+        .retry(moved.clone(), 300)
+        .await
+        .expect("put aside");
+    first
+        .ticket
+        .settle(Disposition::Ack)
+        .await
+        .expect("settled");
+
+    let second = tokio::time::timeout(LONG, doors.intake.next())
+        .await
+        .expect("in time");
+    let second = second.expect("the job again");
+    assert_eq!(second.envelope.faults, 1);
+    assert_eq!(second.envelope.message_id.as_deref(), Some("forged"));
+    assert_eq!(
+        second.envelope.reply_to.as_deref(),
+        Some("jailfleet.reply.mine")
+    );
+    assert_eq!(&second.body[..], b"body");
+    moved.envelope = second.envelope.clone();
+    doors.outbox.suspect(moved.clone()).await.expect("moved");
+    second
+        .ticket
+        .settle(Disposition::Ack)
+        .await
+        .expect("settled");
+
+    let third = doors.intake.next().await.expect("the suspect");
+    assert!(third.origin.suspect);
+    assert_eq!(third.origin.lane, jailfleet::job::Lane::Bulk);
+    assert_eq!(third.envelope.faults, 1);
+    doors.outbox.newer(moved).await.expect("handed on");
+    third
+        .ticket
+        .settle(Disposition::Ack)
+        .await
+        .expect("settled");
+    let newer = client.take("jailfleet.jobs.newer").await;
+    assert_eq!(newer.data, b"body");
+    assert!(doors.sessions.close(LONG).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stopped_intake_gives_back_what_waits_and_still_settles_what_is_out() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let amqp = section(&vhost.uri(), ReplyMode::Default);
+    let producer = ProducerDoor::open(&amqp, &produce_plan("stop")).expect("opens");
+    producer.ready(LONG).await.expect("ready");
+    for place in 0..30 {
+        producer
+            .sender()
+            .publish(job(&format!("job-{place}"), None))
+            .await
+            .expect("confirmed");
+    }
+    let mut doors = amqp::open(&amqp, &plan(2)).expect("opens");
+    let running = doors.intake.next().await.expect("a job");
+    doors.intake.stop().await;
+    assert!(doors.intake.next().await.is_none());
+    running
+        .ticket
+        .settle(Disposition::Ack)
+        .await
+        .expect("settled after the stop");
+    assert!(doors.sessions.close(LONG).await);
+
+    let client = Client::new(&vhost.uri()).await;
+    let mut left = BTreeSet::new();
+    for _ in 0..29 {
+        let message = client.take("jailfleet.jobs.default.bulk").await;
+        left.insert(
+            message
+                .properties
+                .message_id()
+                .clone()
+                .expect("an id")
+                .to_string(),
+        );
+    }
+    assert_eq!(left.len(), 29);
+    assert_eq!(client.count("jailfleet.jobs.default.bulk").await, 0);
+    producer.close(LONG).await;
+}

@@ -1,0 +1,115 @@
+//! That a scrape shows every series from the start, and what the doors counted.
+
+use std::collections::BTreeSet;
+
+use bytes::Bytes;
+use jailfleet::job::Name;
+use jailfleet::settings::LaneShares;
+use jailfleet_queue::amqp::ConsumePlan;
+use jailfleet_queue::{JobMessage, embedded};
+
+use super::*;
+
+fn text(metrics: &Metrics) -> String {
+    String::from_utf8(metrics.render().expect("it renders")).expect("it is text")
+}
+
+/// Every series, by name and labels. The numbers of the process itself are the library's: some of
+/// them come and go with what the kernel can tell.
+fn series(metrics: &Metrics) -> BTreeSet<String> {
+    text(metrics)
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.starts_with("process_"))
+        .filter_map(|line| line.rsplit_once(' '))
+        .map(|(series, _)| series.to_owned())
+        .collect()
+}
+
+/// Counters of doors that handed out one job.
+async fn counters_after_one_job() -> Arc<DoorCounters> {
+    let pool = Name::parse("default").expect("a name");
+    let slots = LaneShares {
+        interactive: 1,
+        bulk: 1,
+    };
+    let plan = ConsumePlan {
+        pool: pool.clone(),
+        slots,
+    };
+    let (mut doors, producer) = embedded::pair(1, &plan);
+    let job = JobMessage {
+        body: Bytes::from_static(b"{}"),
+        message_id: "a".to_owned(),
+        correlation_id: None,
+        reply_to: None,
+        pool,
+        lane: Lane::Bulk,
+        published_ms: None,
+        traceparent: None,
+    };
+    producer.submit(job).await.expect("taken");
+    let delivery = doors.intake.next().await.expect("the job");
+    let settled = delivery.ticket.settle(jailfleet_queue::Disposition::Ack);
+    settled.await.expect("settled");
+    doors.counters
+}
+
+#[tokio::test]
+async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
+    let metrics = Metrics::new().expect("well formed");
+    let at_first = series(&metrics);
+    for event in DoorCounters::default().snapshot() {
+        let series = format!("jailfleet_door_events_total{{event=\"{}\"}}", event.0);
+        assert!(at_first.contains(&series), "{series}");
+    }
+    let second = Duration::from_secs(1);
+    for lane in Lane::ALL.iter().copied() {
+        metrics.job_received(lane, false, 10, 1.0);
+        metrics.job_received(lane, true, 10, 1.0);
+        metrics.queue_wait(lane, second);
+        for outcome in Outcome::ALL.iter().copied() {
+            metrics.job_finished(lane, outcome);
+        }
+        let ran = Ran {
+            setup: second,
+            run: second,
+            cpu: second,
+            peak_memory_bytes: Some(10),
+            ..Ran::default()
+        };
+        metrics.job_ran(lane, &ran);
+        metrics.job_settled(lane, second);
+    }
+    RejectionCode::ALL
+        .iter()
+        .for_each(|code| metrics.job_rejected(*code));
+    SetAside::ALL
+        .iter()
+        .for_each(|reason| metrics.job_set_aside(*reason));
+    PublishEnd::ALL
+        .iter()
+        .for_each(|end| metrics.result_published(*end, 10, second));
+    metrics.settle_failed();
+    let held: Vec<HeldWall> = Wall::ALL
+        .iter()
+        .map(|wall| HeldWall {
+            wall: *wall,
+            detail: Some("whatever the host says".to_owned()),
+        })
+        .collect();
+    metrics.warden_ready(2, &held);
+    metrics.slot_leased();
+    metrics.slot_returned(second);
+    metrics.slot_quarantined();
+    metrics.slot_rebuilt();
+    metrics.draining();
+    Role::ALL
+        .iter()
+        .for_each(|role| metrics.door(*role, true, true));
+    metrics.watch_doors(counters_after_one_job().await);
+    assert_eq!(series(&metrics), at_first);
+    for _ in 0..2 {
+        let line = "jailfleet_door_events_total{event=\"deliveries\"} 1\n";
+        assert!(text(&metrics).contains(line), "{line}");
+    }
+}

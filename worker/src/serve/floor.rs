@@ -1,0 +1,215 @@
+//! The worker's one loop: one event at a time in, the supervisor's effects out.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jailfleet::job::Lane;
+use jailfleet_queue::{Delivery, DoorState, Intake, Link, Source};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::{sleep, timeout};
+
+use crate::admin::Health;
+use crate::attempt::attempt;
+use crate::events::{Consuming, DrainBegan};
+use crate::station::Station;
+use crate::supervisor::{Bounds, DoorLink, Effect, Ending, Event, Phase, Role, Supervisor};
+
+/// How long cancelling the consumers may take.
+const INTAKE_STOP: Duration = Duration::from_secs(5);
+
+/// The loop's own things.
+pub(super) struct Floor {
+    supervisor: Supervisor,
+    station: Arc<Station>,
+    intake: Intake,
+    attempts: JoinSet<Lane>,
+    /// The lane of each attempt, also of one that panicked.
+    lanes: HashMap<Id, Lane>,
+    health: watch::Sender<Health>,
+}
+
+impl Floor {
+    pub(super) fn new(
+        bounds: Bounds,
+        station: Station,
+        intake: Intake,
+        health: watch::Sender<Health>,
+    ) -> Self {
+        Self {
+            supervisor: Supervisor::new(bounds),
+            station: Arc::new(station),
+            intake,
+            attempts: JoinSet::new(),
+            lanes: HashMap::new(),
+            health,
+        }
+    }
+
+    /// Works until it is time to leave; attempts that are still under way then are given up, and
+    /// their deliveries go back.
+    pub(super) async fn work(
+        mut self,
+        slots: u16,
+        mut slot_events: mpsc::Receiver<Event>,
+        mut doors: watch::Receiver<DoorState>,
+        mut stop: mpsc::Receiver<()>,
+    ) -> Ending {
+        let mut pending = vec![Event::WardenReady { slots }];
+        pending.extend(self.door_events(&doors.borrow_and_update()));
+        Consuming {
+            pool: &self.station.settings.worker.pool,
+        }
+        .emit();
+        let mut doors_open = true;
+        loop {
+            for event in pending.drain(..) {
+                if let Some(ending) = self.step(event).await {
+                    self.attempts.shutdown().await;
+                    return ending;
+                }
+            }
+            let wanted = wanted(&self.supervisor);
+            let wake = self.supervisor.wake_at();
+            let nap = wake.map(|at| at.saturating_sub(self.station.clock.now()));
+            tokio::select! {
+                Some(event) = slot_events.recv() => pending.push(event),
+                Some(()) = stop.recv() => pending.push(Event::StopAsked),
+                changed = doors.changed(), if doors_open => {
+                    doors_open = changed.is_ok();
+                    pending.extend(self.door_events(&doors.borrow_and_update()));
+                }
+                Some(joined) = self.attempts.join_next_with_id() => {
+                    pending.extend(self.ended(joined));
+                }
+                delivery = self.intake.next_among(wanted), if !wanted.is_empty() => {
+                    pending.push(self.taken(delivery));
+                }
+                () = sleep(nap.unwrap_or_default()), if nap.is_some() => pending.push(Event::Tick),
+            }
+        }
+    }
+
+    async fn step(&mut self, event: Event) -> Option<Ending> {
+        let effects = self.supervisor.step(self.station.clock.now(), event);
+        self.report(event);
+        let mut leave = None;
+        for effect in effects {
+            match effect {
+                Effect::StopIntake => {
+                    let running = self.supervisor.in_flight();
+                    DrainBegan {
+                        why: why(event),
+                        running,
+                    }
+                    .emit(&self.station.metrics);
+                    if timeout(INTAKE_STOP, self.intake.stop()).await.is_err() {
+                        tracing::warn!("the consumers could not be cancelled in time");
+                    }
+                }
+                Effect::HandBackUnstarted => self.station.hand_back.cancel(),
+                Effect::KillRunning => self.station.kill.cancel(),
+                Effect::Leave(ending) => leave = Some(ending),
+            }
+        }
+        leave
+    }
+
+    fn report(&self, event: Event) {
+        let unready = self.supervisor.unready();
+        let stopped = matches!(self.supervisor.phase(), Phase::Stopped(Ending::WardenGone));
+        let alive = !stopped && event != Event::WardenGone;
+        self.health.send_if_modified(|health| {
+            let now = Health {
+                unready,
+                alive: health.alive && alive,
+            };
+            let changed = *health != now;
+            *health = now;
+            changed
+        });
+    }
+
+    fn taken(&mut self, delivery: Option<Delivery>) -> Event {
+        let Some(delivery) = delivery else {
+            return Event::IntakeEnded;
+        };
+        let lane = delivery.origin.lane;
+        let task = self
+            .attempts
+            .spawn(attempt(Arc::clone(&self.station), delivery));
+        self.lanes.insert(task.id(), lane);
+        Event::JobTaken(lane)
+    }
+
+    fn ended(&mut self, joined: Result<(Id, Lane), JoinError>) -> Option<Event> {
+        let id = match joined {
+            Ok((id, _)) => id,
+            Err(error) => {
+                tracing::error!(%error, "an attempt broke off; its delivery goes back");
+                error.id()
+            }
+        };
+        self.lanes.remove(&id).map(Event::JobEnded)
+    }
+
+    fn door_events(&self, state: &DoorState) -> [Event; 2] {
+        let metrics = &self.station.metrics;
+        metrics.door(
+            Role::Consume,
+            state.consume == Link::Up,
+            state.consume == Link::Blocked,
+        );
+        metrics.door(
+            Role::Publish,
+            state.publish == Link::Up,
+            state.publish == Link::Blocked,
+        );
+        [
+            Event::Door {
+                role: Role::Consume,
+                link: door_link(state.consume),
+            },
+            Event::Door {
+                role: Role::Publish,
+                link: door_link(state.publish),
+            },
+        ]
+    }
+}
+
+const fn door_link(link: Link) -> DoorLink {
+    match link {
+        Link::Up => DoorLink::Up,
+        Link::Blocked => DoorLink::Blocked,
+        Link::Down | Link::Closed => DoorLink::Down,
+    }
+}
+
+const fn why(event: Event) -> &'static str {
+    match event {
+        Event::StopAsked => "asked to stop",
+        Event::WardenGone => "the warden is gone",
+        Event::IntakeEnded => "no more jobs come",
+        Event::WardenReady { .. }
+        | Event::Slot { .. }
+        | Event::Door { .. }
+        | Event::JobTaken(_)
+        | Event::JobEnded(_)
+        | Event::Tick => "it is time",
+    }
+}
+
+/// The queues to ask for a job now. Suspects run one at a time and share the bulk lane's room.
+fn wanted(supervisor: &Supervisor) -> &'static [Source] {
+    match (
+        supervisor.wants(Lane::Interactive),
+        supervisor.wants(Lane::Bulk),
+    ) {
+        (true, true) => &Source::ALL,
+        (true, false) => &[Source::Interactive],
+        (false, true) => &[Source::Bulk, Source::Suspect],
+        (false, false) => &[],
+    }
+}

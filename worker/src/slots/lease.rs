@@ -1,0 +1,140 @@
+//! The right to one slot, and a run in it, from the side of the attempt that asked for it.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use jailfleet::evidence::{Acted, Evidence};
+use jailfleet::limits::Limits;
+use jailfleet_program::Moment;
+use jailfleet_sandbox::protocol::{JailPlan, Order, RUN_DESCRIPTORS};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::table::Waiting;
+use super::{Ended, Shared, SlotError};
+
+/// The right to run one job in one slot. Dropped unused, the slot is idle again.
+#[derive(Debug)]
+pub struct Lease {
+    slot: u16,
+    since: Moment,
+    shared: Arc<Shared>,
+    used: bool,
+    _share: OwnedSemaphorePermit,
+}
+
+impl Lease {
+    /// Takes note that `slot` is ours from now on; `share` is the lane's room for this run.
+    pub(super) fn of(slot: u16, shared: Arc<Shared>, share: OwnedSemaphorePermit) -> Self {
+        shared.metrics.slot_leased();
+        Self {
+            slot,
+            since: shared.clock.now(),
+            shared,
+            used: false,
+            _share: share,
+        }
+    }
+
+    /// The slot's number.
+    #[must_use]
+    pub const fn slot(&self) -> u16 {
+        self.slot
+    }
+
+    /// Sends the run's order with its descriptors: payload, stdin, stdout, stderr. Ours are closed
+    /// once they are on their way.
+    ///
+    /// # Errors
+    /// When the warden cannot be reached.
+    pub async fn start(
+        &mut self,
+        runtime: u16,
+        limits: Limits,
+        descriptors: [OwnedFd; RUN_DESCRIPTORS],
+    ) -> Result<Running<'_>, SlotError> {
+        let run = self.shared.next_run.fetch_add(1, Ordering::Relaxed);
+        let (ended, receiver) = oneshot::channel();
+        let waiting = Waiting {
+            run,
+            leased: self.since,
+            start: None,
+            ended,
+        };
+        if !self.shared.table().start(self.slot, waiting) {
+            return Err(SlotError::WardenGone);
+        }
+        self.used = true;
+        let plan = JailPlan {
+            run,
+            slot: self.slot,
+            runtime,
+            limits,
+        };
+        self.shared.send(&Order::Run(plan), &descriptors).await?;
+        Ok(Running {
+            lease: self,
+            run,
+            ended: receiver,
+        })
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.shared
+            .metrics
+            .slot_returned(self.shared.clock.now().saturating_sub(self.since));
+        if self.used {
+            return; // The warden says when the slot is idle again.
+        }
+        if self.shared.table().give_back(self.slot) {
+            self.shared.idle.add_permits(1);
+        }
+    }
+}
+
+/// A run that was started.
+#[derive(Debug)]
+pub struct Running<'a> {
+    lease: &'a Lease,
+    run: u64,
+    ended: oneshot::Receiver<Ended>,
+}
+
+impl Running<'_> {
+    /// Waits for the end of the run.
+    ///
+    /// # Cancel safety
+    /// May be dropped and called again.
+    pub async fn ended(&mut self) -> Ended {
+        match (&mut self.ended).await {
+            Ok(ended) => ended,
+            // The table was dropped with the sender in it: the worker is ending.
+            Err(_closed) => Ended {
+                leased: self.lease.since,
+                start: None,
+                at: self.lease.shared.clock.now(),
+                evidence: Evidence::LOST,
+            },
+        }
+    }
+
+    /// Says that the warden does not answer: the worker then ends, and with it every jail.
+    pub fn warden_is_stuck(&self) {
+        self.lease.shared.stuck.cancel();
+    }
+
+    /// Asks for the end of the run; it still has to be waited for.
+    ///
+    /// # Errors
+    /// When the warden cannot be reached.
+    pub async fn kill(&self, why: Acted) -> Result<(), SlotError> {
+        let order = Order::Kill {
+            slot: self.lease.slot,
+            run: self.run,
+            why,
+        };
+        self.lease.shared.send(&order, &[]).await
+    }
+}

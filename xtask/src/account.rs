@@ -1,0 +1,133 @@
+//! How many tests passed, failed and were skipped.
+
+use crate::vm::verdict::Tally;
+use anyhow::{Context, Result};
+use jailfleet_harness::requirement::SKIPS;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::PathBuf;
+
+/// What nextest's last line counts, and the skips that the tests noted themselves.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct TestAccount {
+    ended_well: u64,
+    failed: u64,
+    /// One line a skip: the test, and what it needs.
+    skips: BTreeSet<String>,
+    /// What ran in guests, where each skip is told beside its test.
+    guests: Tally,
+}
+
+impl TestAccount {
+    /// Takes one line of nextest's.
+    pub(crate) fn note(&mut self, line: &str) {
+        let Some((_, counts)) = line.split_once("tests run: ") else {
+            return;
+        };
+        let before = |word: &str| {
+            let mut parts = counts.split([',', ' ']).filter(|part| !part.is_empty());
+            let mut last = parts.next()?;
+            parts.find_map(|part| {
+                let found = (part == word).then_some(last);
+                last = part;
+                found
+            })
+        };
+        let count = |word| before(word).and_then(|text| text.parse().ok()).unwrap_or(0);
+        // A test that leaves a process behind, or does not end, has failed as well.
+        self.failed += count("failed") + count("timed") + count("exec");
+        self.ended_well += count("passed");
+    }
+
+    /// Takes the skips that the tests noted.
+    pub(crate) fn take_skips(&mut self, noted: &str) {
+        let lines = noted.lines().map(ToOwned::to_owned);
+        self.skips.extend(lines);
+    }
+
+    /// Takes what was counted in guests.
+    pub(crate) fn add_guests(&mut self, tally: Tally) {
+        self.guests = tally;
+    }
+
+    /// Whether nothing was counted: without nextest cargo's own lines are all there is.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// What must be seen at the end: each skip, and the three counts.
+    pub(crate) fn closing_lines(&self) -> Vec<String> {
+        let skips = self.skips.iter().map(|skip| format!("SKIPPED {skip}"));
+        skips.chain([self.to_string()]).collect()
+    }
+}
+
+impl fmt::Display for TestAccount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let skipped = self.skips.len() as u64;
+        // For nextest a test that skipped itself has passed. For us it has not.
+        let passed = self.ended_well.saturating_sub(skipped) + self.guests.passed;
+        let failed = self.failed + self.guests.failed;
+        let skipped = skipped + self.guests.skipped;
+        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+    }
+}
+
+/// The file in which the tests of one run note their skips.
+#[derive(Debug)]
+pub(crate) struct SkipsFile(PathBuf);
+
+impl SkipsFile {
+    /// An empty one in `folder`.
+    pub(crate) fn fresh(folder: &std::path::Path) -> Result<Self> {
+        let path = folder.join("skips");
+        std::fs::write(&path, "").with_context(|| format!("make {}", path.display()))?;
+        // Some tests become a plain user, and may skip as one.
+        let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+        std::fs::set_permissions(&path, open).context("let every test note its skips")?;
+        Ok(Self(path))
+    }
+
+    /// The variable that tells the tests.
+    pub(crate) fn variable(&self) -> (&'static str, String) {
+        (SKIPS, self.0.display().to_string())
+    }
+
+    /// What they noted.
+    pub(crate) fn read(&self) -> Result<String> {
+        std::fs::read_to_string(&self.0).with_context(|| format!("read {}", self.0.display()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::TestAccount;
+
+    fn noted(line: &str) -> TestAccount {
+        let mut account = TestAccount::default();
+        account.note(line);
+        account
+    }
+
+    #[test]
+    fn the_last_line_of_nextest_is_understood() {
+        let line = "     Summary [   3.756s] 14 tests run: 13 passed (2 slow), 1 failed, 0 skipped";
+        assert_eq!(noted(line).to_string(), "13 passed, 1 failed, 0 skipped");
+        let line =
+            "     Summary [   3.756s] 9 tests run: 6 passed, 2 failed, 1 timed out, 4 skipped";
+        assert_eq!(noted(line).to_string(), "6 passed, 3 failed, 0 skipped");
+        assert!(noted("        PASS [   0.005s] tests of all").is_empty());
+    }
+
+    #[test]
+    fn a_test_that_skipped_itself_did_not_pass_and_is_named_at_the_end() {
+        let mut account = noted("     Summary [   1.000s] 3 tests run: 3 passed, 0 skipped");
+        account.take_skips("b: needs Broker\na: needs Root\nb: needs Broker\n");
+        let lines = [
+            "SKIPPED a: needs Root",
+            "SKIPPED b: needs Broker",
+            "1 passed, 0 failed, 2 skipped",
+        ];
+        assert_eq!(account.closing_lines(), lines);
+    }
+}

@@ -1,0 +1,191 @@
+//! `cargo xtask vm`: a guest whose kernel enforces AppArmor and has cgroup v2, for tests on a host that
+//! may have neither.
+//!
+//! The guest is emulated, not virtualised: it needs nothing of the host's processor and proves what is
+//! enforced, at a tenth of the speed and less. It is built once from Debian's packages, outside the
+//! checkout, and boots in seconds.
+
+mod recipe;
+mod apt;
+mod bzimage;
+mod modules;
+mod kernel;
+mod root;
+mod cache;
+mod cpio;
+mod boot_image;
+mod machine;
+mod run;
+mod selection;
+mod test_programs;
+pub(crate) mod verdict;
+mod trial;
+pub(crate) mod tier;
+
+use crate::Machine;
+use crate::needs::{Install, provide_packages};
+use crate::workspace::Workspace;
+use anyhow::{Result, ensure};
+use cache::{Cache, Piece};
+use clap::{Subcommand, ValueEnum};
+use jailfleet_guest::User;
+use machine::Clock;
+use recipe::{HOST_PACKAGES, Kernel};
+use regex::Regex;
+use selection::Wanted;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use verdict::Tally;
+
+/// What can be done with guests.
+#[derive(Debug, Subcommand)]
+pub(crate) enum VmTask {
+    /// Build a guest, if it is not in the cache.
+    Build {
+        /// Which kernel it has.
+        #[arg(long, value_enum, default_value_t = Kernel::V6_1)]
+        kernel: Kernel,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Run a command in a guest, as root; its output and exit code come back.
+    Run {
+        /// Which kernel it has.
+        #[arg(long, value_enum, default_value_t = Kernel::V6_1)]
+        kernel: Kernel,
+        /// One nanosecond an instruction instead of the host's clock.
+        #[arg(long)]
+        virtual_time: bool,
+        /// A folder that the guest may write, at its own path; the command starts in it.
+        #[arg(long, value_name = "DIR")]
+        share: Option<PathBuf>,
+        /// Seconds of the guest's clock that the command may take.
+        #[arg(long, default_value_t = 120)]
+        limit: u64,
+        #[command(flatten)]
+        machine: Machine,
+        /// The command and its arguments.
+        #[arg(last = true, required = true, value_name = "COMMAND")]
+        argv: Vec<String>,
+    },
+    /// Run the sandbox's tests in a guest: about two minutes' worth of them.
+    Test {
+        /// Which kernel it has.
+        #[arg(long, value_enum, default_value_t = Kernel::V6_1)]
+        kernel: Kernel,
+        /// Under every kernel, one after the other.
+        #[arg(long, conflicts_with = "kernel")]
+        all_kernels: bool,
+        /// Those tests whose `program::test` fits, instead of the usual ones.
+        #[arg(long, value_name = "REGEX")]
+        filter: Option<Regex>,
+        /// All tests that can run in a guest.
+        #[arg(long, conflicts_with = "filter")]
+        everything: bool,
+        /// All tests as this user, instead of some as the one and some as the other.
+        #[arg(long, value_enum)]
+        user: Option<TestUser>,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Say what is in the cache, and how large it is.
+    Status,
+    /// Remove the cache.
+    Clean,
+}
+
+/// Who runs the tests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TestUser {
+    /// Slots with uids of their own.
+    Root,
+    /// Slots in user namespaces.
+    Plain,
+}
+
+/// A guest that can be booted.
+#[derive(Debug)]
+pub(crate) struct Guest {
+    kernel: PathBuf,
+    root: PathBuf,
+    first_process: PathBuf,
+}
+
+impl Guest {
+    /// Builds what is missing of it.
+    pub(crate) fn get(workspace: &Workspace, kernel: Kernel, install: Install) -> Result<Self> {
+        provide_packages(&HOST_PACKAGES, install)?;
+        let cache = Cache::find()?;
+        Ok(Self {
+            kernel: cache
+                .get_or_make(Piece::Kernel(kernel), |folder| kernel::make(kernel, folder))?,
+            root: cache.get_or_make(Piece::Root, root::make)?,
+            first_process: boot_image::build_first_process(workspace)?,
+        })
+    }
+}
+
+/// Performs one of the tasks.
+pub(crate) fn perform(workspace: &Workspace, task: VmTask) -> Result<ExitCode> {
+    match task {
+        VmTask::Build { kernel, machine } => {
+            Guest::get(workspace, kernel, machine.install())?;
+            println!("A guest with Linux {kernel} can be booted: cargo xtask vm run -- COMMAND");
+        }
+        VmTask::Run {
+            kernel,
+            virtual_time,
+            share,
+            limit,
+            machine,
+            argv,
+        } => {
+            let guest = Guest::get(workspace, kernel, machine.install())?;
+            let order = run::Order {
+                clock: if virtual_time {
+                    Clock::Virtual
+                } else {
+                    Clock::Host
+                },
+                share,
+                limit: Duration::from_secs(limit),
+                argv,
+            };
+            return run::run(&guest, order);
+        }
+        VmTask::Test {
+            kernel,
+            all_kernels,
+            filter,
+            everything,
+            user,
+            machine,
+        } => {
+            let order = trial::Order {
+                kernels: if all_kernels {
+                    Kernel::ALL.into()
+                } else {
+                    vec![kernel]
+                },
+                wanted: match (filter, everything) {
+                    (Some(pattern), _) => Wanted::Fitting(pattern),
+                    (None, true) => Wanted::Everything,
+                    (None, false) => Wanted::Usual,
+                },
+                user: user.map(|user| match user {
+                    TestUser::Root => User::Root,
+                    TestUser::Plain => User::Plain,
+                }),
+                install: machine.install(),
+            };
+            let mut tally = Tally::default();
+            trial::run(workspace, &order, &mut tally)?;
+            println!("\n{tally}");
+            ensure!(tally.failed == 0, "see all tests pass");
+        }
+        VmTask::Status => Cache::find()?.status()?,
+        VmTask::Clean => Cache::find()?.clean()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}

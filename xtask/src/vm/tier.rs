@@ -1,0 +1,144 @@
+//! The guests within the tiers: what is run there, and what is said when no guest can be had.
+
+use crate::needs::Install;
+use crate::vm::recipe::Kernel;
+use crate::vm::selection::Wanted;
+use crate::vm::trial::{self, Order};
+use crate::vm::verdict::Tally;
+use crate::workspace::Workspace;
+use anyhow::{Result, ensure};
+use jailfleet_guest::User;
+
+/// How much of it a tier runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Share {
+    /// One kernel and two minutes.
+    Usual,
+    /// Every kernel, every test, as root and as a plain user.
+    All,
+}
+
+/// What a tier learned in guests.
+#[derive(Debug, Default)]
+pub(crate) struct Learned {
+    /// The tests that ran.
+    pub(crate) tally: Tally,
+    /// What nobody has checked, when there was no guest.
+    pub(crate) unchecked: Option<String>,
+}
+
+/// What stays unchecked without a guest.
+const PROMISES: [&str; 4] = [
+    "that the kernel enforces our AppArmor profiles",
+    "that limits hold, and groups are removed, under cgroup v2",
+    "that jails stand on Linux 6.1 and 6.12, whatever this host runs",
+    "that a plain user's jails are limited by the cgroup delegated to it",
+];
+
+/// Runs the tests, and puts down in `learned` what came of them.
+///
+/// # Errors
+/// When a test failed, when a guest broke down in the middle, or when there was none and the
+/// environment is that of continuous integration, where nobody reads warnings.
+pub(crate) fn run(
+    workspace: &Workspace,
+    install: Install,
+    share: Share,
+    learned: &mut Learned,
+) -> Result<()> {
+    for order in orders(install, share) {
+        if let Err(error) = trial::run(workspace, &order, &mut learned.tally) {
+            let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+            if ci || !learned.tally.is_empty() {
+                return Err(error);
+            }
+            let words = unchecked(&format!("{error:#}"));
+            println!("{words}");
+            learned.unchecked = Some(words);
+            return Ok(());
+        }
+    }
+    println!("\n{}", learned.tally);
+    ensure!(learned.tally.failed == 0, "see all tests pass in guests");
+    Ok(())
+}
+
+fn orders(install: Install, share: Share) -> Vec<Order> {
+    let all = |user| Order {
+        kernels: Kernel::ALL.into(),
+        wanted: Wanted::Everything,
+        user: Some(user),
+        install,
+    };
+    match share {
+        Share::Usual => vec![Order {
+            kernels: vec![Kernel::V6_1],
+            wanted: Wanted::Usual,
+            user: None,
+            install,
+        }],
+        Share::All => [User::Root, User::Plain].map(all).into(),
+    }
+}
+
+/// A box that is hard to overlook.
+fn unchecked(reason: &str) -> String {
+    let mut lines = vec!["NOT CHECKED, since there was no guest to check it in:".to_owned()];
+    lines.extend(PROMISES.iter().map(|promise| format!("  - {promise}")));
+    lines.push("Why there was none: failed to".to_owned());
+    lines.extend(wrapped(reason, 90).map(|line| format!("  {line}")));
+    let width = lines.iter().map(|line| line.chars().count()).max();
+    let width = width.unwrap_or(0);
+    let edge = format!("+-{}-+", "-".repeat(width));
+    let rows = lines.iter().map(|line| format!("| {line:<width$} |\n"));
+    format!("{edge}\n{}{edge}", rows.collect::<String>())
+}
+
+/// Lines of at most `width` letters, cut between words where there are any.
+fn wrapped(text: &str, width: usize) -> impl Iterator<Item = String> {
+    let mut lines = vec![String::new()];
+    for word in text.split_whitespace() {
+        let line = lines.last_mut().expect("there is one from the start");
+        if line.is_empty() {
+            line.push_str(word);
+        } else if line.chars().count() + 1 + word.chars().count() <= width {
+            line.push(' ');
+            line.push_str(word);
+        } else {
+            lines.push(word.to_owned());
+        }
+    }
+    lines.into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PROMISES, Share, orders, unchecked, wrapped};
+    use crate::needs::Install;
+
+    #[test]
+    fn the_box_names_every_promise_and_the_reason_and_is_closed_on_both_sides() {
+        let text = unchecked("fetch packages: no route to anywhere");
+        for promise in PROMISES {
+            assert!(text.contains(promise), "{text}");
+        }
+        assert!(text.contains("no route to anywhere"), "{text}");
+        let lengths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
+        assert!(lengths.windows(2).all(|pair| pair[0] == pair[1]), "{text}");
+    }
+
+    #[test]
+    fn long_words_of_trouble_are_cut_between_words() {
+        let lines: Vec<String> = wrapped("one two\nthree four", 9).collect();
+        assert_eq!(lines, ["one two", "three", "four"]);
+    }
+
+    #[test]
+    fn the_usual_tier_boots_one_guest_and_the_whole_one_each_kernel_as_both_users() {
+        let boots = |share| -> usize {
+            let orders = orders(Install::Refused, share);
+            orders.iter().map(|order| order.kernels.len()).sum()
+        };
+        assert_eq!((boots(Share::Usual), boots(Share::All)), (1, 4));
+    }
+}
