@@ -178,6 +178,7 @@ impl Init<'_> {
             env: room_for_environment(launch),
             marks: &self.marks,
         };
+        self.root.number_processes_anew().map_err(namespaces)?;
         self.marks.note(Stage::Namespaces);
         let (told, failure) = pipe2(OFlag::O_CLOEXEC).map_err(|errno| fork(errno.into()))?;
         match clone_process(0, None).map_err(fork)? {

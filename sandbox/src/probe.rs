@@ -4,6 +4,7 @@
 //! its results are the warden's own word about slots that stand; this page is for the person who
 //! wonders why one is missing there.
 
+mod notes;
 mod trial;
 
 use crate::apparmor::{self, Profile, Way};
@@ -73,6 +74,12 @@ pub fn probe(settings: &WorkerSettings) -> Vec<WallReport> {
         uid: geteuid(),
     };
     Wall::ALL.iter().map(|wall| host.look_at(*wall)).collect()
+}
+
+/// What is no wall and yet worth knowing of this host. The caller must have a single thread.
+#[must_use]
+pub fn notes() -> Vec<String> {
+    notes::all()
 }
 
 /// The walls that hold, as results name them.

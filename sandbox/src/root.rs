@@ -22,7 +22,7 @@ use scratch::Scratch;
 use std::fs::{self, File, OpenOptions, Permissions};
 use std::io::{self, Write};
 use std::os::fd::BorrowedFd;
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, symlink};
+use std::os::unix::fs::{FileExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 
 /// What a root is built from.
@@ -63,6 +63,9 @@ pub struct Root {
     scratch: Scratch,
     identity: Identity,
     passwd: Readable,
+    /// The last number that was given to a process here; `None` where the kernel does not let it be
+    /// set.
+    last_pid: Option<File>,
 }
 
 /// Whether `/etc/passwd` can be read at this moment.
@@ -117,7 +120,7 @@ impl Root {
             place(root, bind, plan)?;
         }
         furnish(root, identity)?;
-        mount_proc(&root.join("proc"), identity)?;
+        let last_pid = mount_proc(&root.join("proc"), identity)?;
         chdir(STAGING)?;
         pivot_root(".", ".")?;
         umount2(".", MntFlags::MNT_DETACH)?;
@@ -129,7 +132,21 @@ impl Root {
             scratch,
             identity,
             passwd: Readable::ByRoot,
+            last_pid,
         })
+    }
+
+    /// Lets the numbers of processes begin anew, so that a program's own tells nothing of how many
+    /// the run before had.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn number_processes_anew(&self) -> io::Result<()> {
+        match &self.last_pid {
+            // The init's own.
+            Some(last_pid) => last_pid.write_all_at(b"1", 0),
+            None => Ok(()),
+        }
     }
 
     /// The working directory of the run to come.
@@ -288,13 +305,20 @@ const STEERING: &[&str] = &[
 /// A `/proc` of the slot's own. What it says of processes of others, the init included, Landlock keeps
 /// from the program with the "permission denied" that codejail's users expect; where there is no
 /// Landlock the mount does, with "operation not permitted".
-fn mount_proc(place: &Path, identity: Identity) -> io::Result<()> {
+///
+/// Answers with the file of the last process number, opened while it can be written.
+fn mount_proc(place: &Path, identity: Identity) -> io::Result<Option<File>> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let options = match identity {
         Identity::Leased { .. } if crate::landlock::abi() == 0 => Some("hidepid=noaccess"),
         Identity::Leased { .. } | Identity::Mapped { .. } => None,
     };
     mount(Some("proc"), place, Some("proc"), flags, options)?;
+    // Files in memory are not executed, since no other wall sees them; kernels before 6.3 cannot say so.
+    if let Some(memfd_noexec) = steer(place, "sys/vm/memfd_noexec", identity)? {
+        memfd_noexec.write_all_at(b"2", 0)?;
+    }
+    let last_pid = steer(place, "sys/kernel/ns_last_pid", identity)?;
     for name in STEERING {
         let steering = place.join(name);
         let bound = MsFlags::MS_BIND | MsFlags::MS_REC;
@@ -310,7 +334,20 @@ fn mount_proc(place: &Path, identity: Identity) -> io::Result<()> {
             Err(errno) => return Err(errno.into()),
         }
     }
-    Ok(())
+    Ok(last_pid)
+}
+
+/// Opens what steers the namespace; `None` where the kernel has no such file, or a plain user may not
+/// write it.
+fn steer(proc: &Path, name: &str, identity: Identity) -> io::Result<Option<File>> {
+    match OpenOptions::new().write(true).open(proc.join(name)) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) => match (error.kind(), identity) {
+            (io::ErrorKind::NotFound, _)
+            | (io::ErrorKind::PermissionDenied, Identity::Mapped { .. }) => Ok(None),
+            (_, Identity::Leased { .. } | Identity::Mapped { .. }) => Err(error),
+        },
+    }
 }
 
 /// Nobody lists `/proc`; whoever knows a name there may still look. A plain user's jail has nobody

@@ -96,8 +96,9 @@ pub struct Ending {
 
 /// How long a child may take from the order to its exec: files of the job are written in it.
 const SETUP_DEADLINE: Duration = Duration::from_secs(20);
-/// How long an init may take to kill its run before it is killed itself.
-const KILL_DEADLINE: Duration = Duration::from_secs(2);
+/// How long an init may take to kill its run before it is killed itself. Within its ceiling a run can
+/// have so many mappings in so many processes that the kernel takes seconds to undo them.
+const KILL_DEADLINE: Duration = Duration::from_secs(10);
 /// How far the CPU time of the tree may pass the limit before we act: SIGXCPU comes first then, as
 /// it does outside.
 const CPU_GRACE: Duration = Duration::from_millis(20);

@@ -27,7 +27,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 pub use build::Host;
-pub use start::{digest_of_hex, harden};
+pub use start::{WORKER_SCORE, digest_of_hex, harden, protect_from_oom};
 
 /// Why the warden ended before it was told to.
 #[derive(Debug, thiserror::Error)]
@@ -121,7 +121,7 @@ impl Warden {
             .iter()
             .map(|runtime| Launch::prepare(runtime, &settings.warden.system_binds))
             .collect::<Result<Vec<_>, _>>()?;
-        let apparmor = confine::jails(settings, &mut launches);
+        let apparmor = confine::confine(settings, &mut launches);
         let host = Host::prepare(settings, apparmor)?;
         let now = clock::now();
         let count = u16::try_from(settings.worker.slots.count(host.cores())).unwrap_or(u16::MAX);

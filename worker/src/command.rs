@@ -13,6 +13,7 @@ use jailfleet_program::{Clock, logging};
 use jailfleet_queue::amqp::{self, ConsumePlan};
 use jailfleet_queue::embedded;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
+use jailfleet_sandbox::warden::{WORKER_SCORE, protect_from_oom};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -136,6 +137,8 @@ fn start(common: &Common, settings: WorkerSettings) -> Result<Started, Failure> 
     let slots = settings.worker.slots.count(cores);
     fitness::check_memory(&settings, &offer, slots, fitness::host_memory_bytes())
         .map_err(ending_with(Exit::Unfit))?;
+    // While we are root, who may; the warden sees to itself.
+    protect_from_oom(WORKER_SCORE);
     let warden = client::start(&StartWarden {
         warden_path: warden_path(&settings)?,
         config_file: common.config.clone(),

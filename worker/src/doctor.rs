@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{Wall, WallSet};
 use jailfleet_sandbox::apparmor;
-use jailfleet_sandbox::probe::{State, WallReport, held_walls, probe};
+use jailfleet_sandbox::probe::{State, WallReport, held_walls, notes, probe};
 use serde_json::{Value, json};
 
 use crate::cli::Exit;
@@ -20,6 +20,8 @@ struct Finding<'a> {
     /// What keeps the worker from starting, apart from walls.
     troubles: &'a [String],
     runtimes: &'a [String],
+    /// What is no wall and yet worth knowing.
+    notes: &'a [String],
 }
 
 /// Looks at every wall and says what was found.
@@ -48,6 +50,7 @@ pub fn examine(settings: &WorkerSettings, json: bool) -> io::Result<Exit> {
         missing: &missing,
         troubles: &troubles,
         runtimes: &runtimes,
+        notes: &notes(),
     };
     let mut out = io::stdout().lock();
     if json {
@@ -103,6 +106,7 @@ impl Finding<'_> {
             "missing": missing,
             "troubles": self.troubles,
             "runtimes": self.runtimes,
+            "notes": self.notes,
             "walls": walls,
         })
     }
@@ -133,6 +137,9 @@ impl Finding<'_> {
             }
         }
         writeln!(out, "\nruntimes: {}", self.runtimes.join(", "))?;
+        for note in self.notes {
+            writeln!(out, "note: {note}")?;
+        }
         for trouble in self.troubles {
             writeln!(out, "trouble: {trouble}")?;
         }
@@ -185,11 +192,13 @@ mod tests {
             missing: &[Wall::CgroupPids],
             troubles: &[],
             runtimes: &["python".to_owned()],
+            notes: &["so it is".to_owned()],
         };
         let mut table = Vec::new();
         finding.write_table(&mut table, false).expect("writable");
         let table = String::from_utf8(table).expect("text");
         assert!(table.contains("fix: delegate a cgroup"), "{table}");
+        assert!(table.contains("note: so it is"), "{table}");
         assert!(table.contains("the set full needs cgroup_pids"), "{table}");
         let json = finding.to_json();
         assert_eq!(json.get("fit"), Some(&json!(false)));

@@ -72,7 +72,7 @@ const JOURNAL: &str = r#"{"journal":1,"reply":"bulk-1","input_sha256":"00"}
 {"closed":true}
 "#;
 
-/// Compiles every target as a plain program: cheap, and enough to see that they still fit the code.
+/// Lints every target as a plain program.
 pub(crate) fn check(workspace: &Workspace) -> Result<()> {
     let mut clippy = cargo();
     clippy

@@ -29,6 +29,7 @@ mod attacks;
 mod vm;
 mod account;
 mod deny;
+mod profiles;
 mod tiers;
 
 use anyhow::Result;
@@ -48,9 +49,11 @@ Examples:
   cargo xtask demo            the examples, without a broker; under a minute after the build
   cargo xtask demo --amqp     the same through RabbitMQ
   cargo xtask check           before a commit: about two minutes
+  cargo xtask vm test         the sandbox in a guest with AppArmor and cgroup v2
   cargo xtask test            what the README promises: about fifteen minutes
 
-Exit codes: 0 all went well, 1 something did not (the last lines say what), 2 wrong command line."
+Exit codes: 0 all went well, 1 something did not (the last lines say what), 2 wrong command line;
+`vm run` ends with the code of its command."
 )]
 struct Cli {
     #[command(subcommand)]
@@ -123,6 +126,12 @@ enum Task {
     Attacks {
         #[command(subcommand)]
         what: Attacks,
+    },
+    /// Copy the AppArmor profiles to where the system looks for them, and load them.
+    InstallProfiles {
+        /// Another root to install below, for who builds a package.
+        #[arg(long, default_value = "/", value_name = "DIR")]
+        root: PathBuf,
     },
     /// Everything on this machine that bears our marks: processes, mounts, cgroups, folders.
     Leftovers,
@@ -217,6 +226,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),
+        Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
         Task::Doctor => doctor::run(),

@@ -86,14 +86,6 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
     for line in account.closing_lines() {
         steps.remember(format!("pure tests: {line}"));
     }
-    if Need::Cxx.is_met() {
-        steps.perform("fuzz targets compile", || fuzz::check(workspace));
-    } else {
-        not_checked(
-            steps,
-            "NOT CHECKED: the fuzz targets; they need c++ (apt-get install g++)",
-        );
-    }
     match deny::program(workspace) {
         Some(program) => steps.perform("licences and sources", || deny::check(workspace, program)),
         None => not_checked(steps, deny::NOT_CHECKED),
@@ -157,6 +149,7 @@ pub(crate) fn test(
     if extent == Extent::All {
         steps.perform("footprint", || footprint::run(workspace, install));
         steps.perform("bench", || bench::bench(workspace, install, 1));
+        steps.perform("lints of the fuzz targets", || fuzz::check(workspace));
         steps.perform("fuzz", || fuzz::run_all(workspace, install, FUZZ_SECONDS));
         steps.perform("licences and sources", || {
             deny::check(workspace, deny::provide(workspace, install)?)

@@ -25,14 +25,15 @@ pub(crate) mod tier;
 use crate::Machine;
 use crate::needs::{Install, provide_packages};
 use crate::workspace::Workspace;
-use anyhow::{Result, ensure};
-use cache::{Cache, Piece};
+use anyhow::{Context, Result, anyhow, ensure};
+use cache::{Cache, Clean, Piece};
 use clap::{Subcommand, ValueEnum};
 use jailfleet_guest::User;
 use machine::Clock;
 use recipe::{HOST_PACKAGES, Kernel};
 use regex::Regex;
 use selection::Wanted;
+use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -91,8 +92,12 @@ pub(crate) enum VmTask {
     },
     /// Say what is in the cache, and how large it is.
     Status,
-    /// Remove the cache.
-    Clean,
+    /// Empty the cache.
+    Clean {
+        /// Only what another version of the recipe built, or a build that was stopped.
+        #[arg(long)]
+        old: bool,
+    },
 }
 
 /// Who runs the tests.
@@ -112,16 +117,38 @@ pub(crate) struct Guest {
     first_process: PathBuf,
 }
 
+/// In the chain of an error: there is no guest, and what would be tried in it was not tried at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct NoGuest;
+
+impl fmt::Display for NoGuest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("get a guest up")
+    }
+}
+
 impl Guest {
     /// Builds what is missing of it.
+    ///
+    /// # Errors
+    /// [`NoGuest`] where this machine cannot have one; anything else is a mistake of ours.
     pub(crate) fn get(workspace: &Workspace, kernel: Kernel, install: Install) -> Result<Self> {
-        provide_packages(&HOST_PACKAGES, install)?;
+        // Kernel, packages and tests are of one architecture, and only this one was tried.
+        if cfg!(not(target_arch = "x86_64")) {
+            return Err(anyhow!("run programs of this host: guests are x86_64").context(NoGuest));
+        }
+        let first_process = boot_image::build_first_process(workspace)?;
+        provide_packages(&HOST_PACKAGES, install).context(NoGuest)?;
         let cache = Cache::find()?;
+        let of_kernel = Piece::Kernel(kernel);
         Ok(Self {
             kernel: cache
-                .get_or_make(Piece::Kernel(kernel), |folder| kernel::make(kernel, folder))?,
-            root: cache.get_or_make(Piece::Root, root::make)?,
-            first_process: boot_image::build_first_process(workspace)?,
+                .get_or_make(of_kernel, |folder| kernel::make(kernel, folder))
+                .context(NoGuest)?,
+            root: cache
+                .get_or_make(Piece::Root, root::make)
+                .context(NoGuest)?,
+            first_process,
         })
     }
 }
@@ -185,7 +212,10 @@ pub(crate) fn perform(workspace: &Workspace, task: VmTask) -> Result<ExitCode> {
             ensure!(tally.failed == 0, "see all tests pass");
         }
         VmTask::Status => Cache::find()?.status()?,
-        VmTask::Clean => Cache::find()?.clean()?,
+        VmTask::Clean { old } => {
+            let what = if old { Clean::Old } else { Clean::Everything };
+            Cache::find()?.clean(what)?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         .try_clone_to_owned()
         .map_err(|error| error.to_string())
         .and_then(|control| {
-            jailfleet_sandbox::warden::harden(&settings).map_err(|error| error.to_string())?;
+            jailfleet_sandbox::warden::harden().map_err(|error| error.to_string())?;
             let warden = Warden::prepare(&settings, control).map_err(in_full)?;
             warden.run().map_err(in_full)
         });

@@ -7,6 +7,7 @@ use crate::sys::caps::{Caps, set_capabilities};
 use crate::sys::clone::{Cloned, clone_process};
 use crate::sys::exec::{Patience, Waited, exit_now, wait_child};
 use crate::sys::restrict::{close_on_exec_from, landlock_restrict_self, seccomp_set_filter};
+use crate::warden::{WORKER_SCORE, protect_from_oom};
 use jailfleet::evidence::End;
 use nix::sched::CloneFlags;
 use nix::sys::prctl::set_no_new_privs;
@@ -68,6 +69,16 @@ pub(super) fn landlock() -> io::Result<()> {
         match &ruleset {
             Some(ruleset) => landlock_restrict_self(ruleset.as_fd()),
             None => Err(io::ErrorKind::Unsupported.into()),
+        }
+    })
+}
+
+pub(super) fn protected_from_oom() -> io::Result<()> {
+    in_a_child(CloneFlags::empty(), || {
+        if protect_from_oom(WORKER_SCORE) {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::PermissionDenied.into())
         }
     })
 }

@@ -1,52 +1,32 @@
-//! AppArmor as the warden sees to it: its own profile, and one for each runtime that names one.
+//! AppArmor as the warden sees to it: a profile for each runtime that names one, and its own.
 
 use crate::apparmor::{Profile, Way, enforced, is_entered};
 use crate::launch::Launch;
 use jailfleet::settings::WorkerSettings;
 use std::io;
 
-/// Enters the warden's own profile, where the kernel enforces AppArmor and the settings name one.
-/// Whether that could be done is asked again by [`jails`].
-///
-/// Where a profile can only be stacked the warden stays with the one that it was started in: what it
-/// stacks on itself every jail would carry, too, and no program may do only what both a warden and a
-/// python may.
-pub(super) fn ourselves(settings: &WorkerSettings) {
-    let Some(name) = settings.warden.apparmor.as_deref().filter(|_| enforced()) else {
-        return;
-    };
-    if is_entered(name) {
-        return;
-    }
-    let entered = Profile::find(name).and_then(|profile| match profile.way() {
-        Way::Change => profile.enter(),
-        Way::Stack => Ok(()),
-    });
-    if let Err(error) = entered {
-        complain(name, &error);
-    }
-}
-
-/// Finds the profile of each runtime that names one. The wall holds when the warden is in its own
-/// profile and each runtime's can be entered; one that cannot be is a missing wall and never entered.
-pub(super) fn jails(settings: &WorkerSettings, launches: &mut [Launch]) -> Option<Way> {
+/// Finds the profile of each runtime, then enters the warden's own. The wall holds when both could be
+/// done for all that are named; a profile that cannot be entered is a missing wall, and never entered.
+pub(super) fn confine(settings: &WorkerSettings, launches: &mut [Launch]) -> Option<Way> {
     if !enforced() {
         return None;
     }
-    let own = settings.warden.apparmor.as_deref();
+    let way = jails(settings, launches)?;
+    let every_jail = launches.iter().all(|launch| launch.profile.is_some());
+    ourselves(settings, way, every_jail).then_some(way)
+}
+
+/// How the runtimes' profiles are entered; `None` when one of them cannot be, or none is named.
+fn jails(settings: &WorkerSettings, launches: &mut [Launch]) -> Option<Way> {
     let mut all = true;
-    let mut way = None;
+    let mut ways = Vec::new();
     for (runtime, launch) in settings.runtimes.iter().zip(launches) {
         let Some(name) = &runtime.apparmor else {
             continue;
         };
         match Profile::find(name) {
             Ok(profile) => {
-                // One that is stacked says so for all: the host is the same.
-                way = match (way, profile.way()) {
-                    (Some(Way::Stack), _) | (_, Way::Stack) => Some(Way::Stack),
-                    (Some(Way::Change) | None, Way::Change) => Some(Way::Change),
-                };
+                ways.push(profile.way());
                 launch.profile = Some(profile);
             }
             Err(error) => {
@@ -55,8 +35,36 @@ pub(super) fn jails(settings: &WorkerSettings, launches: &mut [Launch]) -> Optio
             }
         }
     }
-    let own = way == Some(Way::Stack) || own.is_none_or(is_entered);
-    way.filter(|_| all && own)
+    // One that is stacked says so for all: the host is the same.
+    let stacked = ways.contains(&Way::Stack);
+    let way = ways.first().copied().filter(|_| all)?;
+    Some(if stacked { Way::Stack } else { way })
+}
+
+/// Enters the warden's own profile, where the settings name one; whether it is where it should be.
+///
+/// It stays with the label that it was started in where a profile can only be stacked, since what it
+/// puts on top of itself every jail would carry, and no program may do only what both a warden and a
+/// python may; and where a runtime has no profile, whose programs would be left in the warden's, in
+/// which nothing may be executed.
+fn ourselves(settings: &WorkerSettings, way: Way, every_jail: bool) -> bool {
+    let Some(name) = settings.warden.apparmor.as_deref() else {
+        return true;
+    };
+    if way == Way::Stack || is_entered(name) {
+        return true;
+    }
+    if !every_jail {
+        eprintln!("jailfleet-warden: a runtime has no AppArmor profile, so the warden enters none");
+        return true;
+    }
+    match Profile::find(name).and_then(|profile| profile.enter()) {
+        Ok(()) => true,
+        Err(error) => {
+            complain(name, &error);
+            false
+        }
+    }
 }
 
 fn complain(name: &str, error: &io::Error) {

@@ -1,9 +1,22 @@
 //! What a warden does before its first order.
 
 use super::WardenError;
-use jailfleet::settings::WorkerSettings;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use std::io;
+
+/// Far from first in line when the host's memory runs out; a jail's child puts itself first.
+const WARDEN_SCORE: i32 = -900;
+/// The worker's: without it the warden has nothing to do.
+pub const WORKER_SCORE: i32 = -800;
+
+/// Asks the kernel to kill others first when the host's memory runs out; whether it agreed. Without
+/// CAP_SYS_RESOURCE it does not, which `jailfleet-worker doctor` says.
+///
+/// # Source
+/// proc_pid_oom_score_adj(5)
+pub fn protect_from_oom(score: i32) -> bool {
+    std::fs::write("/proc/self/oom_score_adj", score.to_string()).is_ok()
+}
 
 /// The exit status of a warden or an init that found a mistake in itself.
 const PANICKED: i32 = 70;
@@ -30,12 +43,9 @@ pub fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {
 /// no signal of a terminal or a service manager ends it before its worker goes, it has no network,
 /// all the descriptors that it may have, and a panic is its end and not an unwinding half-way.
 ///
-/// Where the kernel enforces AppArmor it enters its own profile, before anything that needs one of its
-/// rules.
-///
 /// # Errors
 /// What the kernel answered.
-pub fn harden(settings: &WorkerSettings) -> io::Result<()> {
+pub fn harden() -> io::Result<()> {
     use nix::sched::{CloneFlags, unshare};
     nix::sys::prctl::set_dumpable(false)?;
     std::panic::set_hook(Box::new(|panic| {
@@ -45,9 +55,9 @@ pub fn harden(settings: &WorkerSettings) -> io::Result<()> {
     let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
     setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     crate::sys::signals::ignore(&[libc::SIGINT, libc::SIGTERM, libc::SIGHUP, libc::SIGPIPE]);
+    protect_from_oom(WARDEN_SCORE);
     if nix::unistd::geteuid().is_root() {
         unshare(CloneFlags::CLONE_NEWNET)?;
     }
-    super::confine::ourselves(settings);
     Ok(())
 }

@@ -10,6 +10,7 @@ use jailfleet::outcome::Outcome;
 use jailfleet::verdict::{Judged, judge};
 use jailfleet::wall::Wall;
 use jailfleet_harness::requirement::{Requirement, found};
+use std::path::Path;
 use std::time::Duration;
 
 /// A warden of one slot, replaced by a new one where an attack did harm.
@@ -118,6 +119,7 @@ fn is_open(hole: &KnownHole, fleet: &Fleet) -> bool {
     match hole.only {
         Only::Everywhere => true,
         Only::InUserNamespaces => !fleet.walls.holds(Wall::Uid),
+        Only::BeforeMemfdNoexec => !Path::new("/proc/sys/vm/memfd_noexec").exists(),
     }
 }
 

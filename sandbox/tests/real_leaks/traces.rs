@@ -285,7 +285,6 @@ child = os.fork()
 if child == 0: os._exit(0)
 os.wait()
 found = child > 500",
-        next: Some("process numbers go on counting in the slot's namespace, which serves many runs"),
         ..PLAIN
     },
 ];

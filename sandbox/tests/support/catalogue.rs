@@ -64,6 +64,8 @@ pub(crate) enum Only {
     Everywhere,
     /// Where a plain user's programs share their uid with the slot's init.
     InUserNamespaces,
+    /// Where the kernel cannot be told to execute no files in memory, before Linux 6.3.
+    BeforeMemfdNoexec,
 }
 
 /// Reads one file; the mistake in its header otherwise.
@@ -230,6 +232,7 @@ fn hole(text: &str) -> Result<KnownHole, String> {
     {
         None => (Only::Everywhere, text),
         Some(("userns", reason)) => (Only::InUserNamespaces, reason),
+        Some(("linux < 6.3", reason)) => (Only::BeforeMemfdNoexec, reason),
         Some((other, _)) => return Err(format!("no hole is open only where {other}")),
     };
     if reason.is_empty() {

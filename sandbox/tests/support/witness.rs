@@ -39,18 +39,29 @@ impl Fleet {
         Self::start_in(self.state, self.idle.len(), "")
     }
 
-    /// Processes whose uid is one of those that this fleet may lease.
+    /// Processes whose uid is one of those that this fleet may lease. A plain user's slots run under its
+    /// own uid: there it is those of its processes that live in a pid namespace of their own. In
+    /// neither case are the inits counted.
     pub(crate) fn processes_of_slots(&self) -> Vec<String> {
+        use std::os::unix::fs::MetadataExt;
         let base = self.settings.warden.uid_base;
-        let range = base..base + self.settings.warden.uid_count;
+        let leased = base..base + self.settings.warden.uid_count;
+        let own = nix::unistd::geteuid();
+        let is_of_a_slot = |process: &std::path::Path, uid: u32| {
+            if own.is_root() {
+                return leased.contains(&uid);
+            }
+            let status = std::fs::read_to_string(process.join("status")).unwrap_or_default();
+            let pids = status.lines().find_map(|line| line.strip_prefix("NSpid:"));
+            let inner = pids.and_then(|pids| pids.split_whitespace().nth(1));
+            uid == own.as_raw() && inner.is_some_and(|pid| pid != "1")
+        };
         let proc = std::fs::read_dir("/proc").expect("there is a /proc");
         proc.flatten()
             .filter(|entry| entry.file_name().to_string_lossy().parse::<u32>().is_ok())
             .filter(|entry| {
-                use std::os::unix::fs::MetadataExt;
-                entry
-                    .metadata()
-                    .is_ok_and(|seen| range.contains(&seen.uid()))
+                let seen = entry.metadata();
+                seen.is_ok_and(|seen| is_of_a_slot(&entry.path(), seen.uid()))
             })
             .map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default())
             .collect()

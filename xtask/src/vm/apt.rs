@@ -125,6 +125,7 @@ fn configuration(folder: &Path, system: &str) -> String {
          APT::Architecture \"amd64\";\n\
          APT::Architectures {{ \"amd64\"; }};\n\
          APT::Sandbox::User \"\";\n\
+         APT::Update::Error-Mode \"any\";\n\
          APT::Install-Recommends \"false\";\n\
          Acquire::Languages \"none\";\n",
     );

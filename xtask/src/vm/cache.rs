@@ -56,6 +56,15 @@ impl Piece {
     }
 }
 
+/// What is cleaned away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Clean {
+    /// All of it.
+    Everything,
+    /// What this version of the recipe has no use for.
+    Old,
+}
+
 /// The folder that holds the pieces.
 #[derive(Debug, Clone)]
 pub(crate) struct Cache {
@@ -138,13 +147,17 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes everything.
-    pub(crate) fn clean(&self) -> Result<()> {
-        if self.folder.exists() {
-            std::fs::remove_dir_all(&self.folder)
-                .with_context(|| format!("remove {}", self.folder.display()))?;
+    /// Removes everything, or what nothing uses any more.
+    pub(crate) fn clean(&self, what: Clean) -> Result<()> {
+        let current: Vec<String> = Piece::all().map(Piece::folder_name).collect();
+        for name in self.entries()? {
+            if what == Clean::Everything || !current.contains(&name) {
+                let path = self.folder.join(&name);
+                std::fs::remove_dir_all(&path)
+                    .with_context(|| format!("remove {}", path.display()))?;
+                println!("{} is gone", path.display());
+            }
         }
-        println!("{} is gone", self.folder.display());
         Ok(())
     }
 
@@ -171,7 +184,7 @@ fn mebibytes(folder: &Path) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cache, Piece};
+    use super::{Cache, Clean, Piece};
     use anyhow::bail;
 
     #[test]
@@ -195,5 +208,21 @@ mod tests {
         assert!(made.join("whole").exists());
         assert_eq!(cache.get(Piece::Root), Some(made));
         assert_eq!(cache.entries().expect("a list").len(), 1);
+    }
+
+    #[test]
+    fn what_is_old_goes_alone_and_everything_goes_together() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let cache = Cache {
+            folder: folder.path().to_owned(),
+        };
+        let current = Piece::Root.folder_name();
+        for name in [current.as_str(), "root-0123456789ab", "unfinished-x"] {
+            std::fs::create_dir(folder.path().join(name)).expect("a folder");
+        }
+        cache.clean(Clean::Old).expect("they are ours");
+        assert_eq!(cache.entries().expect("a list"), [current]);
+        cache.clean(Clean::Everything).expect("they are ours");
+        assert_eq!(cache.entries().expect("a list"), Vec::<String>::new());
     }
 }

@@ -4,7 +4,7 @@ use crate::clock::Stopwatch;
 use crate::programs::{Owned, command, next_line};
 use crate::vm::kernel::ELF;
 use crate::vm::root::IMAGE;
-use crate::vm::{Guest, boot_image};
+use crate::vm::{Guest, NoGuest, boot_image};
 use anyhow::{Context, Result, bail};
 use jailfleet_guest::{Access, DESK_TAG, End, Event, Left, PLAN, Plan, Share, output_names};
 use std::io::BufReader;
@@ -46,7 +46,8 @@ const MEMORY: &str = "1024M";
 /// Boots a guest, has the plan's errands done and hands each result to `on_done`, with its place.
 ///
 /// # Errors
-/// When the guest gives no answer in time or gives up; its console is printed then.
+/// When the guest gives no answer in time or gives up; its console is printed then. [`NoGuest`] when it
+/// never gave one.
 pub(crate) fn perform(
     guest: &Guest,
     clock: Clock,
@@ -57,9 +58,11 @@ pub(crate) fn perform(
     let mut qemu = qemu(guest, clock, plan, &desk);
     let log = std::fs::File::create(desk.path("qemu.log")).context("make QEMU's log")?;
     qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log);
-    let mut machine = Owned::start("qemu-system-x86_64", &mut qemu)?;
+    let mut machine = Owned::start("qemu-system-x86_64", &mut qemu).context(NoGuest)?;
     let events = machine.take_stdout().context("listen to the guest")?;
-    let heard = listen(events, &desk, plan, &mut on_done);
+    let mut events = BufReader::new(events);
+    let first = first_event(&mut events).context(NoGuest);
+    let heard = first.and_then(|first| listen(first, &mut events, &desk, plan, &mut on_done));
     if let Err(error) = heard {
         desk.show_console();
         return Err(error);
@@ -74,21 +77,29 @@ pub(crate) fn perform(
     }
 }
 
+fn first_event(events: &mut BufReader<ChildStdout>) -> Result<Event> {
+    let line = next_line(events, BOOT).context("hear from the guest")?;
+    understood(&line.context("hear from the guest before QEMU ends")?)
+}
+
+fn understood(line: &str) -> Result<Event> {
+    serde_json::from_str(line.trim())
+        .with_context(|| format!("understand the guest, which says {line:?}"))
+}
+
 /// Follows the guest's events to the last one.
 fn listen(
-    events: ChildStdout,
+    first: Event,
+    events: &mut BufReader<ChildStdout>,
     desk: &Desk,
     plan: &Plan,
     on_done: &mut impl FnMut(usize, Done) -> Result<()>,
 ) -> Result<()> {
-    let mut events = BufReader::new(events);
+    let mut event = first;
     let mut patience = BOOT;
     let mut watch = Stopwatch::start();
     let mut done = 0;
-    while let Some(line) = next_line(&mut events, patience).context("hear from the guest")? {
-        let Ok(event) = serde_json::from_str(line.trim()) else {
-            bail!("understand the guest, which says {line:?}");
-        };
+    loop {
         match event {
             Event::Ready => {}
             Event::Began { errand } => {
@@ -98,11 +109,10 @@ fn listen(
             }
             Event::Ended { errand, end, left } => {
                 let [stdout, stderr] = output_names(errand).map(|name| desk.read(&name));
-                let took = watch.elapsed();
                 let result = Done {
                     end,
                     left,
-                    took,
+                    took: watch.elapsed(),
                     stdout: stdout?,
                     stderr: stderr?,
                 };
@@ -111,25 +121,27 @@ fn listen(
             }
             Event::Trouble { words } => bail!("use the guest: it {words}"),
         }
+        match next_line(events, patience).context("hear from the guest")? {
+            Some(line) => event = understood(&line)?,
+            None if done == plan.errands.len() => return Ok(()),
+            None => bail!(
+                "get an answer from the guest: it ended after {done} of {} errands",
+                plan.errands.len()
+            ),
+        }
     }
-    if done < plan.errands.len() {
-        bail!(
-            "get an answer from the guest: it ended after {done} of {} errands",
-            plan.errands.len()
-        );
-    }
-    Ok(())
 }
 
 fn qemu(guest: &Guest, clock: Clock, plan: &Plan, desk: &Desk) -> Command {
     let mut qemu = command("qemu-system-x86_64");
     match clock {
-        Clock::Host => qemu.args(["-accel", "tcg,thread=multi", "-smp", "2"]),
+        Clock::Host => qemu.args(["-accel", "tcg,thread=multi"]),
         Clock::Virtual => qemu
-            .args(["-accel", "tcg,thread=single", "-smp", "1"])
+            .args(["-accel", "tcg,thread=single"])
             .args(["-icount", "shift=0,sleep=on"]),
     };
-    qemu.args(["-machine", "pc,graphics=off", "-cpu", "max", "-m", MEMORY])
+    qemu.args(["-machine", "pc,graphics=off", "-cpu", "max", "-smp", "1"])
+        .args(["-m", MEMORY])
         .args([
             "-nodefaults",
             "-no-user-config",
@@ -177,10 +189,11 @@ fn quoted(path: &Path) -> String {
     path.display().to_string().replace(',', ",,")
 }
 
-/// Quiet and quick: no mitigations on a processor that does not exist, no self-tests, and no waiting
-/// for entropy. AppArmor is asked for by name, so that no other module can be in its place.
-const KERNEL_OPTIONS: &str = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests acpi=noirq \
-                              random.trust_cpu=1 apparmor=1 security=apparmor";
+/// Quiet and quick: no mitigations on a processor that does not exist, no self-tests, no waiting for
+/// entropy, and no interrupt controller of the processor's own, whose calibration would take most of
+/// a boot by virtual time. AppArmor is asked for by name, so that no other module can be in its place.
+const KERNEL_OPTIONS: &str = "console=ttyS0 quiet panic=-1 mitigations=off cryptomgr.notests \
+                              acpi=noirq nolapic random.trust_cpu=1 apparmor=1 security=apparmor";
 
 const SHARED: &str = "shared";
 const CONSOLE: &str = "console.log";
