@@ -26,6 +26,7 @@ mod soak;
 mod leftovers;
 mod bench;
 mod fuzz;
+mod attacks;
 mod vm;
 mod account;
 mod deny;
@@ -133,6 +134,11 @@ enum Task {
         #[command(subcommand)]
         task: vm::VmTask,
     },
+    /// The catalogue of attacks, for a machine that shall run it without a compiler.
+    Attacks {
+        #[command(subcommand)]
+        what: Attacks,
+    },
     /// Copy the AppArmor profiles to where the system looks for them, and load them.
     InstallProfiles {
         /// Another root to install below, for who builds a package.
@@ -154,6 +160,18 @@ enum Bench {
     Speed,
     /// How exactly limits hold.
     Limits,
+}
+
+/// What becomes of the catalogue.
+#[derive(Debug, Subcommand)]
+enum Attacks {
+    /// Compile its C programs into a folder, with all sources beside them.
+    Build {
+        /// The folder; JAILFLEET_ATTACKS_BIN names it to the tests.
+        folder: PathBuf,
+        #[command(flatten)]
+        machine: Machine,
+    },
 }
 
 /// What may be done to the machine.
@@ -233,6 +251,9 @@ fn perform(task: Task) -> Result<ExitCode> {
             scale: _,
             machine,
         } => bench::limits::bench(&workspace, machine.install()),
+        Task::Attacks {
+            what: Attacks::Build { folder, machine },
+        } => attacks::build(&workspace, machine.install(), &folder),
         Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),

@@ -150,21 +150,19 @@ const USUAL: &[(&str, &str, User)] = &[
     ),
     (
         "real_attacks",
-        "kernel::calls_at_the_kernels_surface_are_refused",
+        "kernel::calls_that_the_policy_does_not_know_do_not_exist_and_are_told_by_their_number",
         Root,
     ),
     (
         "real_attacks",
-        "kernel::no_socket_leads_out_of_the_jail",
+        "network::no_abstract_socket_of_the_host_can_be_reached",
         Root,
     ),
     (
         "real_attacks",
-        "kernel::no_socket_leads_out_of_the_jail",
+        "network::no_abstract_socket_of_the_host_can_be_reached",
         Plain,
     ),
-    ("real_attacks", "files::no_way_leads_above_the_root", Root),
-    ("real_attacks", "files::no_way_leads_above_the_root", Plain),
     (
         "real_attacks",
         "resources::a_memory_hog_is_killed_by_its_own_limit_and_its_neighbour_goes_on",
@@ -172,37 +170,7 @@ const USUAL: &[(&str, &str, User)] = &[
     ),
     (
         "real_attacks",
-        "resources::the_cpu_time_of_all_children_together_is_limited",
-        Plain,
-    ),
-    (
-        "real_attacks",
-        "processes::shared_memory_semaphores_and_queues_do_not_reach_the_next_run",
-        Root,
-    ),
-    (
-        "real_attacks",
         "processes::two_jails_that_run_at_one_time_see_nothing_of_each_other",
-        Root,
-    ),
-    (
-        "real_attacks",
-        "processes::a_fork_bomb_stays_within_its_process_limit",
-        Plain,
-    ),
-    (
-        "real_attacks",
-        "files::the_hosts_files_and_folders_answer_permission_denied",
-        Root,
-    ),
-    (
-        "real_attacks",
-        "processes::a_fork_bomb_stays_within_its_process_limit",
-        Root,
-    ),
-    (
-        "real_attacks",
-        "processes::signals_reach_nobody_but_the_programs_own_tree",
         Root,
     ),
 ];
