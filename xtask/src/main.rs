@@ -29,6 +29,7 @@ mod fuzz;
 mod attacks;
 mod vm;
 mod account;
+mod proofs;
 mod deny;
 mod profiles;
 mod tiers;
