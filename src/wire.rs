@@ -17,7 +17,7 @@ mod result;
 mod schema;
 
 pub use decode::decode_job;
-pub use encode::encode_job;
+pub use encode::{encode_job, moment};
 pub use env::is_steering;
 pub use result::{decode_result, encode_result, result_digest};
 #[cfg(feature = "schema")]

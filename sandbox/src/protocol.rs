@@ -53,6 +53,11 @@ pub enum Order {
         /// What to record.
         why: Acted,
     },
+    /// Replace a slot that nothing runs in: its walls are in doubt.
+    Replace {
+        /// Which.
+        slot: u16,
+    },
     /// Kill everything, leave nothing, end.
     Stop,
 }
@@ -78,6 +83,8 @@ pub enum Residue {
     Ipc,
     /// It could not be built.
     Build,
+    /// The worker could not prove that its walls hold.
+    Canary,
 }
 
 /// What the warden tells the worker.
@@ -238,6 +245,7 @@ impl Order {
                 .u16(acted_number(*why))
                 .done(),
             Self::Stop => Pen::new(MAGIC, 4).done(),
+            Self::Replace { slot } => Pen::new(MAGIC, 5).u16(*slot).done(),
         }
     }
 
@@ -263,6 +271,7 @@ impl Order {
                 why: acted_from(eye.u16()?)?,
             },
             4 => Self::Stop,
+            5 => Self::Replace { slot: eye.u16()? },
             kind => return Err(ProtocolError::UnknownKind(kind)),
         };
         eye.done(order)
@@ -273,7 +282,7 @@ impl Order {
     pub const fn descriptors(&self) -> usize {
         match self {
             Self::Run(_) => RUN_DESCRIPTORS,
-            Self::Hello { .. } | Self::Kill { .. } | Self::Stop => 0,
+            Self::Hello { .. } | Self::Kill { .. } | Self::Replace { .. } | Self::Stop => 0,
         }
     }
 }
@@ -441,6 +450,7 @@ impl Residue {
             Self::Scratch => "scratch",
             Self::Ipc => "ipc",
             Self::Build => "build",
+            Self::Canary => "canary",
         }
     }
 
@@ -451,6 +461,7 @@ impl Residue {
             Self::Scratch => 3,
             Self::Ipc => 4,
             Self::Build => 5,
+            Self::Canary => 6,
         }
     }
 
@@ -461,6 +472,7 @@ impl Residue {
             3 => Ok(Self::Scratch),
             4 => Ok(Self::Ipc),
             5 => Ok(Self::Build),
+            6 => Ok(Self::Canary),
             _ => Err(ProtocolError::BadField),
         }
     }

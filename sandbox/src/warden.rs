@@ -286,6 +286,7 @@ impl Warden {
             }
             Order::Run(plan) => self.start(&plan, &fds)?,
             Order::Kill { slot, run, why } => self.kill(slot, run, why)?,
+            Order::Replace { slot } => self.replace(slot)?,
             Order::Stop => return Ok(Flow::Stop),
         }
         Ok(Flow::GoOn)

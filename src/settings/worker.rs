@@ -48,6 +48,7 @@ fn worker(read: &mut Reader) -> Option<WorkerSection> {
     let lanes = lanes(read);
     let drain_ms = read.millis("worker.drain_ms");
     let overcommit_memory = read.switch("worker.overcommit_memory");
+    let canary_interval_s = read.narrow("worker.canary_interval_s");
     Some(WorkerSection {
         slots: slots?,
         user: user?,
@@ -57,6 +58,7 @@ fn worker(read: &mut Reader) -> Option<WorkerSection> {
         pool: pool?,
         lanes: lanes?,
         drain_ms: drain_ms?,
+        canary_interval_s: canary_interval_s?,
         overcommit_memory: overcommit_memory?,
     })
 }

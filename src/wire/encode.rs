@@ -70,8 +70,9 @@ fn file(file: &JobFile) -> Object<FileMessage> {
     })
 }
 
-/// A moment as RFC 3339. One that lies beyond the calendar is its last one: as far away.
-fn moment(EpochMs(ms): EpochMs) -> String {
+/// A moment as RFC 3339, in UTC. One that lies beyond the calendar is its last one: as far away.
+#[must_use]
+pub fn moment(EpochMs(ms): EpochMs) -> String {
     let ms = i64::try_from(ms).unwrap_or(i64::MAX);
     jiff::Timestamp::from_millisecond(ms)
         .unwrap_or(jiff::Timestamp::MAX)

@@ -25,6 +25,7 @@ Exit codes:
   4  the warden went away: all jobs were handed back, start the worker again
   5  stopped, but running jobs had to be killed and handed back
   6  local: some lines got no result of their own run (engine_fault, or none at all)
+  7  a canary got out of its jail: keep jobs away from this host until somebody knows why
 
 Signals: SIGTERM or SIGINT drains within worker.drain_ms; a second one kills running jobs at once and
 hands them back; a third leaves without waiting.";
@@ -185,11 +186,13 @@ pub enum Exit {
     HandedBack,
     /// Some lines of a local file got no result of their own run.
     Incomplete,
+    /// A canary got out of its jail.
+    Breached,
 }
 
 impl Exit {
     /// Every one.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Done,
         Self::Failed,
         Self::BadConfig,
@@ -197,6 +200,7 @@ impl Exit {
         Self::WardenGone,
         Self::HandedBack,
         Self::Incomplete,
+        Self::Breached,
     ];
 
     /// The number.
@@ -210,6 +214,7 @@ impl Exit {
             Self::WardenGone => 4,
             Self::HandedBack => 5,
             Self::Incomplete => 6,
+            Self::Breached => 7,
         }
     }
 }

@@ -13,6 +13,7 @@ use jailfleet_program::{Clock, logging};
 use jailfleet_queue::amqp::{self, ConsumePlan};
 use jailfleet_queue::embedded;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
+use jailfleet_sandbox::protocol::Order;
 use jailfleet_sandbox::warden::{WORKER_SCORE, protect_from_oom};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 
 use crate::admin::Admin;
+use crate::canary::CanaryError;
 use crate::cli::{Cli, Command, Common, Exit, LocalArgs};
 use crate::confine;
 use crate::metrics::Metrics;
@@ -299,6 +301,9 @@ fn unfit(error: ServeError) -> Failure {
     let exit = match error {
         ServeError::Unfit(_) => Exit::Unfit,
         ServeError::Slots(_) | ServeError::WardenSlow => Exit::WardenGone,
+        ServeError::Canary(CanaryError::Escaped(_)) => Exit::Breached,
+        ServeError::Canary(CanaryError::Unproven) => Exit::Unfit,
+        ServeError::Canary(CanaryError::Slot(_)) => Exit::WardenGone,
         ServeError::Digest => Exit::Failed,
     };
     Failure {
@@ -312,6 +317,7 @@ const fn exit_of(ending: Ending) -> Exit {
         Ending::Clean => Exit::Done,
         Ending::HandedBack => Exit::HandedBack,
         Ending::WardenGone => Exit::WardenGone,
+        Ending::Breached => Exit::Breached,
     }
 }
 
@@ -353,6 +359,10 @@ async fn pass_signals_on(stop: mpsc::Sender<()>) {
 
 /// Waits for the warden to clean up and end; our end of its socket closes with this.
 async fn finish(mut warden: WardenProcess) {
+    // Whoever served has told it already; a worker that never came to serve has not.
+    if let Err(error) = client::send(warden.socket(), &Order::Stop, &[]) {
+        tracing::debug!(%error, "the warden is ending already");
+    }
     let mut look = interval(Duration::from_millis(10));
     let ended = timeout(WARDEN_END, async {
         loop {

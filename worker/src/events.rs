@@ -12,6 +12,7 @@ use jailfleet::result::JobResult;
 use jailfleet::wall::{HeldWall, WallSet};
 use jailfleet_queue::Delivery;
 
+use crate::canary::Sang;
 use crate::metrics::{Metrics, PublishEnd, Ran, SetAside};
 
 /// A delivery came in.
@@ -28,11 +29,7 @@ impl JobReceived<'_> {
             origin,
             ..
         } = self.delivery;
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "a timestamp gauge is a float by format"
-        )]
-        let seconds = self.now.0 as f64 / 1000.0;
+        let seconds = epoch_seconds(self.now);
         metrics.job_received(origin.lane, envelope.redelivered, body.len(), seconds);
         if let Some(published) = envelope.published_ms {
             // The producer's clock may run ahead of ours: that wait counts as none.
@@ -48,6 +45,14 @@ impl JobReceived<'_> {
             "job received"
         );
     }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "a timestamp gauge is a float by format"
+)]
+fn epoch_seconds(now: EpochMs) -> f64 {
+    now.0 as f64 / 1000.0
 }
 
 /// A program ran, whatever came of it.
@@ -208,6 +213,25 @@ impl WardenReady<'_> {
         );
         if self.set == WallSet::Laptop {
             tracing::warn!("wall set laptop: best effort, not for strangers' code");
+        }
+    }
+}
+
+/// A canary came back, or did not.
+pub(crate) struct CanaryFlew<'a> {
+    pub(crate) slot: u16,
+    pub(crate) sang: &'a Sang,
+    pub(crate) now: EpochMs,
+}
+
+impl CanaryFlew<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.canary(self.sang, epoch_seconds(self.now));
+        let slot = self.slot;
+        match self.sang {
+            Sang::Held => tracing::debug!(slot, "a canary made every attempt in vain"),
+            Sang::Escaped(way) => tracing::error!(slot, way, "a canary got out of its jail"),
+            Sang::Silent(why) => tracing::warn!(slot, why, "a canary did not come back"),
         }
     }
 }

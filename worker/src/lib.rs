@@ -18,6 +18,7 @@ pub mod fitness;
 pub mod programs;
 pub mod privileges;
 pub mod confine;
+pub mod canary;
 pub mod local;
 pub mod doctor;
 pub mod admin;

@@ -265,6 +265,7 @@ pub fn exit_of(ending: Ending, pumped: Exit) -> Exit {
     match ending {
         Ending::WardenGone => Exit::WardenGone,
         Ending::HandedBack => Exit::HandedBack,
+        Ending::Breached => Exit::Breached,
         Ending::Clean => pumped,
     }
 }

@@ -14,6 +14,7 @@ use jailfleet::wall::{HeldWall, Wall};
 use jailfleet_queue::DoorCounters;
 use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
+use crate::canary::Sang;
 use crate::supervisor::Role;
 
 mod doors;
@@ -198,6 +199,9 @@ struct SlotMetrics {
     quarantined: IntGauge,
     quarantines: IntCounter,
     busy_seconds: Counter,
+    canaries: PerKey<&'static str, IntCounter>,
+    last_good_canary: Gauge,
+    escaped: IntGauge,
 }
 
 /// The connections, and what the doors count by themselves.
@@ -321,6 +325,16 @@ impl Metrics {
         self.slots.all.set(i64::from(slots));
         for wall in held {
             self.walls.with(wall.wall, |gauge| gauge.set(1));
+        }
+    }
+
+    /// A canary came back, or did not.
+    pub fn canary(&self, sang: &Sang, epoch_seconds: f64) {
+        self.slots.canaries.with(sang.as_str(), IntCounter::inc);
+        match sang {
+            Sang::Held => self.slots.last_good_canary.set(epoch_seconds),
+            Sang::Escaped(_) => self.slots.escaped.set(1),
+            Sang::Silent(_) => {}
         }
     }
 

@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
+use crate::canary::{Canaries, CanaryError};
 use crate::confine;
 use crate::events::WardenReady;
 use crate::fitness::{self, Unfit};
@@ -25,7 +26,7 @@ use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::{Ready, SlotError, Slots};
 use crate::station::Station;
-use crate::supervisor::{Bounds, Ending};
+use crate::supervisor::{AfterBreach, Bounds, Ending, Event};
 
 mod floor;
 
@@ -67,6 +68,9 @@ pub enum ServeError {
     /// The host does not offer what is required.
     #[error(transparent)]
     Unfit(#[from] Unfit),
+    /// Its walls stand and do not hold, or nobody can tell.
+    #[error(transparent)]
+    Canary(#[from] CanaryError),
     /// The digest of the settings is not one.
     #[error("compute the digest of the settings")]
     Digest,
@@ -83,12 +87,18 @@ pub struct Standing {
     ready: Ready,
     metrics: Arc<Metrics>,
     clock: Clock,
+    canaries: Canaries,
+    /// The slots' reports, routed since the greeting.
+    events: mpsc::Receiver<Event>,
+    tell: mpsc::Sender<Event>,
+    routing: JoinSet<()>,
 }
 
-/// Greets the warden and holds the walls that stand against those that are required.
+/// Greets the warden, holds the walls that stand against those that are required, and proves by escape
+/// attempts that they hold.
 ///
 /// # Errors
-/// When the warden does not come up, or a required wall is missing.
+/// When the warden does not come up, a required wall is missing, or one does not hold.
 pub async fn stand(parts: Parts) -> Result<Standing, ServeError> {
     let Parts {
         settings,
@@ -114,6 +124,19 @@ pub async fn stand(parts: Parts) -> Result<Standing, ServeError> {
     }
     .emit(&metrics);
     fitness::check_walls(set, &ready.held)?;
+    let (tell, events) = mpsc::channel(EVENT_ROOM);
+    let mut routing = JoinSet::new();
+    let (routed, told) = (slots.clone(), tell.clone());
+    routing.spawn(async move { routed.route(told).await });
+    let in_slots = (slots.clone(), ready.slots);
+    let counted = Arc::clone(&metrics);
+    let mut canaries = Canaries::new(Arc::clone(&settings), &offer, in_slots, counted, clock);
+    if let Err(error) = canaries.prove_all().await {
+        // Whoever routes holds the warden's socket, and the warden lives as long as somebody does.
+        drop(canaries);
+        routing.shutdown().await;
+        return Err(error.into());
+    }
     Ok(Standing {
         settings,
         digest,
@@ -123,6 +146,10 @@ pub async fn stand(parts: Parts) -> Result<Standing, ServeError> {
         ready,
         metrics,
         clock,
+        canaries,
+        events,
+        tell,
+        routing,
     })
 }
 
@@ -143,6 +170,10 @@ pub async fn run(
         ready,
         metrics,
         clock,
+        canaries,
+        events,
+        tell,
+        routing: mut owned,
     } = standing;
 
     let Doors {
@@ -161,6 +192,12 @@ pub async fn run(
         drain: settings.worker.drain_ms.duration(),
         shares,
         ahead: usize::from(settings.amqp.prefetch_extra),
+        // Whoever asks at the admin port shall hear of it; without one there is nobody to tell.
+        breached: if admin.is_some() {
+            AfterBreach::Stay
+        } else {
+            AfterBreach::Leave
+        },
     };
     let station = Station {
         host: host_name(&settings),
@@ -173,19 +210,18 @@ pub async fn run(
         digest,
         offer,
         held: ready.held,
+        last_good: canaries.last_good(),
         outbox,
         clock,
     };
     let floor = Floor::new(bounds, station, intake, health);
-    let (slot_events, events) = mpsc::channel(EVENT_ROOM);
-    let admin_stop = CancellationToken::new();
-    let mut owned = JoinSet::new();
-    let routed = slots.clone();
-    owned.spawn(async move { routed.route(slot_events).await });
+    let (admin_stop, no_more_canaries) = (CancellationToken::new(), CancellationToken::new());
+    owned.spawn(canaries.watch(tell, no_more_canaries.clone()));
     if let Some(admin) = admin {
         owned.spawn(admin.serve(metrics, health_seen, admin_stop.clone()));
     }
     let ending = floor.work(ready.slots, events, state, stop).await;
+    no_more_canaries.cancel();
     close(sessions, slots).await;
     admin_stop.cancel();
     owned.shutdown().await;

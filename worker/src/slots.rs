@@ -219,17 +219,37 @@ impl Slots {
         let Ok(share) = Arc::clone(share).acquire_owned().await else {
             return Err(SlotError::WardenGone);
         };
-        let slot = loop {
-            let Ok(permit) = shared.idle.acquire().await else {
-                return Err(SlotError::WardenGone);
-            };
-            permit.forget();
-            // The slot behind the permit may have been quarantined in between.
-            if let Some(slot) = shared.table().lease() {
-                break slot;
-            }
-        };
-        Ok(Lease::of(slot, Arc::clone(shared), share))
+        let slot = shared.idle_slot().await?;
+        Ok(Lease::of(slot, Arc::clone(shared), Some(share)))
+    }
+
+    /// Waits for an idle slot beside the lanes' shares, for a run of our own.
+    ///
+    /// # Errors
+    /// When the warden is gone.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leases nothing.
+    pub async fn lease_any(&self) -> Result<Lease, SlotError> {
+        let slot = self.shared.idle_slot().await?;
+        Ok(Lease::of(slot, Arc::clone(&self.shared), None))
+    }
+
+    /// The first of `slots` that is idle now.
+    #[must_use]
+    pub fn try_lease_among(&self, slots: &[u16]) -> Option<Lease> {
+        let permit = self.shared.idle.try_acquire().ok()?;
+        let slot = self.shared.table().lease_among(slots)?;
+        permit.forget();
+        Some(Lease::of(slot, Arc::clone(&self.shared), None))
+    }
+
+    /// Has a slot replaced whose walls are in doubt.
+    ///
+    /// # Errors
+    /// When the warden cannot be reached.
+    pub async fn replace(&self, slot: u16) -> Result<(), SlotError> {
+        self.shared.send(&Order::Replace { slot }, &[]).await
     }
 
     /// Whether the warden is gone or stuck.
@@ -248,6 +268,19 @@ impl Slots {
 }
 
 impl Shared {
+    async fn idle_slot(&self) -> Result<u16, SlotError> {
+        loop {
+            let Ok(permit) = self.idle.acquire().await else {
+                return Err(SlotError::WardenGone);
+            };
+            permit.forget();
+            // The slot behind the permit may have been quarantined in between.
+            if let Some(slot) = self.table().lease() {
+                return Ok(slot);
+            }
+        }
+    }
+
     fn table(&self) -> MutexGuard<'_, Table> {
         // Nothing panics while it holds the lock; and if it did, the table would still be whole.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)

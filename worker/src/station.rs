@@ -8,11 +8,12 @@ use jailfleet::result::WorkerStamp;
 use jailfleet::runtime::Runtime;
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{HeldWall, Wall};
-use jailfleet::wire::WireCaps;
+use jailfleet::wire::{WireCaps, moment};
 use jailfleet_program::Clock;
 use jailfleet_queue::Outbox;
 use tokio_util::sync::CancellationToken;
 
+use crate::canary::LastGood;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::Slots;
@@ -31,6 +32,8 @@ pub(crate) struct Station {
     pub(crate) caps: WireCaps,
     pub(crate) offer: Offer,
     pub(crate) held: Vec<HeldWall>,
+    /// When each slot's walls were last proven.
+    pub(crate) last_good: Arc<LastGood>,
     pub(crate) slots: Slots,
     pub(crate) outbox: Outbox,
     pub(crate) metrics: Arc<Metrics>,
@@ -49,7 +52,9 @@ impl Station {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             slot,
             attempt,
-            last_canary: None,
+            last_canary: slot
+                .and_then(|slot| self.last_good.of_slot(slot))
+                .map(moment),
         }
     }
 }

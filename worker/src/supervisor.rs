@@ -30,6 +30,8 @@ pub enum Phase {
         /// When the worker leaves without them.
         until: Moment,
     },
+    /// A canary got out: no job runs here any more, and whoever looks is told so.
+    Breached,
     /// Nothing more will happen.
     Stopped(Ending),
 }
@@ -43,6 +45,8 @@ pub enum Ending {
     HandedBack,
     /// The warden went away: its supervisor should start the worker again.
     WardenGone,
+    /// A canary got out of its jail.
+    Breached,
 }
 
 /// A door's connection.
@@ -118,6 +122,8 @@ pub enum Event {
     JobTaken(Lane),
     /// A job's task ended, its delivery settled.
     JobEnded(Lane),
+    /// A canary got out of its jail.
+    Escaped,
     /// The intake has nothing more to give.
     IntakeEnded,
     /// Somebody asked the worker to stop (SIGTERM, SIGINT); asked again, it stops at once.
@@ -148,6 +154,17 @@ pub struct Bounds {
     pub shares: LaneShares,
     /// Jobs that a lane takes beyond that: decoded and waiting, or publishing their result.
     pub ahead: usize,
+    /// What becomes of a worker whose canary got out.
+    pub breached: AfterBreach,
+}
+
+/// What becomes of a worker whose canary got out of its jail. Either way no job runs in it any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterBreach {
+    /// It stays until it is told to stop, and tells everybody who asks.
+    Stay,
+    /// It ends.
+    Leave,
 }
 
 /// The worker's state.
@@ -205,6 +222,7 @@ impl Supervisor {
     pub fn unready(&self) -> Option<&'static str> {
         match self.phase {
             Phase::Starting => Some("the warden is starting"),
+            Phase::Breached => Some("a canary escaped"),
             Phase::Draining { .. } => Some("draining"),
             Phase::Killing { .. } | Phase::Stopped(_) => Some("stopping"),
             Phase::Consuming if self.usable_slots() == 0 => Some("no usable slot"),
@@ -222,7 +240,7 @@ impl Supervisor {
     pub const fn wake_at(&self) -> Option<Moment> {
         match self.phase {
             Phase::Draining { until } | Phase::Killing { until } => Some(until),
-            Phase::Starting | Phase::Consuming | Phase::Stopped(_) => None,
+            Phase::Starting | Phase::Consuming | Phase::Breached | Phase::Stopped(_) => None,
         }
     }
 
@@ -262,6 +280,7 @@ impl Supervisor {
                 *in_flight = in_flight.saturating_sub(1);
                 self.leave_if_empty()
             }
+            Event::Escaped => self.breach(now),
             Event::IntakeEnded => self.drain(now),
             Event::StopAsked => self.stop_asked(now),
             Event::WardenGone => self.warden_gone(now),
@@ -282,6 +301,7 @@ impl Supervisor {
             Phase::Draining { .. } => self.kill(now),
             // A third request: whoever asks has no patience left.
             Phase::Killing { .. } => self.leave(Ending::HandedBack),
+            Phase::Breached => self.leave(Ending::Breached),
             Phase::Stopped(_) => Vec::new(),
         }
     }
@@ -296,7 +316,30 @@ impl Supervisor {
                 effects.extend(self.leave_if_empty());
                 effects
             }
-            Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped(_) => Vec::new(),
+            Phase::Draining { .. }
+            | Phase::Killing { .. }
+            | Phase::Breached
+            | Phase::Stopped(_) => Vec::new(),
+        }
+    }
+
+    /// Nothing that runs is trusted any more: it may be on its way out, too.
+    fn breach(&mut self, now: Moment) -> Vec<Effect> {
+        self.ending = Ending::Breached;
+        match self.phase {
+            Phase::Starting | Phase::Consuming => {
+                self.phase = Phase::Breached;
+                let mut effects = vec![
+                    Effect::StopIntake,
+                    Effect::HandBackUnstarted,
+                    Effect::KillRunning,
+                ];
+                effects.extend(self.leave_if_empty());
+                effects
+            }
+            // It was on its way out anyway.
+            Phase::Draining { .. } => self.kill(now),
+            Phase::Killing { .. } | Phase::Breached | Phase::Stopped(_) => Vec::new(),
         }
     }
 
@@ -315,9 +358,14 @@ impl Supervisor {
             Phase::Starting | Phase::Consuming => {
                 vec![Effect::StopIntake, Effect::HandBackUnstarted]
             }
-            Phase::Draining { .. } | Phase::Killing { .. } | Phase::Stopped(_) => Vec::new(),
+            Phase::Draining { .. }
+            | Phase::Killing { .. }
+            | Phase::Breached
+            | Phase::Stopped(_) => Vec::new(),
         };
-        self.ending = Ending::WardenGone;
+        if self.ending != Ending::Breached {
+            self.ending = Ending::WardenGone;
+        }
         self.phase = Phase::Killing {
             until: now + KILL_GRACE,
         };
@@ -331,7 +379,7 @@ impl Supervisor {
             Phase::Killing { until } if now >= until => {
                 let ending = match self.ending {
                     Ending::Clean => Ending::HandedBack,
-                    other @ (Ending::HandedBack | Ending::WardenGone) => other,
+                    other @ (Ending::HandedBack | Ending::WardenGone | Ending::Breached) => other,
                 };
                 self.leave(ending)
             }
@@ -339,6 +387,7 @@ impl Supervisor {
             | Phase::Consuming
             | Phase::Draining { .. }
             | Phase::Killing { .. }
+            | Phase::Breached
             | Phase::Stopped(_) => Vec::new(),
         }
     }
@@ -348,10 +397,16 @@ impl Supervisor {
             Phase::Draining { .. } | Phase::Killing { .. } if self.in_flight() == 0 => {
                 self.leave(self.ending)
             }
+            Phase::Breached
+                if self.in_flight() == 0 && self.bounds.breached == AfterBreach::Leave =>
+            {
+                self.leave(self.ending)
+            }
             Phase::Starting
             | Phase::Consuming
             | Phase::Draining { .. }
             | Phase::Killing { .. }
+            | Phase::Breached
             | Phase::Stopped(_) => Vec::new(),
         }
     }

@@ -22,6 +22,7 @@ mod demo;
 mod humaneval;
 mod many;
 mod footprint;
+mod soak;
 mod leftovers;
 mod bench;
 mod fuzz;
@@ -101,8 +102,19 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
+    /// A hundred thousand runs in one worker, which must hold no more at their end than at their beginning.
+    Soak {
+        /// How many runs.
+        #[arg(long, default_value_t = 100_000)]
+        runs: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
     /// Jobs a second and latencies, beside a bare loop that starts the same programs.
     Bench {
+        /// What: speed, or how far beyond a limit a run gets.
+        #[arg(value_enum, default_value_t = Bench::Speed)]
+        what: Bench,
         /// So many times the usual number of jobs.
         #[arg(long, default_value_t = 1)]
         scale: usize,
@@ -139,6 +151,15 @@ enum Task {
     Schema,
     /// Say what this machine lacks for developing.
     Doctor,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Bench {
+    /// Jobs a second and latencies.
+    Speed,
+    /// How exactly limits hold.
+    Limits,
 }
 
 /// What becomes of the catalogue.
@@ -219,7 +240,17 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
-        Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
+        Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
+        Task::Bench {
+            what: Bench::Speed,
+            scale,
+            machine,
+        } => bench::bench(&workspace, machine.install(), scale),
+        Task::Bench {
+            what: Bench::Limits,
+            scale: _,
+            machine,
+        } => bench::limits::bench(&workspace, machine.install()),
         Task::Attacks {
             what: Attacks::Build { folder, machine },
         } => attacks::build(&workspace, machine.install(), &folder),

@@ -6,12 +6,14 @@ use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, build, demo, deny, footprint, fuzz, humaneval, many, schema, vm};
+use crate::{bench, build, demo, deny, footprint, fuzz, humaneval, many, schema, soak, vm};
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
 
 /// For each fuzz target, in `test --all`.
 const FUZZ_SECONDS: u64 = 60;
+/// How long a hostile worker talks to wardens, in `test --all`.
+const HOSTILE_SECONDS: u64 = 300;
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -134,7 +136,7 @@ pub(crate) fn test(
     steps.perform("build", || build::release(workspace));
     let mut account = TestAccount::default();
     steps.perform("tests of all crates", || {
-        all_tests(workspace, install, &mut account)
+        all_tests(workspace, install, extent, &mut account)
     });
     let mut guests = vm::tier::Learned::default();
     steps.perform("tests in a guest with AppArmor and cgroup v2", || {
@@ -148,6 +150,7 @@ pub(crate) fn test(
     });
     if extent == Extent::All {
         steps.perform("footprint", || footprint::run(workspace, install));
+        steps.perform("soak", || soak::run(workspace, install, 100_000));
         steps.perform("bench", || bench::bench(workspace, install, 1));
         steps.perform("lints of the fuzz targets", || fuzz::check(workspace));
         steps.perform("fuzz", || fuzz::run_all(workspace, install, FUZZ_SECONDS));
@@ -177,12 +180,20 @@ pub(crate) fn leftovers(workspace: &Workspace) -> Result<()> {
 }
 
 /// All tests of all crates, on a broker that they share and in which nothing may be left.
-fn all_tests(workspace: &Workspace, install: Install, account: &mut TestAccount) -> Result<()> {
+fn all_tests(
+    workspace: &Workspace,
+    install: Install,
+    extent: Extent,
+    account: &mut TestAccount,
+) -> Result<()> {
     println!("Starting the RabbitMQ node that the tests share (10 to 20 s) ...");
     let broker = Broker::own()?;
     let mut environment = broker.environment();
     if install == Install::Refused {
         environment.push(("JAILFLEET_NO_INSTALL", "1".to_owned()));
+    }
+    if extent == Extent::All {
+        environment.push(("JAILFLEET_HOSTILE_SECONDS", HOSTILE_SECONDS.to_string()));
     }
     tests(workspace, &["--workspace"], environment, account)?;
     let left = broker.queues()?;

@@ -124,6 +124,7 @@ fn build(blueprint: &Blueprint<'_>, link: BorrowedFd<'_>) -> io::Result<Built> {
         map_one_user(blueprint.identity, uid, gid)?;
     }
     if let Some(cgroup) = blueprint.cgroup {
+        // But for the one that we were born in.
         cgroup.enter()?;
         unshare(CloneFlags::CLONE_NEWCGROUP)?;
     }

@@ -66,6 +66,7 @@ fn order() -> impl Strategy<Value = Order> {
             run,
             why
         }),
+        any::<u16>().prop_map(|slot| Order::Replace { slot }),
         Just(Order::Stop),
     ]
 }

@@ -16,12 +16,16 @@ pub struct Message {
     pub cut: bool,
 }
 
+/// The kernel lets no datagram carry more (SCM_MAX_FD): with room for all, none is ever cut off, and
+/// each one that arrives has an owner.
+const MOST_DESCRIPTORS: usize = 253;
+
 /// Takes one datagram without waiting.
 ///
 /// # Errors
 /// `WouldBlock` when there is none.
 pub fn receive(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> io::Result<Message> {
-    let mut rights = nix::cmsg_space!([i32; 8]);
+    let mut rights = nix::cmsg_space!([i32; MOST_DESCRIPTORS]);
     let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_CMSG_CLOEXEC;
     let mut slices = [IoSliceMut::new(buffer)];
     let received = recvmsg::<()>(socket.as_raw_fd(), &mut slices, Some(&mut rights), flags);

@@ -3,7 +3,7 @@
 use super::runs::log;
 use super::{Stand, Warden, WardenError};
 use crate::apparmor::Way;
-use crate::cgroup::{Cgroups, SlotCgroup};
+use crate::cgroup::{Cgroups, Entry, SlotCgroup};
 use crate::init::{Blueprint, HeldBy, Service, become_init};
 use crate::jail::Identity;
 use crate::lease::Leases;
@@ -184,7 +184,9 @@ impl Warden {
         };
         // Asked for here: in a new user namespace nobody is anybody before the map is written.
         let maps = uid.is_none().then(|| (geteuid(), getegid()));
-        match clone_process(namespaces.bits(), None).map_err(failed)? {
+        let entry = cgroup.as_ref().map(SlotCgroup::entry);
+        let born_in = entry.and_then(Entry::born_in);
+        match clone_process(namespaces.bits(), born_in).map_err(failed)? {
             Cloned::Child => {
                 drop(ours);
                 let blueprint = Blueprint {
@@ -199,7 +201,7 @@ impl Warden {
                     listener: &self.host.listener,
                     tasks: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_tasks)),
                     memory: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_memory)),
-                    cgroup: cgroup.as_ref().map(SlotCgroup::entry),
+                    cgroup: entry,
                     root: &self.host.root,
                     maps,
                 };

@@ -87,6 +87,23 @@ impl Warden {
         Ok(())
     }
 
+    /// Replaces a slot whose walls the worker doubts; one in which something runs stays, and one that
+    /// is being replaced already needs no second try.
+    pub(super) fn replace(&mut self, slot: u16) -> Result<(), WardenError> {
+        let index = usize::from(slot);
+        let now = clock::now();
+        let stand = match self.take(index) {
+            Stand::Idle(slot) => self.give_up(slot, Residue::Canary, now)?,
+            Stand::Dirty(slot) => self.give_up(slot, Residue::Canary, now)?,
+            other @ (Stand::Running(_)
+            | Stand::Building(_)
+            | Stand::Ending(_)
+            | Stand::Vacant { .. }) => other,
+        };
+        self.put(index, stand);
+        Ok(())
+    }
+
     /// Takes everything that a slot's init has said.
     pub(super) fn hear_slot(&mut self, index: usize) -> Result<(), WardenError> {
         loop {
@@ -259,7 +276,11 @@ impl Warden {
         let build_at = match residue {
             // What failed once most likely fails again: no hurry.
             Residue::Build => now.checked_add(super::build::BUILD_AGAIN).unwrap_or(now),
-            Residue::InitLost | Residue::Processes | Residue::Scratch | Residue::Ipc => now,
+            Residue::InitLost
+            | Residue::Processes
+            | Residue::Scratch
+            | Residue::Ipc
+            | Residue::Canary => now,
         };
         Ok(self.end_init(slot, build_at))
     }

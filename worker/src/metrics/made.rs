@@ -7,13 +7,15 @@ use jailfleet::wall::Wall;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Counter, CounterVec, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
+    Counter, CounterVec, Gauge, GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter,
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
 use crate::supervisor::Role;
 
 use super::doors::DoorEvents;
+use crate::canary::Sang;
+
 use super::{
     CALLS_TO_COME, DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd,
     RunMetrics, SetAside, SlotMetrics, Step,
@@ -202,7 +204,21 @@ fn run_metrics(make: &Maker<'_>) -> Result<RunMetrics, MetricsError> {
 }
 
 fn slot_metrics(make: &Maker<'_>) -> Result<SlotMetrics, MetricsError> {
+    let canaries = make.counters(
+        "jailfleet_canaries_total",
+        "Escape attempts of our own, by what they told.",
+        &["told"],
+    )?;
     Ok(SlotMetrics {
+        canaries: PerKey::new(&Sang::WORDS, |told| canaries.with_label_values(&[told])),
+        last_good_canary: make.keep(Gauge::new(
+            "jailfleet_last_good_canary_timestamp_seconds",
+            "When an escape attempt of our own last failed in every way.",
+        )?)?,
+        escaped: make.gauge(
+            "jailfleet_worker_escaped",
+            "1 once a canary got out of its jail.",
+        )?,
         all: make.gauge("jailfleet_worker_slots", "Slots of this worker.")?,
         busy: make.gauge("jailfleet_worker_slots_busy", "Slots with a run in them.")?,
         quarantined: make.gauge(

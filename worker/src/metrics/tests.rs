@@ -90,6 +90,13 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
         .iter()
         .for_each(|end| metrics.result_published(*end, 10, second));
     metrics.settle_failed();
+    for sang in [
+        Sang::Held,
+        Sang::Escaped(String::new()),
+        Sang::Silent(String::new()),
+    ] {
+        metrics.canary(&sang, 1.0);
+    }
     let held: Vec<HeldWall> = Wall::ALL
         .iter()
         .map(|wall| HeldWall {

@@ -192,6 +192,7 @@ const fn why(event: Event) -> &'static str {
         Event::StopAsked => "asked to stop",
         Event::WardenGone => "the warden is gone",
         Event::IntakeEnded => "no more jobs come",
+        Event::Escaped => "a canary got out",
         Event::WardenReady { .. }
         | Event::Slot { .. }
         | Event::Door { .. }

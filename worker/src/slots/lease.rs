@@ -20,12 +20,13 @@ pub struct Lease {
     since: Moment,
     shared: Arc<Shared>,
     used: bool,
-    _share: OwnedSemaphorePermit,
+    _share: Option<OwnedSemaphorePermit>,
 }
 
 impl Lease {
-    /// Takes note that `slot` is ours from now on; `share` is the lane's room for this run.
-    pub(super) fn of(slot: u16, shared: Arc<Shared>, share: OwnedSemaphorePermit) -> Self {
+    /// Takes note that `slot` is ours from now on; `share` is the lane's room for this run, if it is a
+    /// lane's.
+    pub(super) fn of(slot: u16, shared: Arc<Shared>, share: Option<OwnedSemaphorePermit>) -> Self {
         shared.metrics.slot_leased();
         Self {
             slot,

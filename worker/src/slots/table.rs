@@ -109,6 +109,14 @@ impl Table {
         Some(slot)
     }
 
+    /// Takes the first of `slots` that is idle.
+    pub(super) fn lease_among(&mut self, slots: &[u16]) -> Option<u16> {
+        let wanted = slots.iter().find(|slot| self.idle.contains(slot))?;
+        self.idle.retain(|idle| idle != wanted);
+        *self.entries.get_mut(usize::from(*wanted))? = Entry::Leased;
+        Some(*wanted)
+    }
+
     /// Gives back a lease that was not used; says whether the slot can be leased again.
     pub(super) fn give_back(&mut self, slot: u16) -> bool {
         match self.entries.get_mut(usize::from(slot)) {
@@ -301,6 +309,15 @@ mod tests {
         };
         assert!(matches!(table.book(report, NOW), Booked::Surprise(_)));
         assert!(receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn the_first_idle_one_of_those_that_are_wanted_is_leased() {
+        let mut table = Table::of_idle(3);
+        assert_eq!(table.lease_among(&[2, 1]), Some(2));
+        assert_eq!(table.lease_among(&[2, 1]), Some(1));
+        assert_eq!(table.lease_among(&[2, 1]), None);
+        assert_eq!(table.lease(), Some(0));
     }
 
     #[test]

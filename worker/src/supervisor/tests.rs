@@ -12,6 +12,7 @@ const BOUNDS: Bounds = Bounds {
         bulk: 1,
     },
     ahead: 2,
+    breached: AfterBreach::Stay,
 };
 
 fn at(seconds: u64) -> Moment {
@@ -210,6 +211,45 @@ fn a_warden_that_vanishes_during_a_drain_is_still_the_ending() {
     );
 }
 
+#[test]
+fn a_canary_that_got_out_ends_all_runs_and_the_worker_stays_to_tell_of_it() {
+    let mut supervisor = consuming(1);
+    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    assert_eq!(
+        supervisor.step(at(5), Event::Escaped),
+        [
+            Effect::StopIntake,
+            Effect::HandBackUnstarted,
+            Effect::KillRunning
+        ]
+    );
+    assert_eq!(supervisor.unready(), Some("a canary escaped"));
+    assert!(!supervisor.wants(Lane::Bulk) && !supervisor.wants(Lane::Interactive));
+    feed(&mut supervisor, &[Event::JobEnded(Lane::Bulk), Event::Tick]);
+    assert_eq!(
+        supervisor.step(at(500), Event::StopAsked),
+        [Effect::Leave(Ending::Breached)]
+    );
+}
+
+#[test]
+fn where_nobody_can_look_a_breached_worker_leaves_as_soon_as_its_jobs_went_back() {
+    let bounds = Bounds {
+        breached: AfterBreach::Leave,
+        ..BOUNDS
+    };
+    let mut supervisor = Supervisor::new(bounds);
+    feed(
+        &mut supervisor,
+        &[Event::WardenReady { slots: 1 }, Event::JobTaken(Lane::Bulk)],
+    );
+    assert_eq!(supervisor.step(at(5), Event::Escaped).len(), 3);
+    assert_eq!(
+        supervisor.step(at(6), Event::JobEnded(Lane::Bulk)),
+        [Effect::Leave(Ending::Breached)]
+    );
+}
+
 fn any_event() -> impl Strategy<Value = Event> {
     let state = prop_oneof![
         Just(SlotState::Idle),
@@ -229,6 +269,7 @@ fn any_event() -> impl Strategy<Value = Event> {
             .prop_map(|(role, link)| Event::Door { role, link }),
         6 => lane().prop_map(Event::JobTaken),
         6 => lane().prop_map(Event::JobEnded),
+        1 => Just(Event::Escaped),
         1 => Just(Event::IntakeEnded),
         1 => Just(Event::StopAsked),
         1 => Just(Event::Tick),
@@ -263,7 +304,8 @@ proptest! {
                 Event::JobEnded(lane) if *count(lane, &mut taken) == 0 => continue,
                 Event::JobEnded(lane) => *count(lane, &mut taken) -= 1,
                 Event::WardenReady { .. } | Event::WardenGone | Event::Slot { .. }
-                | Event::Door { .. } | Event::IntakeEnded | Event::StopAsked | Event::Tick => {}
+                | Event::Door { .. } | Event::Escaped | Event::IntakeEnded | Event::StopAsked
+                | Event::Tick => {}
             }
             for effect in supervisor.step(now, event) {
                 prop_assert_eq!(leaves, 0, "nothing follows leaving");
@@ -282,6 +324,12 @@ proptest! {
             let wants = Lane::ALL.iter().any(|lane| supervisor.wants(*lane));
             prop_assert!(!(stops > 0 && wants), "wanted a job after stopping");
             prop_assert!(taken[0] <= 2 + 2 && taken[1] <= 1 + 2, "more than its share");
+        }
+        // A breached worker stays for whoever looks, and leaves when it is told to.
+        if supervisor.phase() == Phase::Breached {
+            let effects = supervisor.step(now, Event::StopAsked);
+            prop_assert_eq!(effects, [Effect::Leave(Ending::Breached)]);
+            return Ok(());
         }
         // Ticks alone bring a stopping worker to its end: nothing can hang it.
         if stops > 0 && leaves == 0 {

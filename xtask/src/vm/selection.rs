@@ -46,6 +46,41 @@ const USUAL: &[(&str, &str, User)] = &[
         Plain,
     ),
     (
+        "real_apparmor",
+        "each_program_runs_in_the_profile_of_its_runtime",
+        Root,
+    ),
+    (
+        "real_apparmor",
+        "the_warden_is_in_its_own_profile_and_no_program_leaves_its_own",
+        Root,
+    ),
+    (
+        "real_apparmor",
+        "files_that_all_jails_share_cannot_be_locked_and_their_own_can",
+        Root,
+    ),
+    (
+        "real_apparmor",
+        "a_profile_that_is_not_loaded_is_a_missing_wall_and_is_not_entered",
+        Root,
+    ),
+    (
+        "real_apparmor",
+        "limits_and_sweeps_end_programs_in_their_profiles",
+        Root,
+    ),
+    (
+        "real_apparmor",
+        "a_killed_warden_takes_jails_in_their_profiles_with_it",
+        Root,
+    ),
+    (
+        "real_apparmor",
+        "after_no_new_privs_a_profile_comes_on_top_of_the_containers",
+        Root,
+    ),
+    (
         "real_parts",
         "landlock_alone_refuses_files_ports_and_sockets_of_the_host",
         Root,

@@ -1,0 +1,277 @@
+//! A worker that was taken over talks to the warden: whatever it says, with whatever descriptors, the
+//! warden neither crashes nor lets a process run outside a jail, and leaves nothing behind.
+//!
+//! Five seconds long; `JAILFLEET_HOSTILE_SECONDS` makes it longer, `JAILFLEET_HOSTILE_SEED` repeats one.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a test that indexes wrongly should fail there"
+)]
+
+#[path = "support/fleet.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
+mod fleet;
+#[path = "support/job.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
+mod job;
+#[path = "support/witness.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
+mod witness;
+
+use fleet::Fleet;
+use jailfleet::evidence::Acted;
+use jailfleet::units::{ByteCount, Count, Millis};
+use jailfleet_harness::require;
+use jailfleet_sandbox::client::{self, output_pipe, sealed_memfd};
+use jailfleet_sandbox::payload::{self, Payload};
+use jailfleet_sandbox::protocol::{DATAGRAM_BYTES, JailPlan, Order};
+use nix::fcntl::{OFlag, open};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
+};
+use nix::sys::stat::Mode;
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+/// What the warden ends with when its worker goes astray.
+const WENT_ASTRAY: i32 = 69;
+const SLOTS: u16 = 2;
+/// A warden that takes everything is replaced after so many orders.
+const ORDERS_A_WARDEN: usize = 60;
+
+/// Numbers that look random and come again with the same seed.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        // SplitMix64: three lines, and good enough to wander about.
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, sides: u64) -> u64 {
+        self.roll() % sides
+    }
+
+    fn small(&mut self, sides: u16) -> u16 {
+        u16::try_from(self.below(u64::from(sides))).expect("it is below")
+    }
+
+    fn one_in(&mut self, sides: u64) -> bool {
+        self.below(sides) == 0
+    }
+}
+
+#[test]
+fn whatever_a_worker_says_no_process_leaves_a_jail_and_the_warden_never_crashes() {
+    require!(Root);
+    let number = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed = number("JAILFLEET_HOSTILE_SEED").unwrap_or_else(|| u64::from(std::process::id()));
+    let seconds = number("JAILFLEET_HOSTILE_SECONDS").unwrap_or(5);
+    let until = jailfleet_sandbox::clock::now() + Duration::from_secs(seconds);
+    let mut dice = Dice(seed);
+    let (mut wardens, mut orders) = (0, 0);
+    while jailfleet_sandbox::clock::now() < until {
+        wardens += 1;
+        orders += one_warden(&mut dice, seed);
+    }
+    eprintln!("seed {seed}: {orders} orders to {wardens} wardens");
+    assert!(orders > 0);
+}
+
+/// Talks to one warden until it has had enough, or we have; how many orders it was given.
+fn one_warden(dice: &mut Dice, seed: u64) -> usize {
+    let mut fleet = Fleet::start(usize::from(SLOTS));
+    let mut given = 0;
+    while given < ORDERS_A_WARDEN {
+        let bytes = words(dice, &fleet);
+        let fds = descriptors(dice);
+        if !send(&fleet, &bytes, &fds) {
+            break; // It has ended.
+        }
+        given += 1;
+        // Reports are taken now and then only: a hostile worker need not read.
+        if dice.one_in(3) {
+            while let Ok(Some(_)) = client::receive(fleet.warden().socket()) {}
+        }
+        assert_jailed(&fleet, seed);
+    }
+    let warden = fleet.warden.take().expect("it was not waited for");
+    let status = warden.wait().expect("it is our child");
+    assert!(
+        matches!(status.code(), Some(0 | WENT_ASTRAY)) && status.signal().is_none(),
+        "seed {seed}: the warden ended with {status}"
+    );
+    fleet.wait_until_no_process_is_left();
+    fleet.assert_nothing_left();
+    given
+}
+
+/// An order: mostly a good one with something wrong, sometimes good, sometimes no order at all.
+fn words(dice: &mut Dice, fleet: &Fleet) -> Vec<u8> {
+    let mut bytes = match dice.below(10) {
+        0 => {
+            return (0..dice.below(400))
+                .map(|_| (dice.roll() & 0xff) as u8)
+                .collect();
+        }
+        1 => Order::Kill {
+            slot: dice.small(SLOTS + 2),
+            run: dice.below(5),
+            why: Acted::Cancel,
+        }
+        .encode(),
+        2 => Order::Replace {
+            slot: dice.small(SLOTS + 2),
+        }
+        .encode(),
+        3 => Order::Hello { digest: [7; 32] }.encode(),
+        _ => Order::Run(plan(dice, fleet)).encode(),
+    }
+    .to_vec();
+    match dice.below(8) {
+        0 => bytes.truncate(usize::try_from(dice.below(DATAGRAM_BYTES as u64)).expect("small")),
+        1 => bytes.push(0),
+        2 => {
+            let at = usize::try_from(dice.below(bytes.len() as u64)).expect("small");
+            bytes[at] ^= 1 << dice.below(8);
+        }
+        _ => {}
+    }
+    bytes
+}
+
+fn plan(dice: &mut Dice, fleet: &Fleet) -> JailPlan {
+    let runtimes = u16::try_from(fleet.settings.runtimes.len()).expect("few");
+    let runtime = dice.small(runtimes + 1);
+    let named = fleet.settings.runtimes.get(usize::from(runtime));
+    let mut limits = named.unwrap_or(&fleet.settings.runtimes[0]).limits;
+    match dice.below(6) {
+        0 => limits.memory_bytes = ByteCount::new(dice.roll() | 1).expect("not zero"),
+        1 => limits.processes = Count::new(dice.roll() | 1).expect("not zero"),
+        2 => limits.disk_bytes = ByteCount::new(1).expect("not zero"),
+        3 => limits.open_files = Count::new(1).expect("not zero"),
+        _ => limits.wall_ms = Millis::new(1 + dice.below(200)).expect("not zero"),
+    }
+    JailPlan {
+        run: dice.below(4),
+        slot: dice.small(SLOTS + 1),
+        runtime,
+        limits,
+    }
+}
+
+/// Four as they should be, or with one replaced, left out or too many.
+fn descriptors(dice: &mut Dice) -> Vec<OwnedFd> {
+    let mut fds = vec![payload(dice), stdin(dice), output(), output()];
+    match dice.below(6) {
+        0 => {
+            let at = usize::try_from(dice.below(4)).expect("small");
+            fds[at] = wrong(dice);
+        }
+        1 => fds.truncate(usize::try_from(dice.below(4)).expect("small")),
+        2 => (0..=dice.below(9)).for_each(|_| fds.push(wrong(dice))),
+        3 => fds.clear(),
+        _ => {}
+    }
+    fds
+}
+
+fn payload(dice: &mut Dice) -> OwnedFd {
+    if dice.one_in(3) {
+        let bytes: Vec<u8> = (0..1 + dice.below(300))
+            .map(|_| (dice.roll() & 0xff) as u8)
+            .collect();
+        return sealed_memfd("payload", &bytes).expect("a memfd");
+    }
+    let code = b"import os, time\nfor _ in range(3): os.fork()\ntime.sleep(1)\n";
+    let payload = Payload {
+        main: Some(code),
+        files: &[],
+        argv: &[],
+        env: &[],
+    };
+    let mut bytes = payload::encode(&payload).expect("small");
+    if dice.one_in(3) {
+        let at = usize::try_from(dice.below(bytes.len() as u64)).expect("small");
+        bytes[at] ^= 1 << dice.below(8);
+    }
+    sealed_memfd("payload", &bytes).expect("a memfd")
+}
+
+fn stdin(dice: &mut Dice) -> OwnedFd {
+    let bytes = vec![b'x'; usize::try_from(dice.below(5000)).expect("small")];
+    sealed_memfd("stdin", &bytes).expect("a memfd")
+}
+
+/// Nobody reads at the other end.
+fn output() -> OwnedFd {
+    output_pipe().expect("a pipe").1
+}
+
+/// A descriptor that has no place in an order.
+fn wrong(dice: &mut Dice) -> OwnedFd {
+    let opened = |path, flags| open(path, flags | OFlag::O_CLOEXEC, Mode::empty());
+    let fd = match dice.below(9) {
+        0 => opened("/", OFlag::O_RDONLY | OFlag::O_DIRECTORY),
+        1 => opened("/etc/passwd", OFlag::O_PATH),
+        2 => opened("/etc/passwd", OFlag::O_RDONLY),
+        3 => opened("/dev/null", OFlag::O_RDWR),
+        4 => opened("/proc/self/mem", OFlag::O_RDWR),
+        5 => opened("/proc/self/ns/pid", OFlag::O_RDONLY),
+        6 => memfd_create("open", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING),
+        7 => nix::unistd::pipe2(OFlag::O_CLOEXEC).map(|(read, _)| read),
+        _ => {
+            let (family, kind) = (AddressFamily::Unix, SockType::Stream);
+            socketpair(family, kind, None, SockFlag::SOCK_CLOEXEC).map(|(one, _)| one)
+        }
+    };
+    fd.expect("a descriptor")
+}
+
+/// Whether the warden still took it.
+fn send(fleet: &Fleet, bytes: &[u8], fds: &[OwnedFd]) -> bool {
+    let raw: Vec<RawFd> = fds.iter().map(|fd| fd.as_fd().as_raw_fd()).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let rights = if raw.is_empty() { &[][..] } else { &rights[..] };
+    // An empty datagram would be the end of the connection.
+    let bytes = if bytes.is_empty() { &[0][..] } else { bytes };
+    let sent = sendmsg::<()>(
+        fleet.warden().socket().as_raw_fd(),
+        &[IoSlice::new(bytes)],
+        rights,
+        MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT,
+        None,
+    );
+    match sent {
+        Ok(_) | Err(nix::errno::Errno::EAGAIN) => true,
+        Err(_) => false,
+    }
+}
+
+/// Every process that comes from the warden is an init, lives in the pid namespace of one, or sweeps.
+fn assert_jailed(fleet: &Fleet, seed: u64) {
+    let warden = fleet.warden().pid();
+    let children = std::fs::read_to_string(format!("/proc/{warden}/task/{warden}/children"));
+    for child in children.unwrap_or_default().split_whitespace() {
+        let read = |name: &str| std::fs::read_to_string(format!("/proc/{child}/{name}"));
+        let (Ok(status), Ok(name)) = (read("status"), read("comm")) else {
+            continue; // It has ended.
+        };
+        let inner = status
+            .lines()
+            .find_map(|line| line.strip_prefix("NSpid:"))
+            .map_or(0, |pids| pids.split_whitespace().count());
+        let sweeps = matches!(name.trim_end(), "pkill" | "jailfleet-warde");
+        assert!(
+            inner == 2 || sweeps,
+            "seed {seed}: {} runs outside a jail: {status}",
+            name.trim_end()
+        );
+    }
+}

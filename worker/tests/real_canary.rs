@@ -1,0 +1,116 @@
+//! Canaries in real jails: they prove walls that hold, and a hole that an operator made by mistake is
+//! found by them before the first job, or while the worker runs.
+
+#[path = "support/client.rs"]
+#[expect(dead_code, reason = "shared with the tests of jobs")]
+mod client;
+#[path = "support/worker.rs"]
+#[expect(dead_code, reason = "shared with the tests of jobs")]
+mod worker;
+
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use jailfleet_harness::{Broker, require};
+use nix::sys::signal::Signal;
+use serde_json::json;
+use worker::{Worker, file_of, local};
+
+/// Shows a file of the host as the passwords of the jail.
+fn hole(secrets: &Path) -> tempfile::NamedTempFile {
+    file_of(&format!(
+        "[warden]\nsystem_binds = [{{ source = \"/usr\" }}, {{ source = \"/bin\" }}, \
+         {{ source = \"/sbin\" }}, {{ source = \"/lib\" }}, {{ source = \"/lib64\", optional = true }}, \
+         {{ source = \"{}\", target = \"/etc/shadow\" }}]\n",
+        secrets.display()
+    ))
+}
+
+fn path_of(file: &tempfile::NamedTempFile) -> &str {
+    file.path().to_str().expect("a plain path")
+}
+
+fn open_to(file: &tempfile::NamedTempFile, mode: u32) {
+    let mode = Permissions::from_mode(mode);
+    std::fs::set_permissions(file.path(), mode).expect("it is ours");
+}
+
+#[test]
+fn each_result_tells_when_the_walls_of_its_slot_were_last_proven() {
+    let job = json!({ "v": 1, "id": "one", "runtime": "bash", "code": "echo 1" });
+    let (code, results) = local(&[job.to_string()], &[]);
+    assert_eq!(code, 0);
+    let proven = &results[0]["worker"]["last_canary"];
+    let proven = proven.as_str().expect("a time");
+    assert!(
+        proven.ends_with('Z') && proven.starts_with("20"),
+        "{proven}"
+    );
+}
+
+#[test]
+fn a_worker_from_whose_jail_a_canary_gets_out_takes_no_job_at_all() {
+    require!(Root);
+    let secrets = file_of("root:secret\n");
+    open_to(&secrets, 0o644);
+    let config = hole(secrets.path());
+    let job = json!({ "v": 1, "id": "one", "runtime": "bash", "code": "echo 1" });
+    let (code, results) = local(&[job.to_string()], &["--config", path_of(&config)]);
+    assert_eq!((code, results.len()), (7, 0));
+}
+
+#[test]
+fn a_worker_whose_canaries_say_nothing_takes_no_job_either() {
+    // This python runs another program than it was given.
+    let config = file_of(
+        "[runtimes.python]\nargs = [\"-c\", \"pass\"]\n\
+         [runtimes.bash]\noffered = \"never\"\n",
+    );
+    let job = json!({ "v": 1, "id": "one", "runtime": "python", "code": "print(1)" });
+    let (code, results) = local(&[job.to_string()], &["--config", path_of(&config)]);
+    assert_eq!((code, results.len()), (3, 0));
+}
+
+#[tokio::test]
+async fn a_hole_that_opens_later_stops_the_worker_and_everybody_who_asks_is_told() {
+    require!(Root, Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let secrets = file_of("root:secret\n");
+    open_to(&secrets, 0o600);
+    let config = hole(secrets.path());
+    let arguments = [
+        "--config",
+        path_of(&config),
+        "--set",
+        "worker.canary_interval_s=1",
+        "--set",
+        "admin.listen=127.0.0.1:0",
+    ];
+    let worker = Worker::start(&arguments, &[("JAILFLEET__AMQP__URI", &vhost.uri())]);
+    let line = worker.says("the admin port is open");
+    let admin = line["address"].as_str().expect("its address").to_owned();
+    client::get_until(&admin, "/readyz", |answer| {
+        answer.starts_with("HTTP/1.1 200")
+    })
+    .await;
+
+    open_to(&secrets, 0o644);
+    client::get_until(&admin, "/readyz", |answer| {
+        answer.starts_with("HTTP/1.1 503") && answer.contains("a canary escaped")
+    })
+    .await;
+    let metrics = client::get(&admin, "/metrics").await;
+    assert!(metrics.contains("jailfleet_worker_escaped 1"), "{metrics}");
+    assert!(metrics.contains("jailfleet_canaries_total{told=\"escaped\"} 1"));
+    let producer = client::Client::new(&vhost.uri(), "jailfleet.reply.canary").await;
+    let job = json!({ "v": 1, "id": "late", "runtime": "bash", "code": "echo late" });
+    producer
+        .publish(client::Job::new("late", &job.to_string()))
+        .await;
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(7));
+    let waiting = producer.waiting("jailfleet.jobs.default.bulk").await;
+    assert_eq!(waiting, 1, "nobody took the job");
+}
