@@ -7,8 +7,11 @@ use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+/// Names the folder to the tests.
+pub(crate) const COMPILED: &str = "JAILFLEET_ATTACKS_BIN";
+
 /// Compiles the C programs of the catalogue into `folder`, and copies all sources below it: their
-/// headers say how each must end. `JAILFLEET_ATTACKS_BIN=folder` makes the tests take both.
+/// headers say how each must end. Where [`COMPILED`] names it, the tests take both.
 ///
 /// # Errors
 /// When there is no compiler, a program does not compile, or a file cannot be written.

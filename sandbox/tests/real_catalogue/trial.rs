@@ -119,7 +119,10 @@ fn is_open(hole: &KnownHole, fleet: &Fleet) -> bool {
     match hole.only {
         Only::Everywhere => true,
         Only::InUserNamespaces => !fleet.walls.holds(Wall::Uid),
-        Only::BeforeMemfdNoexec => !Path::new("/proc/sys/vm/memfd_noexec").exists(),
+        // A profile closes it there, too.
+        Only::BeforeMemfdNoexec => {
+            !Path::new("/proc/sys/vm/memfd_noexec").exists() && !fleet.walls.holds(Wall::Apparmor)
+        }
     }
 }
 

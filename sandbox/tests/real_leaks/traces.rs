@@ -1,5 +1,8 @@
 //! Everything by which one run might tell another one something, as pairs of python programs.
 
+use jailfleet::wall::Wall;
+use jailfleet_sandbox::protocol::Walls;
+
 /// Something that a run leaves, and how another one looks for it.
 pub(crate) struct Trace {
     pub(crate) name: &'static str,
@@ -13,8 +16,8 @@ pub(crate) struct Trace {
     stay: &'static str,
     /// What a look prints in the very run that left it.
     pub(crate) itself: &'static str,
-    /// Why the next run of the slot is known to find it.
-    pub(crate) next: Option<&'static str>,
+    /// Where this wall holds there is nothing to be found, not even in the very run.
+    pub(crate) closed_by: Option<Wall>,
     /// Why a neighbour is known to find it.
     pub(crate) beside: Option<&'static str>,
 }
@@ -24,6 +27,11 @@ pub(crate) const NOTHING: &str = "nothing\n";
 const FOUND: &str = "found\n";
 
 impl Trace {
+    /// Whether these walls keep everybody from leaving it.
+    pub(crate) fn is_closed(&self, walls: &Walls) -> bool {
+        self.closed_by.is_some_and(|wall| walls.holds(wall))
+    }
+
     pub(crate) fn leave(&self) -> String {
         let Self { both, leave, .. } = self;
         format!("{both}\n{leave}\nprint('left', flush=True)\n")
@@ -55,7 +63,7 @@ const PLAIN: Trace = Trace {
     look: "",
     stay: "signal.pause()",
     itself: FOUND,
-    next: None,
+    closed_by: None,
     beside: None,
 };
 
@@ -135,10 +143,14 @@ if not found:
     Trace {
         name: "flock on a shared file",
         both: SHARED_FILE,
-        leave: "fcntl.flock(shared, fcntl.LOCK_EX)",
+        leave: "
+try: fcntl.flock(shared, fcntl.LOCK_EX)
+except PermissionError: pass",
         look: "
 try: fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB); found = False
-except OSError: found = True",
+except PermissionError: found = False
+except BlockingIOError: found = True",
+        closed_by: Some(Wall::Apparmor),
         beside: Some("locks belong to the inode, and the folders of the system are the same ones in every jail"),
         ..PLAIN
     },
@@ -147,10 +159,14 @@ except OSError: found = True",
         both: "
 import fcntl
 shared, again = open('/dev/null', 'rb'), open('/dev/null', 'rb')",
-        leave: "fcntl.flock(shared, fcntl.LOCK_EX)",
+        leave: "
+try: fcntl.flock(shared, fcntl.LOCK_EX)
+except PermissionError: pass",
         look: "
 try: fcntl.flock(again, fcntl.LOCK_EX | fcntl.LOCK_NB); found = False
-except OSError: found = True",
+except PermissionError: found = False
+except BlockingIOError: found = True",
+        closed_by: Some(Wall::Apparmor),
         beside: Some(
             "locks belong to the inode, and the devices are the host's own ones in every jail",
         ),
@@ -159,10 +175,13 @@ except OSError: found = True",
     Trace {
         name: "a record lock on a shared file",
         both: SHARED_FILE,
-        leave: "fcntl.fcntl(shared, fcntl.F_OFD_SETLK, lock(fcntl.F_RDLCK))",
+        leave: "
+try: fcntl.fcntl(shared, fcntl.F_OFD_SETLK, lock(fcntl.F_RDLCK))
+except PermissionError: pass",
         look: "
 answer = fcntl.fcntl(again, fcntl.F_OFD_GETLK, lock(fcntl.F_WRLCK))
 found = struct.unpack('hhqqi4x', answer)[0] != fcntl.F_UNLCK",
+        closed_by: Some(Wall::Apparmor),
         beside: Some("locks belong to the inode, and the folders of the system are the same ones in every jail"),
         ..PLAIN
     },

@@ -64,7 +64,8 @@ pub(crate) enum Only {
     Everywhere,
     /// Where a plain user's programs share their uid with the slot's init.
     InUserNamespaces,
-    /// Where the kernel cannot be told to execute no files in memory, before Linux 6.3.
+    /// Where the kernel cannot be told to execute no files in memory, before Linux 6.3, and no
+    /// AppArmor profile keeps programs from it.
     BeforeMemfdNoexec,
 }
 

@@ -176,11 +176,23 @@ const USUAL: &[(&str, &str, User)] = &[
 ];
 
 /// Never in a guest, by the start of the name, with the reason.
-const NEVER: &[(&str, &str, &str)] = &[(
-    "real_jail",
-    "bench::",
-    "an emulated processor says nothing about speed",
-)];
+const NEVER: &[(&str, &str, &str)] = &[
+    (
+        "real_jail",
+        "bench::",
+        "an emulated processor says nothing about speed",
+    ),
+    (
+        "real_catalogue",
+        "the_attacks_fail_in_a_plain_users_jails_too",
+        "the guest's own plain user runs them",
+    ),
+    (
+        "real_leaks",
+        "a_plain_users_jails_leak_no_more_than_roots",
+        "the guest's own plain user runs them",
+    ),
+];
 
 /// Chooses among the tests that are there. `user` takes the place of the table's.
 ///
