@@ -13,6 +13,7 @@ mod needs;
 mod doctor;
 mod build;
 mod schema;
+mod seccomp_profile;
 mod example;
 mod answer;
 mod venv;
@@ -29,6 +30,7 @@ mod fuzz;
 mod attacks;
 mod vm;
 mod account;
+mod proofs;
 mod deny;
 mod profiles;
 mod tiers;
@@ -149,6 +151,8 @@ enum Task {
     Leftovers,
     /// Write the JSON Schemas of the messages to docs/schema.
     Schema,
+    /// Write the system call filter of a container with a worker in it to deploy/seccomp-worker.json.
+    SeccompProfile,
     /// Say what this machine lacks for developing.
     Doctor,
 }
@@ -260,6 +264,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
+        Task::SeccompProfile => seccomp_profile::write(&workspace),
         Task::Doctor => doctor::run(),
     };
     done.map(|()| ExitCode::SUCCESS)

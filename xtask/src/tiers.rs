@@ -177,7 +177,10 @@ pub(crate) fn test(
     steps.perform("nothing is left", || {
         Traces::now(&owners)?.nothing_since(&before)
     });
-    account.add_guests(guests.tally);
+    account.add_guests(guests.tally, guests.passed);
+    if let Some(walls) = account.walls() {
+        steps.remember(format!("Walls, and where a test proved them:\n{walls}"));
+    }
     // Without nextest there is nothing to count, and cargo's own lines stand above.
     if !account.is_empty() {
         for line in account.closing_lines() {

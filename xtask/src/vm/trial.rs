@@ -7,7 +7,8 @@ use crate::vm::machine::{self, Clock, Done};
 use crate::vm::recipe::{C_LIBRARY, Kernel};
 use crate::vm::selection::{self, Case, Wanted};
 use crate::vm::test_programs::{self, TestProgram};
-use crate::vm::verdict::{Tally, Verdict};
+use crate::vm::tier::Learned;
+use crate::vm::verdict::Verdict;
 use crate::vm::{Guest, NoGuest};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -32,11 +33,11 @@ pub(crate) struct Order {
 const TEST_LIMIT: Duration = Duration::from_secs(150);
 const PREPARATION_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs what is ordered and counts it in `tally`.
+/// Runs what is ordered and puts down in `learned` what came of it.
 ///
 /// # Errors
 /// When a guest could not be used. Tests that fail are counted and no error: the caller looks.
-pub(crate) fn run(workspace: &Workspace, order: &Order, tally: &mut Tally) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, order: &Order, learned: &mut Learned) -> Result<()> {
     let programs = test_programs::build(workspace)?;
     // There is no compiler in the guest.
     let attacks = workspace.fresh_folder("attacks")?;
@@ -60,8 +61,10 @@ pub(crate) fn run(workspace: &Workspace, order: &Order, tally: &mut Tally) -> Re
         let guest = Guest::get(workspace, *kernel, order.install)?;
         let count = cases.len();
         println!("\n{count} tests in a guest with Linux {kernel}, AppArmor and cgroup v2:");
-        one_guest(workspace, &guest, &errands, &cases, tally)
-            .with_context(|| format!("test under Linux {kernel}"))?;
+        one_guest(workspace, &guest, &errands, &cases, |case, done| {
+            report(*kernel, case, done, learned);
+        })
+        .with_context(|| format!("test under Linux {kernel}"))?;
     }
     Ok(())
 }
@@ -72,7 +75,7 @@ fn one_guest(
     guest: &Guest,
     errands: &[Errand],
     cases: &[Case],
-    tally: &mut Tally,
+    mut report: impl FnMut(&Case, &Done),
 ) -> Result<()> {
     let prepared = errands.len().saturating_sub(cases.len());
     let plan = Plan {
@@ -84,7 +87,7 @@ fn one_guest(
             .checked_sub(prepared)
             .and_then(|number| cases.get(number))
         {
-            Some(case) => report(case, &done, tally),
+            Some(case) => report(case, &done),
             None => prepared_well(&done)?,
         }
         Ok(())
@@ -195,9 +198,13 @@ fn errand(
     })
 }
 
-fn report(case: &Case, done: &Done, tally: &mut Tally) {
+fn report(kernel: Kernel, case: &Case, done: &Done, learned: &mut Learned) {
     let verdict = Verdict::of(done);
-    tally.note(&verdict);
+    learned.tally.note(&verdict);
+    if verdict == Verdict::Passed {
+        let test = format!("{}::{}", case.name.program, case.name.test);
+        learned.passed.note(&format!("guest {kernel}"), &test);
+    }
     let user = match case.user {
         User::Root => "root",
         User::Plain => "plain",
