@@ -13,9 +13,8 @@ use crate::marks::Marks;
 use crate::rlimits::Rlimits;
 use crate::sys::exec::{Strings, exit_now};
 use crate::sys::map::Mapping;
-use crate::without::stands;
+use crate::without;
 use jailfleet::evidence::Stage;
-use jailfleet::wall::Wall;
 use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
 use std::convert::Infallible;
@@ -40,22 +39,20 @@ pub const STAGES: &[Stage] = &[
 ];
 
 fn perform(stage: Stage, run: &mut Run<'_>) -> io::Result<()> {
+    if !without::performs(stage) {
+        return Ok(());
+    }
     match stage {
         Stage::Session => start::own_session(run.identity),
         Stage::Descriptors => start::three_descriptors(run),
         Stage::Unpack => unpack::write_files(run),
         Stage::WorkingDirectory => Ok(nix::unistd::fchdir(run.cwd)?),
-        Stage::Rlimits if !stands(Wall::Rlimits) => Ok(()),
         Stage::Rlimits => run.rlimits.apply(),
         Stage::Identity => identity::become_the_slot(run),
-        Stage::Apparmor if !stands(Wall::Apparmor) => Ok(()),
         Stage::Apparmor => start::enter_profile(run),
         Stage::ParentDeath => start::die_with_the_init(),
-        Stage::NoNewPrivs if !stands(Wall::NoNewPrivs) => Ok(()),
         Stage::NoNewPrivs => Ok(nix::sys::prctl::set_no_new_privs()?),
-        Stage::Landlock if !stands(Wall::Landlock) => Ok(()),
         Stage::Landlock => start::restrict_files(run),
-        Stage::Seccomp if !stands(Wall::Seccomp) => Ok(()),
         Stage::Seccomp => crate::sys::restrict::seccomp_set_filter(run.filter),
         Stage::Exec => Err(start::become_the_program(run)),
         // The init did these before it forked us.

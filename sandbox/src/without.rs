@@ -3,6 +3,7 @@
 //! What is shipped has no such thing: without the feature `wall-removal` each wall stands, and that is a
 //! constant. With it, only the program `jailfleet-warden-without` can take one down.
 
+use jailfleet::evidence::Stage;
 use jailfleet::wall::Wall;
 
 #[cfg(feature = "wall-removal")]
@@ -23,6 +24,28 @@ pub(crate) const fn stands(_wall: Wall) -> bool {
 #[must_use]
 pub(crate) fn stands(wall: Wall) -> bool {
     DOWN.get() != Some(&wall)
+}
+
+/// Whether a stage is to be performed: all but the one that builds the wall which is down.
+pub(crate) fn performs(stage: Stage) -> bool {
+    match stage {
+        Stage::Rlimits => stands(Wall::Rlimits),
+        Stage::Apparmor => stands(Wall::Apparmor),
+        Stage::NoNewPrivs => stands(Wall::NoNewPrivs),
+        Stage::Landlock => stands(Wall::Landlock),
+        Stage::Seccomp => stands(Wall::Seccomp),
+        // These do more than one thing, and ask at the place.
+        Stage::Namespaces
+        | Stage::Cgroup
+        | Stage::Fork
+        | Stage::Session
+        | Stage::Descriptors
+        | Stage::Unpack
+        | Stage::WorkingDirectory
+        | Stage::Identity
+        | Stage::ParentDeath
+        | Stage::Exec => true,
+    }
 }
 
 /// What is left of a limit whose wall is down. It is eight times as high and not gone: no test shall
