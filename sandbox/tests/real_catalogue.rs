@@ -16,6 +16,7 @@ mod plain;
 #[path = "real_catalogue/programs.rs"]
 mod programs;
 #[path = "real_catalogue/trial.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
 mod trial;
 
 use jailfleet_harness::require;

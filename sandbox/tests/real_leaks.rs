@@ -14,7 +14,7 @@ mod traces;
 
 use fleet::Fleet;
 use jailfleet::evidence::End;
-use jailfleet::units::{Count, Millis};
+use jailfleet::units::{ByteCount, Count, Millis};
 use jailfleet::wall::Wall;
 use jailfleet_harness::require;
 use job::{Seen, bash, python};
@@ -145,6 +145,34 @@ print(made)
     assert_eq!(beside.out(), "19\n", "{}", beside.err());
     let bomb = fleet.cancel(bomb);
     assert_eq!(bomb.out(), "full\n");
+    fleet.is_unharmed();
+    fleet.stop();
+}
+
+#[test]
+fn memory_that_a_run_left_is_not_charged_to_a_smaller_one_after_it() {
+    let mut fleet = Fleet::start(1);
+    require!(CgroupMemory => fleet.walls.holds(Wall::CgroupMemory));
+    let leave = "
+import ctypes
+libc = ctypes.CDLL(None)
+libc.shmat.restype = ctypes.c_void_p
+for _ in range(160):
+    room = ctypes.c_void_p(libc.shmat(libc.shmget(0, 1 << 20, 0o1600), None, 0))
+    ctypes.memset(room, 1, 1 << 20)
+    libc.shmdt(room)
+print('left')
+";
+    for _ in 0..5 {
+        let left = fleet.run(&python(leave));
+        assert_eq!(left.out(), "left\n", "{:?} {}", left.evidence, left.err());
+        let small = fleet.run(&bash("echo well").limits(|limits| {
+            limits.memory_bytes = ByteCount::new(16 << 20).expect("above zero");
+        }));
+        let (end, kills) = (small.evidence.end, small.evidence.oom_kills);
+        assert_eq!((end, kills), (End::Exited(0), 0));
+        assert_eq!(small.out(), "well\n");
+    }
     fleet.is_unharmed();
     fleet.stop();
 }

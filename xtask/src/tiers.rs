@@ -15,6 +15,9 @@ const FUZZ_SECONDS: u64 = 60;
 /// How long a hostile worker talks to wardens, in `test --all`.
 const HOSTILE_SECONDS: u64 = 300;
 
+/// The sandbox with what the tests of its single walls need, and nothing else has.
+const WALL_REMOVAL: [&str; 2] = ["--package=jailfleet-sandbox", "--features=wall-removal"];
+
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -54,6 +57,12 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
             "warnings",
         ];
         run("cargo clippy", &mut cargo(&clippy))
+    });
+    steps.perform("lints of the tests that take walls down", || {
+        let clippy = ["clippy", "--all-targets", "--quiet"];
+        let mut clippy = cargo(&clippy);
+        clippy.args(WALL_REMOVAL).args(["--", "-D", "warnings"]);
+        run("cargo clippy", &mut clippy)
     });
     // The sandbox is built without what the whole workspace happens to switch on.
     steps.perform("lints of the words without the wire", || {
@@ -137,6 +146,13 @@ pub(crate) fn test(
     let mut account = TestAccount::default();
     steps.perform("tests of all crates", || {
         all_tests(workspace, install, extent, &mut account)
+    });
+    steps.perform("each wall taken down once", || {
+        // A folder of its own: no warden that was built so may lie where others are looked for.
+        let target = workspace.target().join("without-walls");
+        let target = format!("--target-dir={}", target.display());
+        let arguments = [&WALL_REMOVAL[..], &["--test=real_walls", &target]].concat();
+        tests(workspace, &arguments, Vec::new(), &mut account)
     });
     let mut guests = vm::tier::Learned::default();
     steps.perform("tests in a guest with AppArmor and cgroup v2", || {

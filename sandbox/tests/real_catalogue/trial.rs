@@ -10,17 +10,37 @@ use jailfleet::outcome::Outcome;
 use jailfleet::verdict::{Judged, judge};
 use jailfleet::wall::Wall;
 use jailfleet_harness::requirement::{Requirement, found};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A warden of one slot, replaced by a new one where an attack did harm.
 pub(crate) struct Trial {
     fleet: Option<Fleet>,
+    /// The warden's program, where it is not the usual one.
+    warden: Option<PathBuf>,
 }
 
 impl Trial {
     pub(crate) fn start() -> Self {
-        Self { fleet: None }
+        Self {
+            fleet: None,
+            warden: None,
+        }
+    }
+
+    /// Behind another warden than the usual one.
+    pub(crate) fn behind(warden: PathBuf) -> Self {
+        Self {
+            fleet: None,
+            warden: Some(warden),
+        }
+    }
+
+    fn new_fleet(&self) -> Fleet {
+        match &self.warden {
+            None => Fleet::start(1),
+            Some(warden) => Fleet::behind(warden, tempfile::tempdir().expect("a folder"), 1, ""),
+        }
     }
 
     pub(crate) fn stop(self) {
@@ -31,7 +51,7 @@ impl Trial {
 
     /// Runs one file; the words that a person needs where it did not end as it must.
     pub(crate) fn run(&mut self, programs: &Programs, file: &AttackFile) -> Result<(), String> {
-        let mut fleet = self.fleet.take().unwrap_or_else(|| Fleet::start(1));
+        let mut fleet = self.fleet.take().unwrap_or_else(|| self.new_fleet());
         if !is_meaningful(&fleet, file) {
             self.fleet = Some(fleet);
             return Ok(());

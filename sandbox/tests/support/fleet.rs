@@ -62,6 +62,17 @@ impl Fleet {
 
     /// In the state folder that another warden may have left.
     pub(crate) fn start_in(state: tempfile::TempDir, slots: usize, config: &str) -> Self {
+        let warden = Path::new(env!("CARGO_BIN_EXE_jailfleet-warden"));
+        Self::behind(warden, state, slots, config)
+    }
+
+    /// Behind this very warden.
+    pub(crate) fn behind(
+        warden: &Path,
+        state: tempfile::TempDir,
+        slots: usize,
+        config: &str,
+    ) -> Self {
         let config_file = state.path().join("worker.toml");
         std::fs::write(&config_file, config).expect("a file");
         // Locks below a folder of our own keep nobody else off the default uids, and whoever leases
@@ -86,7 +97,7 @@ impl Fleet {
             .expect("the defaults, this config and these flags are good");
         let mounts = mounts();
         let plan = StartWarden {
-            warden_path: env!("CARGO_BIN_EXE_jailfleet-warden").into(),
+            warden_path: warden.into(),
             config_file: Some(config_file),
             flags,
         };

@@ -173,6 +173,23 @@ const USUAL: &[(&str, &str, User)] = &[
         "processes::two_jails_that_run_at_one_time_see_nothing_of_each_other",
         Root,
     ),
+    (
+        "real_catalogue",
+        "attacks_on_the_kernels_surface_fail",
+        Root,
+    ),
+    (
+        "real_catalogue",
+        "attacks_on_the_kernels_surface_fail",
+        Plain,
+    ),
+    ("real_catalogue", "attacks_on_the_hosts_files_fail", Root),
+    ("real_catalogue", "attacks_by_the_network_fail", Root),
+    (
+        "real_catalogue",
+        "attacks_on_what_other_jobs_left_fail",
+        Root,
+    ),
 ];
 
 /// Never in a guest, by the start of the name, with the reason.
