@@ -20,6 +20,8 @@ pub enum Requirement {
     Root,
     /// A control group that limits and counts memory.
     CgroupMemory,
+    /// A control group that limits tasks.
+    CgroupPids,
     /// A control group that counts CPU time.
     CgroupCpu,
     /// A kernel with Landlock in its list of security modules.
@@ -49,7 +51,11 @@ impl Requirement {
                 Some(enabled.is_ok_and(|word| word.trim() == "Y"))
             }
             Self::X86 => Some(cfg!(target_arch = "x86_64")),
-            Self::CgroupMemory | Self::CgroupCpu | Self::Landlock | Self::SlotUids => None,
+            Self::CgroupMemory
+            | Self::CgroupPids
+            | Self::CgroupCpu
+            | Self::Landlock
+            | Self::SlotUids => None,
         }
     }
 
@@ -58,6 +64,7 @@ impl Requirement {
         match self {
             Self::Root
             | Self::CgroupMemory
+            | Self::CgroupPids
             | Self::CgroupCpu
             | Self::Landlock
             | Self::SlotUids

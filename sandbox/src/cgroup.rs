@@ -14,6 +14,7 @@ use jailfleet::wall::Wall;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -44,6 +45,9 @@ pub struct SlotCgroup {
 /// How a process enters the groups of a slot.
 #[derive(Debug)]
 pub struct Entry {
+    /// The group of version 2, in which a process can be born.
+    born_in: Option<File>,
+    /// The lists of members of the groups of version 1, into which it must move.
     members: Vec<File>,
 }
 
@@ -62,7 +66,14 @@ pub struct Counters {
 const OWN_TASKS: u64 = 1;
 
 impl Entry {
-    /// Moves the calling process in.
+    /// The group to be born in, where there is one: nothing is moved then, and everything counts from
+    /// the first instruction.
+    #[must_use]
+    pub fn born_in(&self) -> Option<BorrowedFd<'_>> {
+        self.born_in.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Moves the calling process into the others.
     ///
     /// # Errors
     /// What the kernel answered.
@@ -147,11 +158,20 @@ impl Cgroups {
         self.made = self.made.saturating_add(1);
         let name = format!("s{number}-{}", self.made);
         let mut groups = Vec::new();
-        let mut members = Vec::new();
+        let mut entry = Entry {
+            born_in: None,
+            members: Vec::new(),
+        };
         for hierarchy in &self.hierarchies {
             let folder = hierarchy.folder.join(&name);
             std::fs::create_dir(&folder)?;
-            members.push(group::open_to_write(&folder.join("cgroup.procs"))?);
+            match hierarchy.version {
+                Version::Two => entry.born_in = Some(File::open(&folder)?),
+                Version::One => {
+                    let members = group::open_to_write(&folder.join("cgroup.procs"))?;
+                    entry.members.push(members);
+                }
+            }
             groups.push(Group::open(
                 hierarchy.version,
                 &hierarchy.controllers,
@@ -160,7 +180,7 @@ impl Cgroups {
         }
         Ok(SlotCgroup {
             groups,
-            entry: Entry { members },
+            entry,
             armed: None,
         })
     }

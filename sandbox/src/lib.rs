@@ -25,6 +25,10 @@ pub mod slot;
 pub mod link;
 pub mod init;
 pub mod jail;
+#[cfg(feature = "wall-removal")]
+pub mod without;
+#[cfg(not(feature = "wall-removal"))]
+mod without;
 pub mod marks;
 pub mod launch;
 pub mod root;

@@ -7,7 +7,9 @@ use crate::clock;
 use crate::lease::LeasedUid;
 use crate::sys::clone::{Cloned, clone_process};
 use crate::sys::exec::{Patience, Strings, Waited, execve, exit_now, wait_child};
-use crate::sys::ipc::system_v_objects;
+use crate::sys::ipc::{remove_shared_memory, system_v_objects};
+use crate::without::stands;
+use jailfleet::wall::Wall;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -193,9 +195,15 @@ fn sweep_as(uid: LeasedUid, argv: &Strings<'_>) -> io::Result<()> {
 /// # Errors
 /// When the kernel does not tell or the namespace cannot be replaced.
 pub fn no_ipc_left() -> io::Result<()> {
+    // Or it would be the host's objects that go.
+    if !stands(Wall::Ipcns) {
+        return Ok(());
+    }
     if system_v_objects()?.is_empty() {
         return Ok(());
     }
+    // The next run may have less memory than this one left in segments, and would be charged for it.
+    remove_shared_memory()?;
     unshare(CloneFlags::CLONE_NEWIPC)?;
     if system_v_objects()?.is_empty() {
         Ok(())

@@ -2,6 +2,7 @@
 //! of `cargo xtask vm test` have both.
 
 #[path = "support/fleet.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
 mod fleet;
 #[path = "support/job.rs"]
 #[expect(dead_code, reason = "shared with other tests")]

@@ -1,20 +1,25 @@
-//! Programs that attack their jail, on this machine's kernel. Each must fail, leave the slot as it
-//! was, and leave nothing on the host.
+//! Attacks that take more than a program in a jail to judge: the host's side, a neighbour, a clock.
+//! Each must fail, leave the slot as it was, and leave nothing on the host. What a program can judge by
+//! itself is in the catalogue (`tests/attacks`).
 
 #[path = "support/fleet.rs"]
-#[expect(dead_code, reason = "shared with the programs that mean no harm")]
+#[expect(dead_code, reason = "shared with other tests")]
 mod fleet;
 #[path = "support/job.rs"]
-#[expect(dead_code, reason = "shared with the programs that mean no harm")]
+#[expect(dead_code, reason = "shared with other tests")]
 mod job;
 #[path = "real_attacks/kernel.rs"]
 mod kernel;
+#[path = "real_attacks/network.rs"]
+mod network;
 #[path = "real_attacks/files.rs"]
 mod files;
 #[path = "real_attacks/resources.rs"]
 mod resources;
 #[path = "real_attacks/processes.rs"]
 mod processes;
+#[path = "real_attacks/teardown.rs"]
+mod teardown;
 
 use fleet::Fleet;
 use jailfleet::evidence::End;

@@ -18,6 +18,8 @@ mod programs;
 mod parity;
 #[path = "real_jail/ends.rs"]
 mod ends;
+#[path = "real_jail/exact.rs"]
+mod exact;
 #[path = "real_jail/bench.rs"]
 mod bench;
 

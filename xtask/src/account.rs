@@ -1,5 +1,6 @@
 //! How many tests passed, failed and were skipped.
 
+use crate::proofs::{HERE, Passed};
 use crate::vm::verdict::Tally;
 use anyhow::{Context, Result};
 use jailfleet_harness::requirement::SKIPS;
@@ -16,11 +17,13 @@ pub(crate) struct TestAccount {
     skips: BTreeSet<String>,
     /// What ran in guests, where each skip is told beside its test.
     guests: Tally,
+    passed: Passed,
 }
 
 impl TestAccount {
     /// Takes one line of nextest's.
     pub(crate) fn note(&mut self, line: &str) {
+        self.passed.note_line(line);
         let Some((_, counts)) = line.split_once("tests run: ") else {
             return;
         };
@@ -46,8 +49,21 @@ impl TestAccount {
     }
 
     /// Takes what was counted in guests.
-    pub(crate) fn add_guests(&mut self, tally: Tally) {
+    pub(crate) fn add_guests(&mut self, tally: Tally, passed: Passed) {
         self.guests = tally;
+        self.passed.add(passed);
+    }
+
+    /// Which walls were proven where; `None` where no test of them ran.
+    pub(crate) fn walls(&self) -> Option<String> {
+        let mut passed = self.passed.clone();
+        for skip in &self.skips {
+            let test = skip
+                .split_once(": ")
+                .map_or(skip.as_str(), |(test, _)| test);
+            passed.strike(HERE, test);
+        }
+        (!passed.is_empty()).then(|| passed.table())
     }
 
     /// Whether nothing was counted: without nextest cargo's own lines are all there is.

@@ -1,6 +1,7 @@
 //! How fast jobs run, beside a bare loop that starts the same program without any wall.
 
 mod cost;
+pub(crate) mod limits;
 
 use crate::answer::Answers;
 use crate::clock::Stopwatch;

@@ -23,13 +23,16 @@ mod demo;
 mod humaneval;
 mod many;
 mod footprint;
+mod soak;
 mod leftovers;
 mod bench;
 mod fuzz;
+mod attacks;
 mod unchecked;
 mod vm;
 mod containers;
 mod account;
+mod proofs;
 mod deny;
 mod profiles;
 mod tiers;
@@ -103,8 +106,19 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
+    /// A hundred thousand runs in one worker, which must hold no more at their end than at their beginning.
+    Soak {
+        /// How many runs.
+        #[arg(long, default_value_t = 100_000)]
+        runs: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
     /// Jobs a second and latencies, beside a bare loop that starts the same programs.
     Bench {
+        /// What: speed, or how far beyond a limit a run gets.
+        #[arg(value_enum, default_value_t = Bench::Speed)]
+        what: Bench,
         /// So many times the usual number of jobs.
         #[arg(long, default_value_t = 1)]
         scale: usize,
@@ -123,6 +137,11 @@ enum Task {
     Vm {
         #[command(subcommand)]
         task: vm::VmTask,
+    },
+    /// The catalogue of attacks, for a machine that shall run it without a compiler.
+    Attacks {
+        #[command(subcommand)]
+        what: Attacks,
     },
     /// Workers in containers, by the compose file, under a Docker of our own: about three minutes.
     Containers {
@@ -143,6 +162,27 @@ enum Task {
     SeccompProfile,
     /// Say what this machine lacks for developing.
     Doctor,
+}
+
+/// What is measured.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Bench {
+    /// Jobs a second and latencies.
+    Speed,
+    /// How exactly limits hold.
+    Limits,
+}
+
+/// What becomes of the catalogue.
+#[derive(Debug, Subcommand)]
+enum Attacks {
+    /// Compile its C programs into a folder, with all sources beside them.
+    Build {
+        /// The folder; JAILFLEET_ATTACKS_BIN names it to the tests.
+        folder: PathBuf,
+        #[command(flatten)]
+        machine: Machine,
+    },
 }
 
 /// What may be done to the machine.
@@ -211,7 +251,20 @@ fn perform(task: Task) -> Result<ExitCode> {
         }
         Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
-        Task::Bench { scale, machine } => bench::bench(&workspace, machine.install(), scale),
+        Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
+        Task::Bench {
+            what: Bench::Speed,
+            scale,
+            machine,
+        } => bench::bench(&workspace, machine.install(), scale),
+        Task::Bench {
+            what: Bench::Limits,
+            scale: _,
+            machine,
+        } => bench::limits::bench(&workspace, machine.install()),
+        Task::Attacks {
+            what: Attacks::Build { folder, machine },
+        } => attacks::build(&workspace, machine.install(), &folder),
         Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),

@@ -6,7 +6,9 @@ use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, build, containers, demo, deny, footprint, fuzz, humaneval, many, schema, vm};
+use crate::{
+    bench, build, containers, demo, deny, footprint, fuzz, humaneval, many, schema, soak, vm,
+};
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
 
@@ -14,6 +16,9 @@ use jailfleet_harness::Broker;
 const FUZZ_SECONDS: u64 = 60;
 /// How long a hostile worker talks to wardens, in `test --all`.
 const HOSTILE_SECONDS: u64 = 300;
+
+/// The sandbox with what the tests of its single walls need, and nothing else has.
+const WALL_REMOVAL: [&str; 2] = ["--package=jailfleet-sandbox", "--features=wall-removal"];
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +59,12 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
             "warnings",
         ];
         run("cargo clippy", &mut cargo(&clippy))
+    });
+    steps.perform("lints of the tests that take walls down", || {
+        let clippy = ["clippy", "--all-targets", "--quiet"];
+        let mut clippy = cargo(&clippy);
+        clippy.args(WALL_REMOVAL).args(["--", "-D", "warnings"]);
+        run("cargo clippy", &mut clippy)
     });
     // The sandbox is built without what the whole workspace happens to switch on.
     steps.perform("lints of the words without the wire", || {
@@ -138,6 +149,13 @@ pub(crate) fn test(
     steps.perform("tests of all crates", || {
         all_tests(workspace, install, extent, &mut account)
     });
+    steps.perform("each wall taken down once", || {
+        // A folder of its own: no warden that was built so may lie where others are looked for.
+        let target = workspace.target().join("without-walls");
+        let target = format!("--target-dir={}", target.display());
+        let arguments = [&WALL_REMOVAL[..], &["--test=real_walls", &target]].concat();
+        tests(workspace, &arguments, Vec::new(), &mut account)
+    });
     let mut guests = vm::tier::Learned::default();
     steps.perform("tests in a guest with AppArmor and cgroup v2", || {
         vm::tier::run(workspace, install, extent.in_guests(), &mut guests)
@@ -154,6 +172,7 @@ pub(crate) fn test(
             containers::tier(workspace, install, &mut no_docker)
         });
         steps.perform("footprint", || footprint::run(workspace, install));
+        steps.perform("soak", || soak::run(workspace, install, 100_000));
         steps.perform("bench", || bench::bench(workspace, install, 1));
         steps.perform("lints of the fuzz targets", || fuzz::check(workspace));
         steps.perform("fuzz", || fuzz::run_all(workspace, install, FUZZ_SECONDS));
@@ -164,7 +183,10 @@ pub(crate) fn test(
     steps.perform("nothing is left", || {
         Traces::now(&owners)?.nothing_since(&before)
     });
-    account.add_guests(guests.tally);
+    account.add_guests(guests.tally, guests.passed);
+    if let Some(walls) = account.walls() {
+        steps.remember(format!("Walls, and where a test proved them:\n{walls}"));
+    }
     // Without nextest there is nothing to count, and cargo's own lines stand above.
     if !account.is_empty() {
         for line in account.closing_lines() {

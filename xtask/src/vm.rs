@@ -37,7 +37,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use verdict::Tally;
+use tier::Learned;
 
 /// What can be done with guests.
 #[derive(Debug, Subcommand)]
@@ -206,10 +206,10 @@ pub(crate) fn perform(workspace: &Workspace, task: VmTask) -> Result<ExitCode> {
                 }),
                 install: machine.install(),
             };
-            let mut tally = Tally::default();
-            trial::run(workspace, &order, &mut tally)?;
-            println!("\n{tally}");
-            ensure!(tally.failed == 0, "see all tests pass");
+            let mut learned = Learned::default();
+            trial::run(workspace, &order, &mut learned)?;
+            println!("\n{}", learned.tally);
+            ensure!(learned.tally.failed == 0, "see all tests pass");
         }
         VmTask::Status => Cache::find()?.status()?,
         VmTask::Clean { old } => {

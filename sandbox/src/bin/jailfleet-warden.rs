@@ -11,7 +11,7 @@ const EX_USAGE: u8 = 64;
 /// The exit status for a host that refuses what the jails need, or a worker that went astray.
 const EX_UNAVAILABLE: u8 = 69;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     if arguments.iter().any(|argument| argument == "--help") || std::io::stdin().is_terminal() {
         eprintln!("{HELP}");

@@ -2,6 +2,8 @@
 
 use super::Counters;
 use super::find::{Controller, Version};
+use crate::without::{limit, stands};
+use jailfleet::wall::Wall;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -73,8 +75,9 @@ impl Group {
 
     pub(super) fn limit(&self, memory_bytes: u64, tasks: u64) -> io::Result<()> {
         if let Some(memory) = &self.memory {
-            memory.limit(self.version, memory_bytes)?;
+            memory.limit(self.version, limit(Wall::CgroupMemory, memory_bytes))?;
         }
+        let tasks = limit(Wall::CgroupPids, tasks);
         match &self.pids {
             Some(pids) => put(&pids.limit, &tasks.to_string()),
             None => Ok(()),
@@ -106,7 +109,7 @@ impl Group {
     }
 
     pub(super) fn cpu_time(&self) -> Option<Duration> {
-        let cpu = self.cpu.as_ref()?;
+        let cpu = self.cpu.as_ref().filter(|_| stands(Wall::CgroupCpu))?;
         match self.version {
             Version::One => number(&cpu.time).map(Duration::from_nanos),
             Version::Two => field(&cpu.time, "usage_usec").map(Duration::from_micros),

@@ -12,6 +12,8 @@ use crate::sys::exec::exit_now;
 use crate::sys::notify::seccomp_listen;
 use crate::sys::restrict::close_all_but;
 use crate::sys::signals::default_dispositions;
+use crate::without::stands;
+use jailfleet::wall::Wall;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sched::{CloneFlags, unshare};
@@ -124,8 +126,11 @@ fn build(blueprint: &Blueprint<'_>, link: BorrowedFd<'_>) -> io::Result<Built> {
         map_one_user(blueprint.identity, uid, gid)?;
     }
     if let Some(cgroup) = blueprint.cgroup {
+        // But for the one that we were born in.
         cgroup.enter()?;
-        unshare(CloneFlags::CLONE_NEWCGROUP)?;
+        if stands(Wall::Cgroupns) {
+            unshare(CloneFlags::CLONE_NEWCGROUP)?;
+        }
     }
     let null = open(
         c"/dev/null",
@@ -137,11 +142,15 @@ fn build(blueprint: &Blueprint<'_>, link: BorrowedFd<'_>) -> io::Result<Built> {
     dup2_stdout(&null)?;
     drop(null);
     close_all_but(&[link, children.as_fd()])?;
-    sethostname("jail")?;
+    if stands(Wall::Utsns) {
+        sethostname("jail")?;
+    }
     umask(Mode::from_bits_truncate(0o022));
     let root = Root::build(blueprint.root, blueprint.identity)?;
     set_dumpable(false)?;
-    drop_bounding_set()?;
+    if stands(Wall::Caps) {
+        drop_bounding_set()?;
+    }
     let clean = CleanEnvironment::of(root.working_path())?;
     Ok(Built {
         children,

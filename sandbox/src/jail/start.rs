@@ -5,6 +5,8 @@ use crate::jail::{Identity, Run};
 use crate::launch::complete_environment;
 use crate::sys::exec::execve;
 use crate::sys::restrict::{close_on_exec_from, landlock_restrict_self};
+use crate::without::stands;
+use jailfleet::wall::Wall;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
 use nix::sys::prctl::{set_dumpable, set_pdeathsig};
@@ -39,6 +41,9 @@ pub(super) fn three_descriptors(run: &Run<'_>) -> io::Result<()> {
     dup2_stdin(stdin)?;
     dup2_stdout(stdout)?;
     dup2_stderr(stderr)?;
+    if !stands(Wall::Descriptors) {
+        return Ok(());
+    }
     close_on_exec_from(3)
 }
 

@@ -1,8 +1,10 @@
 //! The scratch: a tmpfs on `/tmp` that lives as long as one run.
 
 use crate::jail::Identity;
+use crate::without::limit;
 use jailfleet::limits::Limits;
 use jailfleet::runtime::Cwd;
+use jailfleet::wall::Wall;
 use nix::fcntl::{OFlag, open};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::stat::Mode;
@@ -34,7 +36,8 @@ struct Shape {
 
 impl Shape {
     fn options(self) -> String {
-        format!("mode=0711,size={},nr_inodes={}", self.bytes, self.inodes)
+        let [bytes, inodes] = [self.bytes, self.inodes].map(|most| limit(Wall::Scratch, most));
+        format!("mode=0711,size={bytes},nr_inodes={inodes}")
     }
 
     fn flags(self) -> MsFlags {

@@ -3,7 +3,7 @@
 use super::runs::log;
 use super::{Stand, Warden, WardenError};
 use crate::apparmor::Way;
-use crate::cgroup::{Cgroups, SlotCgroup};
+use crate::cgroup::{Cgroups, Entry, SlotCgroup};
 use crate::init::{Blueprint, HeldBy, Service, become_init};
 use crate::jail::Identity;
 use crate::lease::Leases;
@@ -12,6 +12,7 @@ use crate::root::RootPlan;
 use crate::seccomp;
 use crate::slot::{Building, Jail, Slot};
 use crate::sys::clone::{Cloned, clone_process};
+use crate::without::stands;
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::Wall;
 use nix::sched::CloneFlags;
@@ -179,12 +180,14 @@ impl Warden {
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
             .map_err(|errno| failed(errno.into()))?;
         let namespaces = match lease {
-            Some(_) => NAMESPACES,
-            None => NAMESPACES.union(CloneFlags::CLONE_NEWUSER),
+            Some(_) => namespaces(),
+            None => namespaces().union(CloneFlags::CLONE_NEWUSER),
         };
         // Asked for here: in a new user namespace nobody is anybody before the map is written.
         let maps = uid.is_none().then(|| (geteuid(), getegid()));
-        match clone_process(namespaces.bits(), None).map_err(failed)? {
+        let entry = cgroup.as_ref().map(SlotCgroup::entry);
+        let born_in = entry.and_then(Entry::born_in);
+        match clone_process(namespaces.bits(), born_in).map_err(failed)? {
             Cloned::Child => {
                 drop(ours);
                 let blueprint = Blueprint {
@@ -199,7 +202,7 @@ impl Warden {
                     listener: &self.host.listener,
                     tasks: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_tasks)),
                     memory: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_memory)),
-                    cgroup: cgroup.as_ref().map(SlotCgroup::entry),
+                    cgroup: entry,
                     root: &self.host.root,
                     maps,
                 };
@@ -273,8 +276,15 @@ fn ended_now(now: Instant) -> crate::slot::Ending {
     }
 }
 
-const NAMESPACES: CloneFlags = CloneFlags::CLONE_NEWPID
-    .union(CloneFlags::CLONE_NEWNS)
-    .union(CloneFlags::CLONE_NEWNET)
-    .union(CloneFlags::CLONE_NEWIPC)
-    .union(CloneFlags::CLONE_NEWUTS);
+/// The namespaces that an init is born in.
+fn namespaces() -> CloneFlags {
+    let all = [
+        (Wall::Pidns, CloneFlags::CLONE_NEWPID),
+        (Wall::Mountns, CloneFlags::CLONE_NEWNS),
+        (Wall::Netns, CloneFlags::CLONE_NEWNET),
+        (Wall::Ipcns, CloneFlags::CLONE_NEWIPC),
+        (Wall::Utsns, CloneFlags::CLONE_NEWUTS),
+    ];
+    let standing = all.into_iter().filter(|(wall, _)| stands(*wall));
+    standing.map(|(_, flag)| flag).collect()
+}

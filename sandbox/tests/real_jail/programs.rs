@@ -17,11 +17,11 @@ fn bytes(value: u64) -> ByteCount {
 fn exit_codes_and_signals_come_back_exactly() {
     let mut fleet = Fleet::start(1);
     for code in [0, 1, 7, 128, 137, 255] {
-        let seen = fleet.run(&job("bash", &format!("exit {code}")));
+        let seen = fleet.run(&job("bash", format!("exit {code}")));
         assert_eq!(seen.evidence.end, End::Exited(code));
     }
     for signal in [1, 2, 9, 11, 13, 15, 24, 34, 64] {
-        let seen = fleet.run(&job("bash", &format!("kill -{signal} $$")));
+        let seen = fleet.run(&job("bash", format!("kill -{signal} $$")));
         assert_eq!(seen.evidence.end, End::Signaled(signal));
     }
     let seen = fleet.run(&job("python", "import os; os.abort()"));

@@ -2,7 +2,10 @@
 #![allow(clippy::indexing_slicing, reason = "in a test, a panic is an answer")]
 
 use jailfleet::evidence::{Acted, End, Evidence};
+use jailfleet::limits::Limits;
+use jailfleet::runtime::Runtime;
 use jailfleet::settings::{SourceText, WorkerSettings, env_pairs, worker_settings};
+use jailfleet::wall::Wall;
 use jailfleet_harness::TestUids;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
 use jailfleet_sandbox::lease::Leases;
@@ -59,6 +62,17 @@ impl Fleet {
 
     /// In the state folder that another warden may have left.
     pub(crate) fn start_in(state: tempfile::TempDir, slots: usize, config: &str) -> Self {
+        let warden = Path::new(env!("CARGO_BIN_EXE_jailfleet-warden"));
+        Self::behind(warden, state, slots, config)
+    }
+
+    /// Behind this very warden.
+    pub(crate) fn behind(
+        warden: &Path,
+        state: tempfile::TempDir,
+        slots: usize,
+        config: &str,
+    ) -> Self {
         let config_file = state.path().join("worker.toml");
         std::fs::write(&config_file, config).expect("a file");
         // Locks below a folder of our own keep nobody else off the default uids, and whoever leases
@@ -83,7 +97,7 @@ impl Fleet {
             .expect("the defaults, this config and these flags are good");
         let mounts = mounts();
         let plan = StartWarden {
-            warden_path: env!("CARGO_BIN_EXE_jailfleet-warden").into(),
+            warden_path: warden.into(),
             config_file: Some(config_file),
             flags,
         };
@@ -125,14 +139,24 @@ impl Fleet {
         client::receive(socket).expect("a report")
     }
 
-    pub(crate) fn order(&mut self, slot: u16, job: &Job<'_>) -> Going {
-        let runtimes = &self.settings.runtimes;
-        let at = runtimes
-            .iter()
-            .position(|runtime| runtime.name.as_str() == job.runtime);
-        let at = at.expect("a configured runtime");
-        let mut limits = runtimes[at].limits;
+    /// The runtime of that name, with its index.
+    pub(crate) fn runtime(&self, name: &str) -> (usize, &Runtime) {
+        let mut runtimes = self.settings.runtimes.iter().enumerate();
+        let found = runtimes.find(|(_, runtime)| runtime.name.as_str() == name);
+        found.expect("a configured runtime")
+    }
+
+    /// The limits that a job is held to.
+    pub(crate) fn limits_of(&self, job: &Job<'_>) -> Limits {
+        let (_, runtime) = self.runtime(job.runtime);
+        let mut limits = runtime.limits;
         (job.limits)(&mut limits);
+        limits
+    }
+
+    pub(crate) fn order(&mut self, slot: u16, job: &Job<'_>) -> Going {
+        let (at, _) = self.runtime(job.runtime);
+        let limits = self.limits_of(job);
         let run = self.next_run;
         self.next_run += 1;
         let payload = Payload {
@@ -218,6 +242,20 @@ impl Fleet {
         None
     }
 
+    /// Waits until a run has written something, without taking it.
+    pub(crate) fn wait_for_output(&self, going: &Going) {
+        let [stdout, _] = &going.outputs;
+        wait(&[PollFd::new(stdout.as_fd(), PollFlags::POLLIN)]);
+    }
+
+    /// Ends a run as a cancelled job's is ended.
+    pub(crate) fn cancel(&mut self, going: Going) -> Seen {
+        let (slot, run) = (going.slot, going.run);
+        let why = Acted::Cancel;
+        self.send(&Order::Kill { slot, run, why }, &[]);
+        self.finish(going)
+    }
+
     pub(crate) fn run(&mut self, job: &Job<'_>) -> Seen {
         self.run_in(0, job)
     }
@@ -227,12 +265,23 @@ impl Fleet {
         self.finish(going)
     }
 
+    /// Whether a process of one of the uids that its slots may have is there, dead or alive.
+    pub(crate) fn has_processes(&self) -> bool {
+        let section = &self.settings.warden;
+        let uids = section.uid_base..section.uid_base + section.uid_count;
+        uids.map(rustix::process::Uid::from_raw)
+            .any(|uid| rustix::process::getpriority_user(uid) != Err(rustix::io::Errno::SRCH))
+    }
+
     /// The slot works as if nothing had been, and no slot had to be replaced.
     pub(crate) fn is_unharmed(&mut self) {
         let seen = self.run(&python("print('as before')"));
         assert_eq!(seen.evidence.end, End::Exited(0), "{}", seen.err());
         assert_eq!(seen.out(), "as before\n");
         assert_eq!(self.quarantined, 0, "a slot had to be replaced");
+        if self.walls.holds(Wall::Uid) {
+            assert!(!self.has_processes(), "a process of a slot's uid is left");
+        }
     }
 
     /// Ends the warden and looks for what it left on the host.
@@ -298,10 +347,13 @@ fn drain(mut stream: &File, into: &mut Vec<u8>) -> bool {
     false
 }
 
+/// Mounts of jails in this namespace. Others come and go on a machine that others use.
 fn mounts() -> usize {
+    let ours = |line: &&str| line.contains(" - tmpfs jail ") || line.contains(" - tmpfs scratch ");
     std::fs::read_to_string("/proc/self/mountinfo")
         .expect("our mounts")
         .lines()
+        .filter(ours)
         .count()
 }
 

@@ -4,6 +4,7 @@ use jailfleet::blob::Blob;
 use jailfleet::evidence::Evidence;
 use jailfleet::job::{JobFile, JobFileKind, RelativePath};
 use jailfleet::limits::Limits;
+use std::rc::Rc;
 
 /// A program, what it gets, and what it is held to.
 #[derive(Clone)]
@@ -14,19 +15,19 @@ pub(crate) struct Job<'a> {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) files: Vec<JobFile>,
     pub(crate) stdin: &'a [u8],
-    pub(crate) limits: fn(&mut Limits),
+    pub(crate) limits: Rc<dyn Fn(&mut Limits)>,
 }
 
 /// A job of this program and nothing else, under the runtime's own limits.
-pub(crate) fn job<'a>(runtime: &'a str, code: &str) -> Job<'a> {
+pub(crate) fn job(runtime: &str, code: impl AsRef<[u8]>) -> Job<'_> {
     Job {
         runtime,
-        main: code.into(),
+        main: code.as_ref().to_vec(),
         argv: Vec::new(),
         env: Vec::new(),
         files: Vec::new(),
         stdin: b"",
-        limits: |_| {},
+        limits: Rc::new(|_| {}),
     }
 }
 
@@ -39,7 +40,8 @@ pub(crate) fn bash(code: &str) -> Job<'static> {
 }
 
 impl Job<'_> {
-    pub(crate) fn limits(self, limits: fn(&mut Limits)) -> Self {
+    pub(crate) fn limits(self, limits: impl Fn(&mut Limits) + 'static) -> Self {
+        let limits = Rc::new(limits);
         Self { limits, ..self }
     }
 }

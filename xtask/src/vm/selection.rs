@@ -150,34 +150,22 @@ const USUAL: &[(&str, &str, User)] = &[
     ),
     (
         "real_attacks",
-        "kernel::calls_at_the_kernels_surface_are_refused",
+        "kernel::calls_that_the_policy_does_not_know_do_not_exist_and_are_told_by_their_number",
         Root,
     ),
     (
         "real_attacks",
-        "kernel::no_socket_leads_out_of_the_jail",
+        "network::no_abstract_socket_of_the_host_can_be_reached",
         Root,
     ),
     (
         "real_attacks",
-        "kernel::no_socket_leads_out_of_the_jail",
+        "network::no_abstract_socket_of_the_host_can_be_reached",
         Plain,
     ),
-    ("real_attacks", "files::no_way_leads_above_the_root", Root),
-    ("real_attacks", "files::no_way_leads_above_the_root", Plain),
     (
         "real_attacks",
         "resources::a_memory_hog_is_killed_by_its_own_limit_and_its_neighbour_goes_on",
-        Root,
-    ),
-    (
-        "real_attacks",
-        "resources::the_cpu_time_of_all_children_together_is_limited",
-        Plain,
-    ),
-    (
-        "real_attacks",
-        "processes::shared_memory_semaphores_and_queues_do_not_reach_the_next_run",
         Root,
     ),
     (
@@ -186,33 +174,42 @@ const USUAL: &[(&str, &str, User)] = &[
         Root,
     ),
     (
-        "real_attacks",
-        "processes::a_fork_bomb_stays_within_its_process_limit",
+        "real_catalogue",
+        "attacks_on_the_kernels_surface_fail",
+        Root,
+    ),
+    (
+        "real_catalogue",
+        "attacks_on_the_kernels_surface_fail",
         Plain,
     ),
+    ("real_catalogue", "attacks_on_the_hosts_files_fail", Root),
+    ("real_catalogue", "attacks_by_the_network_fail", Root),
     (
-        "real_attacks",
-        "files::the_hosts_files_and_folders_answer_permission_denied",
-        Root,
-    ),
-    (
-        "real_attacks",
-        "processes::a_fork_bomb_stays_within_its_process_limit",
-        Root,
-    ),
-    (
-        "real_attacks",
-        "processes::signals_reach_nobody_but_the_programs_own_tree",
+        "real_catalogue",
+        "attacks_on_what_other_jobs_left_fail",
         Root,
     ),
 ];
 
 /// Never in a guest, by the start of the name, with the reason.
-const NEVER: &[(&str, &str, &str)] = &[(
-    "real_jail",
-    "bench::",
-    "an emulated processor says nothing about speed",
-)];
+const NEVER: &[(&str, &str, &str)] = &[
+    (
+        "real_jail",
+        "bench::",
+        "an emulated processor says nothing about speed",
+    ),
+    (
+        "real_catalogue",
+        "the_attacks_fail_in_a_plain_users_jails_too",
+        "the guest's own plain user runs them",
+    ),
+    (
+        "real_leaks",
+        "a_plain_users_jails_leak_no_more_than_roots",
+        "the guest's own plain user runs them",
+    ),
+];
 
 /// Chooses among the tests that are there. `user` takes the place of the table's.
 ///

@@ -1,6 +1,7 @@
 //! The guests within the tiers: what is run there, and what is said when no guest can be had.
 
 use crate::needs::Install;
+use crate::proofs::Passed;
 use crate::unchecked::unchecked;
 use crate::vm::NoGuest;
 use crate::vm::recipe::Kernel;
@@ -25,6 +26,8 @@ pub(crate) enum Share {
 pub(crate) struct Learned {
     /// The tests that ran.
     pub(crate) tally: Tally,
+    /// Those that passed.
+    pub(crate) passed: Passed,
     /// What nobody has checked, when there was no guest.
     pub(crate) unchecked: Option<String>,
 }
@@ -49,7 +52,7 @@ pub(crate) fn run(
     learned: &mut Learned,
 ) -> Result<()> {
     for order in orders(install, share) {
-        if let Err(error) = trial::run(workspace, &order, &mut learned.tally) {
+        if let Err(error) = trial::run(workspace, &order, learned) {
             let ci = std::env::var("CI").is_ok_and(|value| value == "true");
             if ci || !is_no_guest(&error) {
                 return Err(error);

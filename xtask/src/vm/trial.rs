@@ -1,12 +1,14 @@
 //! `cargo xtask vm test`: the sandbox's tests in guests, one process a test.
 
+use crate::attacks;
 use crate::needs::Install;
 use crate::programs::{capture, command};
 use crate::vm::machine::{self, Clock, Done};
 use crate::vm::recipe::{C_LIBRARY, Kernel};
 use crate::vm::selection::{self, Case, Wanted};
 use crate::vm::test_programs::{self, TestProgram};
-use crate::vm::verdict::{Tally, Verdict};
+use crate::vm::tier::Learned;
+use crate::vm::verdict::Verdict;
 use crate::vm::{Guest, NoGuest};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -31,12 +33,15 @@ pub(crate) struct Order {
 const TEST_LIMIT: Duration = Duration::from_secs(150);
 const PREPARATION_LIMIT: Duration = Duration::from_secs(60);
 
-/// Runs what is ordered and counts it in `tally`.
+/// Runs what is ordered and puts down in `learned` what came of it.
 ///
 /// # Errors
 /// When a guest could not be used. Tests that fail are counted and no error: the caller looks.
-pub(crate) fn run(workspace: &Workspace, order: &Order, tally: &mut Tally) -> Result<()> {
+pub(crate) fn run(workspace: &Workspace, order: &Order, learned: &mut Learned) -> Result<()> {
     let programs = test_programs::build(workspace)?;
+    // There is no compiler in the guest.
+    let attacks = workspace.fresh_folder("attacks")?;
+    attacks::build(workspace, order.install, &attacks)?;
     let names = test_programs::names(&programs)?;
     let cases = match selection::choose(&names, &order.wanted, order.user) {
         Ok(cases) => cases,
@@ -48,12 +53,18 @@ pub(crate) fn run(workspace: &Workspace, order: &Order, tally: &mut Tally) -> Re
     ensure!(!cases.is_empty(), "find a test that was asked for");
     // As good as no guest: nothing that is built here could be tried in it.
     the_c_library_fits().context(NoGuest)?;
+    let mut errands = preparations(workspace)?;
+    for case in &cases {
+        errands.push(errand(workspace, &programs, &attacks, case)?);
+    }
     for kernel in &order.kernels {
         let guest = Guest::get(workspace, *kernel, order.install)?;
         let count = cases.len();
         println!("\n{count} tests in a guest with Linux {kernel}, AppArmor and cgroup v2:");
-        one_guest(workspace, &guest, &programs, &cases, tally)
-            .with_context(|| format!("test under Linux {kernel}"))?;
+        one_guest(workspace, &guest, &errands, &cases, |case, done| {
+            report(*kernel, case, done, learned);
+        })
+        .with_context(|| format!("test under Linux {kernel}"))?;
     }
     Ok(())
 }
@@ -62,39 +73,36 @@ pub(crate) fn run(workspace: &Workspace, order: &Order, tally: &mut Tally) -> Re
 fn one_guest(
     workspace: &Workspace,
     guest: &Guest,
-    programs: &[TestProgram],
+    errands: &[Errand],
     cases: &[Case],
-    tally: &mut Tally,
+    mut report: impl FnMut(&Case, &Done),
 ) -> Result<()> {
-    let mut errands = preparations(workspace)?;
-    let prepared = errands.len();
-    for case in cases {
-        errands.push(errand(workspace, programs, case)?);
-    }
+    let prepared = errands.len().saturating_sub(cases.len());
     let plan = Plan {
         shares: shares(workspace),
-        errands,
+        errands: errands.to_vec(),
     };
     machine::perform(guest, Clock::Virtual, &plan, |number, done| {
         match number
             .checked_sub(prepared)
             .and_then(|number| cases.get(number))
         {
-            Some(case) => report(case, &done, tally),
+            Some(case) => report(case, &done),
             None => prepared_well(&done)?,
         }
         Ok(())
     })
 }
 
-/// What must be so before a test means anything: the kernel has what this is about, and the profiles
-/// are loaded.
+/// What must be so before a test means anything: the kernel has what this is about, cores of crashed
+/// programs go to a program of the host as on most systems, and the profiles are loaded.
 fn preparations(workspace: &Workspace) -> Result<Vec<Errand>> {
     let facts = "grep -qx Y /sys/module/apparmor/parameters/enabled || \
                  { echo 'this kernel does not enforce AppArmor'; exit 1; }\n\
                  for controller in memory pids cpu; do\n\
                  grep -qw $controller /sys/fs/cgroup/cgroup.controllers || \
-                 { echo \"there is no $controller in cgroup v2\"; exit 1; }\ndone\n";
+                 { echo \"there is no $controller in cgroup v2\"; exit 1; }\ndone\n\
+                 echo '|/bin/false' > /proc/sys/kernel/core_pattern\n";
     let mut errands = vec![preparation(["bash", "-c", facts].map(str::to_owned).into())];
     let folder = workspace.root().join("apparmor");
     let profiles = profiles(&folder)?;
@@ -165,7 +173,12 @@ fn shares(workspace: &Workspace) -> Vec<Share> {
     shares
 }
 
-fn errand(workspace: &Workspace, programs: &[TestProgram], case: &Case) -> Result<Errand> {
+fn errand(
+    workspace: &Workspace,
+    programs: &[TestProgram],
+    attacks: &Path,
+    case: &Case,
+) -> Result<Errand> {
     let program = programs
         .iter()
         .find(|program| program.name == case.name.program)
@@ -176,15 +189,22 @@ fn errand(workspace: &Workspace, programs: &[TestProgram], case: &Case) -> Resul
             .map(str::to_owned)
             .into(),
         cwd: workspace.root().join("sandbox"),
-        env: vec![("RUST_BACKTRACE".to_owned(), "0".to_owned())],
+        env: vec![
+            ("RUST_BACKTRACE".to_owned(), "0".to_owned()),
+            (attacks::COMPILED.to_owned(), attacks.display().to_string()),
+        ],
         user: case.user,
         limit_ms: millis(TEST_LIMIT),
     })
 }
 
-fn report(case: &Case, done: &Done, tally: &mut Tally) {
+fn report(kernel: Kernel, case: &Case, done: &Done, learned: &mut Learned) {
     let verdict = Verdict::of(done);
-    tally.note(&verdict);
+    learned.tally.note(&verdict);
+    if verdict == Verdict::Passed {
+        let test = format!("{}::{}", case.name.program, case.name.test);
+        learned.passed.note(&format!("guest {kernel}"), &test);
+    }
     let user = match case.user {
         User::Root => "root",
         User::Plain => "plain",

@@ -1,0 +1,229 @@
+//! A hundred thousand runs in one worker: what it holds at the end is what it held near the beginning.
+
+use crate::build;
+use crate::clock::Stopwatch;
+use crate::embedded;
+use crate::example::write_jobs;
+use crate::needs::{self, Install, Need};
+use crate::programs::Owned;
+use crate::table::Table;
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, ensure};
+use serde_json::json;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+const SLOTS: usize = 2;
+/// Resident memory may grow by this much between the two looks: an allocator keeps what it was once given.
+const MOST_GROWTH_BYTES: u64 = 4 << 20;
+/// How often it is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+/// What worker, warden and inits hold at one moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Holdings(BTreeMap<&'static str, u64>);
+
+/// Runs `runs` jobs and compares a look after a tenth of them with one near the end.
+pub(crate) fn run(workspace: &Workspace, install: Install, runs: usize) -> Result<()> {
+    needs::provide(&[Need::Pkill], install)?;
+    build::release(workspace)?;
+    let folder = workspace.fresh_folder("soak")?;
+    let (jobs, results) = (folder.join("jobs.jsonl"), folder.join("results.jsonl"));
+    let all: Vec<_> = (0..runs).map(job).collect();
+    write_jobs(&jobs, all.iter())?;
+    println!("{runs} runs in one worker with {SLOTS} slots ...");
+    let mut worker = embedded::worker(workspace);
+    worker
+        .arg("--set")
+        .arg(format!("worker.slots={SLOTS}"))
+        .arg("local")
+        .arg(&jobs)
+        .stdout(std::fs::File::create(&results).context("make the results")?);
+    let watch = Stopwatch::start();
+    let mut worker = Owned::start("jailfleet-worker local", &mut worker)?;
+    let early = look_after(&mut worker, &results, runs / 10)?;
+    let late = look_after(&mut worker, &results, runs - runs / 20)?;
+    let status = loop {
+        if let Some(status) = worker.wait_within(Duration::from_secs(60))? {
+            break status;
+        }
+    };
+    let seconds = watch.elapsed().as_secs_f64();
+    ensure!(
+        status.success(),
+        "run all jobs: the worker ended with {status}"
+    );
+    let done = count_lines(&results)?;
+    ensure!(done == runs, "get {runs} results: {done} came");
+    println!("{}", table(&early, &late).render());
+    println!("{runs} runs in {seconds:.0} s; looked at after a tenth of them and near the end");
+    flat(&early, &late)
+}
+
+fn job(number: usize) -> serde_json::Value {
+    // A file and an orphan, by means of the shell alone: this is about what stays, not about speed.
+    let code = "#!/bin/bash\necho x > tmp/f; (: &); exit 0\n";
+    json!({ "v": 1, "id": format!("soak.{number}"), "runtime": "native", "code": code })
+}
+
+/// Waits until so many results are there, then looks.
+fn look_after(worker: &mut Owned, results: &Path, count: usize) -> Result<Holdings> {
+    let mut reader = BufReader::new(std::fs::File::open(results).context("read the results")?);
+    let (mut seen, mut line) = (0, String::new());
+    loop {
+        line.clear();
+        if reader.read_line(&mut line)? > 0 {
+            seen += usize::from(line.ends_with('\n'));
+            continue;
+        }
+        if seen >= count {
+            return look(worker.pid());
+        }
+        if let Some(status) = worker.wait_within(LOOK)? {
+            anyhow::bail!("keep the worker for {count} runs: it ended with {status} after {seen}");
+        }
+    }
+}
+
+fn count_lines(path: &Path) -> Result<usize> {
+    let file = std::fs::File::open(path).context("read the results")?;
+    Ok(BufReader::new(file).lines().count())
+}
+
+/// Looks at the worker, its warden and the warden's inits.
+fn look(worker: u32) -> Result<Holdings> {
+    let warden = *children(worker)?.first().context("find the warden")?;
+    let inits: Vec<u32> = children(warden)?;
+    let mut held = BTreeMap::new();
+    held.insert("worker: descriptors", entries(worker, "fd")?);
+    held.insert("worker: threads", entries(worker, "task")?);
+    held.insert("worker: resident bytes", resident(worker)?);
+    held.insert("warden: descriptors", entries(warden, "fd")?);
+    held.insert("warden: resident bytes", resident(warden)?);
+    held.insert("warden: mounts", lines(warden, "mountinfo")?);
+    held.insert("slots: groups", groups(warden)?);
+    // A sweeper may be among them for a moment; the inits are the oldest.
+    let inits = inits.get(..SLOTS).context("find an init for each slot")?;
+    let sum = |of: &dyn Fn(u32) -> Result<u64>| -> Result<u64> {
+        inits.iter().map(|init| of(*init)).sum()
+    };
+    held.insert("inits: descriptors", sum(&|init| entries(init, "fd"))?);
+    held.insert("inits: mounts", sum(&|init| lines(init, "mountinfo"))?);
+    held.insert("inits: resident bytes", sum(&resident)?);
+    Ok(Holdings(held))
+}
+
+fn proc(pid: u32, name: &str) -> PathBuf {
+    Path::new("/proc").join(pid.to_string()).join(name)
+}
+
+fn children(pid: u32) -> Result<Vec<u32>> {
+    let path = proc(pid, &format!("task/{pid}/children"));
+    let text =
+        std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    Ok(text
+        .split_whitespace()
+        .filter_map(|pid| pid.parse().ok())
+        .collect())
+}
+
+fn entries(pid: u32, name: &str) -> Result<u64> {
+    let folder = std::fs::read_dir(proc(pid, name)).with_context(|| format!("list {name}"))?;
+    Ok(folder.count() as u64)
+}
+
+fn lines(pid: u32, name: &str) -> Result<u64> {
+    let text = std::fs::read_to_string(proc(pid, name)).with_context(|| format!("read {name}"))?;
+    Ok(text.lines().count() as u64)
+}
+
+fn resident(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(proc(pid, "status")).context("read a status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    Ok(kib.unwrap_or(0) * 1024)
+}
+
+/// Folders of the warden's own groups in every hierarchy.
+fn groups(warden: u32) -> Result<u64> {
+    let own = format!("w-{warden}");
+    let mut open = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
+    let mut count = 0;
+    while let Some((folder, depth)) = open.pop() {
+        let Ok(entries) = std::fs::read_dir(&folder) else {
+            continue;
+        };
+        for entry in entries.flatten() {
+            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            if entry.file_name().to_string_lossy() == own {
+                let inside = std::fs::read_dir(entry.path()).context("list our groups")?;
+                count += inside
+                    .flatten()
+                    .filter(|inner| inner.path().is_dir())
+                    .count() as u64;
+            } else if depth < 5 {
+                open.push((entry.path(), depth + 1));
+            }
+        }
+    }
+    Ok(count)
+}
+
+fn table(early: &Holdings, late: &Holdings) -> Table {
+    let mut table = Table::new(&["held", "early", "late"]);
+    for (what, before) in &early.0 {
+        let after = late.0.get(what).copied().unwrap_or(0);
+        table.row([(*what).to_owned(), before.to_string(), after.to_string()]);
+    }
+    table
+}
+
+/// Counts must not have grown, memory by little.
+fn flat(early: &Holdings, late: &Holdings) -> Result<()> {
+    let grown: Vec<String> = early
+        .0
+        .iter()
+        .filter_map(|(what, before)| {
+            let after = late.0.get(what).copied().unwrap_or(0);
+            let allowed = if what.ends_with("bytes") {
+                before + MOST_GROWTH_BYTES
+            } else {
+                // Between two looks a run more or less may be under way in each slot.
+                before + 8 * SLOTS as u64
+            };
+            (after > allowed).then(|| format!("{what} from {before} to {after}"))
+        })
+        .collect();
+    ensure!(
+        grown.is_empty(),
+        "hold no more than before: {}",
+        grown.join(", ")
+    );
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Holdings, MOST_GROWTH_BYTES, flat};
+    use std::collections::BTreeMap;
+
+    fn holdings(descriptors: u64, bytes: u64) -> Holdings {
+        Holdings(BTreeMap::from([
+            ("warden: descriptors", descriptors),
+            ("warden: resident bytes", bytes),
+        ]))
+    }
+
+    #[test]
+    fn a_leak_of_descriptors_or_memory_is_no_flat_line() {
+        let early = holdings(20, 1 << 20);
+        flat(&early, &holdings(22, 2 << 20)).expect("as flat as runs under way allow");
+        flat(&early, &holdings(120, 1 << 20)).expect_err("descriptors leak");
+        let much = (1 << 20) + MOST_GROWTH_BYTES + 1;
+        flat(&early, &holdings(20, much)).expect_err("memory leaks");
+    }
+}
