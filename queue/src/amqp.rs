@@ -6,6 +6,7 @@ mod address;
 mod barrier;
 mod consume;
 mod publish;
+mod reap;
 pub mod producer;
 
 use jailfleet::job::{Lane, Name};
@@ -20,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::connection::{Board, Dialer, Role};
 use crate::counters::DoorCounters;
+use crate::dead::DeadIntake;
 use crate::doors::{DoorState, Doors, Sessions};
 use crate::envelope::{Delivery, Origin, Source};
 use crate::intake::{Epoch, Intake};
@@ -30,6 +32,7 @@ use address::Post;
 pub(crate) use consume::answer;
 use consume::{ConsumeRole, Desk, Line};
 use publish::PublishRole;
+use reap::Look;
 
 /// The most bytes that wait in an outbox.
 const OUTBOX_BYTES: usize = 64 << 20;
@@ -68,7 +71,25 @@ pub enum OpenError {
 /// # Errors
 /// When the URI cannot be read or the threads cannot be started; never for an absent broker.
 pub fn open(amqp: &AmqpSection, plan: &ConsumePlan) -> Result<Doors, OpenError> {
+    Ok(doors(Backroom::new(amqp)?, amqp, plan, None))
+}
+
+/// Opens the door as [`open`] does, with a third session that takes dead letters.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_and_reap(amqp: &AmqpSection, plan: &ConsumePlan) -> Result<Doors, OpenError> {
     let room = Backroom::new(amqp)?;
+    let dead = reap::start(&room, amqp, plan);
+    Ok(doors(room, amqp, plan, Some(dead)))
+}
+
+fn doors(
+    room: Backroom,
+    amqp: &AmqpSection,
+    plan: &ConsumePlan,
+    dead: Option<DeadIntake>,
+) -> Doors {
     let names = Names::new(&amqp.prefix);
     let topology = Topology::new(&names, std::slice::from_ref(&plan.pool));
     let reading = reading(amqp, plan);
@@ -88,17 +109,18 @@ pub fn open(amqp: &AmqpSection, plan: &ConsumePlan) -> Result<Doors, OpenError> 
         ends.push((source, end));
     }
     let epoch = Epoch::default();
-    let orders = room.consume(lines, topology.clone(), &epoch);
+    let orders = room.consume(Role::Consume, lines, topology.clone(), &epoch, None);
     let outbox = room.publish(amqp, topology);
     let intake = Intake::new(ends, orders, epoch, Arc::clone(&room.counters));
     let (state, counters) = (room.state.subscribe(), Arc::clone(&room.counters));
-    Ok(Doors {
+    Doors {
         intake,
         outbox,
+        dead,
         state,
         counters,
         sessions: room.into_sessions(),
-    })
+    }
 }
 
 /// Which queues are read, with their prefetch: as many as there are slots, and a few more so that
@@ -216,12 +238,14 @@ impl Backroom {
         }
     }
 
-    /// Starts the consuming role.
+    /// Starts a role that consumes.
     fn consume<T: Send + 'static>(
         &self,
+        role: Role,
         lines: Vec<Line<T>>,
         topology: Topology,
         epoch: &Epoch,
+        look: Option<Look>,
     ) -> mpsc::Sender<crate::intake::IntakeOrder> {
         // Twice what can be out at one time: tickets of the session before may still be held.
         let most: usize = lines
@@ -235,7 +259,7 @@ impl Backroom {
             orders: inbox,
             closing: self.closing.clone(),
             stopped: false,
-            board: self.board(Role::Consume),
+            board: self.board(role),
         };
         let role = ConsumeRole {
             dialer: self.dialer.clone(),
@@ -244,7 +268,8 @@ impl Backroom {
             places,
             desk,
             epoch: epoch.clone(),
-            board: self.board(Role::Consume),
+            look,
+            board: self.board(role),
         };
         self.tasks.spawn_on(role.run(), self.runtime.handle());
         orders

@@ -27,6 +27,7 @@ pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 pub(crate) enum Role {
     Consume,
     Publish,
+    Reap,
 }
 
 impl Role {
@@ -34,6 +35,7 @@ impl Role {
         match self {
             Self::Consume => "consume",
             Self::Publish => "publish",
+            Self::Reap => "reap",
         }
     }
 }
@@ -184,6 +186,7 @@ impl Board {
             let place = match self.role {
                 Role::Consume => &mut state.consume,
                 Role::Publish => &mut state.publish,
+                Role::Reap => &mut state.reap,
             };
             std::mem::replace(place, link) != link
         });
@@ -193,6 +196,7 @@ impl Board {
         match self.role {
             Role::Consume => self.counters.consume_sessions.add_one(),
             Role::Publish => self.counters.publish_sessions.add_one(),
+            Role::Reap => self.counters.reap_sessions.add_one(),
         }
         self.link(Link::Up);
     }

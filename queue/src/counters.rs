@@ -45,6 +45,8 @@ counters! {
     redeliveries,
     /// Deliveries of a session that ended while they waited: the broker brings them again.
     stale_deliveries,
+    /// Dead letters handed to the reaper.
+    dead_letters,
     /// Tickets settled by an ack.
     acked,
     /// Tickets settled by a requeue, dropped ones included.
@@ -71,6 +73,8 @@ counters! {
     consume_sessions,
     /// Sessions of the publishing role that came up.
     publish_sessions,
+    /// Sessions of the reaper that came up.
+    reap_sessions,
     /// Connections and sessions that failed.
     session_failures,
     /// Times that the broker blocked a connection.

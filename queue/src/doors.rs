@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::counters::DoorCounters;
+use crate::dead::DeadIntake;
 use crate::intake::Intake;
 use crate::outbox::Outbox;
 
@@ -17,6 +18,8 @@ pub struct Doors {
     pub intake: Intake,
     /// Where results go out.
     pub outbox: Outbox,
+    /// Where dead letters come in, at a door that reaps.
+    pub dead: Option<DeadIntake>,
     /// How the connections are.
     pub state: watch::Receiver<DoorState>,
     /// What the doors count.
@@ -59,6 +62,8 @@ pub struct DoorState {
     pub consume: Link,
     /// The one that publishes results.
     pub publish: Link,
+    /// The one that takes dead letters; no job needs it.
+    pub reap: Link,
     /// What went wrong last, for people.
     pub trouble: Option<String>,
 }

@@ -199,7 +199,7 @@ pub fn pair(capacity: usize, plan: &ConsumePlan) -> (Doors, EmbeddedProducer) {
     let state = watch::Sender::new(DoorState {
         consume: Link::Up,
         publish: Link::Up,
-        trouble: None,
+        ..DoorState::default()
     });
     let seen = state.subscribe();
     let store = Store::new(
@@ -221,6 +221,7 @@ pub fn pair(capacity: usize, plan: &ConsumePlan) -> (Doors, EmbeddedProducer) {
     let doors = Doors {
         intake: Intake::new(ends, stop, epoch, Arc::clone(&counters)),
         outbox: Outbox::new(orders, OUTBOX_BYTES),
+        dead: None,
         state: seen,
         counters,
         sessions: Sessions {

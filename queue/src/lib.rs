@@ -12,6 +12,7 @@ pub mod envelope;
 pub mod intake;
 pub mod ticket;
 pub mod outbox;
+pub mod dead;
 pub mod doors;
 pub mod counters;
 pub mod topology;
@@ -22,8 +23,9 @@ mod clock;
 mod connection;
 
 pub use counters::DoorCounters;
+pub use dead::{DeadDelivery, DeadIntake, Death, Depths};
 pub use doors::{DoorState, Doors, Link, Sessions};
 pub use envelope::{Delivery, Envelope, JobMessage, Origin, ResultDelivery, ResultMessage, Source};
 pub use intake::Intake;
-pub use outbox::{DeadLetter, Move, Outbox, OutboxError, Published, Reply};
+pub use outbox::{DeadLetter, Move, Outbox, OutboxError, Parked, Published, Reply, Stray};
 pub use ticket::{Disposition, SettleError, Ticket};

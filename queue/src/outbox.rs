@@ -58,6 +58,47 @@ pub struct Move {
     pub origin: Origin,
 }
 
+/// A dead letter on its way to where people may look at it.
+#[derive(Debug, Clone)]
+pub struct Parked {
+    /// Its body, as it was found.
+    pub body: Bytes,
+    /// Its envelope.
+    pub envelope: Envelope,
+    /// The queue that gave it up.
+    pub queue: String,
+    /// The routing key that would bring the job to its lane again, where that is known.
+    pub lane_key: Option<String>,
+    /// Why it is dead.
+    pub reason: String,
+    /// What its requester was told, where there was one.
+    pub answered: Option<&'static str>,
+    /// Whether only the head of the body was kept.
+    pub kept: KeptBody,
+    /// When it was parked, milliseconds since the epoch.
+    pub parked_ms: u64,
+}
+
+/// How much of a dead letter's body is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeptBody {
+    /// All of it.
+    Whole,
+    /// Its first bytes: enough to look at, too little to run.
+    Head,
+}
+
+/// A job that no pool queue took.
+#[derive(Debug, Clone)]
+pub struct Stray {
+    /// Its body.
+    pub body: Bytes,
+    /// Its envelope.
+    pub envelope: Envelope,
+    /// The routing key that its producer chose.
+    pub key: String,
+}
+
 /// Why a message is not safe with the broker. Its delivery must not be acked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutboxError {
@@ -98,6 +139,8 @@ pub(crate) enum Parcel {
     Retry { job: Move, delay_ms: u64 },
     Newer(Move),
     Suspect(Move),
+    Park(Parked),
+    Stray(Stray),
     Job(crate::envelope::JobMessage),
 }
 
@@ -108,6 +151,8 @@ impl Parcel {
             Self::Result(reply) => reply.result.body.len(),
             Self::Dead(letter) => letter.body_head.len(),
             Self::Retry { job, .. } | Self::Newer(job) | Self::Suspect(job) => job.body.len(),
+            Self::Park(letter) => letter.body.len(),
+            Self::Stray(job) => job.body.len(),
             Self::Job(job) => job.body.len(),
         }
     }
@@ -181,6 +226,22 @@ impl Outbox {
     /// As [`Outbox::publish`].
     pub async fn suspect(&self, job: Move) -> Result<(), OutboxError> {
         self.send(Parcel::Suspect(job)).await.map(drop)
+    }
+
+    /// Puts a dead letter where people may look at it.
+    ///
+    /// # Errors
+    /// As [`Outbox::publish`].
+    pub async fn park(&self, letter: Parked) -> Result<(), OutboxError> {
+        self.send(Parcel::Park(letter)).await.map(drop)
+    }
+
+    /// Puts a job that no pool queue took aside for a minute, and then sends it once more.
+    ///
+    /// # Errors
+    /// As [`Outbox::publish`].
+    pub async fn send_again(&self, stray: Stray) -> Result<(), OutboxError> {
+        self.send(Parcel::Stray(stray)).await.map(drop)
     }
 
     pub(crate) async fn send(&self, parcel: Parcel) -> Result<Published, OutboxError> {

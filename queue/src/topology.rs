@@ -4,8 +4,10 @@
 //! exists is taken as it is: its arguments are compared with nothing.
 
 mod declare;
+mod names;
 
 pub(crate) use declare::{DeclareError, declare};
+pub use names::Names;
 
 use jailfleet::job::{Lane, Name};
 
@@ -19,111 +21,58 @@ const GIB: i64 = 1 << 30;
 const REPLY_LENGTH: i64 = 1_000_000;
 /// The longest that a retried job is put aside; each message brings its own shorter time.
 const RETRY_MS: i64 = 10 * 60_000;
+/// How long a job that no queue took waits before it is tried once more: a pool may just be starting.
+const UNROUTED_MS: i64 = 60_000;
 /// The broker's backstop. Workers move a suspect out of the lane long before.
-const LANE_DELIVERIES: i64 = 20;
-const SUSPECT_DELIVERIES: i64 = 2;
+const LANE_DELIVERIES: u32 = 20;
+const SUSPECT_DELIVERIES: u32 = 2;
+/// More deliveries than will ever be. From RabbitMQ 4 on a queue without a limit has one of 20, and
+/// before that one of -1 means none at all: the first message that goes back is dropped.
+const NO_LIMIT: i64 = 1_000_000_000;
 
-/// The names of everything under one prefix.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Names {
-    prefix: String,
+/// A queue that keeps what found no home, for people to look at. It is bounded in bytes and in
+/// messages; only the latter can be seen by a client of the broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Kept {
+    /// Dead letters that the reaper has dealt with.
+    DeadParked,
+    /// Jobs that no pool queue took.
+    JobsUnrouted,
+    /// Results without a reply queue.
+    ResultsLost,
 }
 
-impl Names {
-    /// Names that begin with `prefix`.
+impl Kept {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::DeadParked, Self::JobsUnrouted, Self::ResultsLost];
+
+    /// The queue's name after the prefix.
     #[must_use]
-    pub fn new(prefix: &str) -> Self {
-        Self {
-            prefix: prefix.to_owned(),
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeadParked => "dead.parked",
+            Self::JobsUnrouted => "jobs.unrouted",
+            Self::ResultsLost => "results.lost",
         }
     }
 
-    /// `<prefix>.<rest>`.
+    /// The most messages that it holds.
     #[must_use]
-    pub fn of(&self, rest: &str) -> String {
-        format!("{}.{rest}", self.prefix)
-    }
-
-    /// The exchange that producers write to.
-    #[must_use]
-    pub fn jobs(&self) -> String {
-        self.of("jobs")
-    }
-
-    /// The exchange for replies in mode `exchange`.
-    #[must_use]
-    pub fn results(&self) -> String {
-        self.of("results")
-    }
-
-    /// The exchange and the queue that keep results without a home.
-    #[must_use]
-    pub fn results_lost(&self) -> String {
-        self.of("results.lost")
-    }
-
-    /// The exchange and the queue for jobs that no pool queue took.
-    #[must_use]
-    pub fn jobs_unrouted(&self) -> String {
-        self.of("jobs.unrouted")
-    }
-
-    /// The queue for jobs of a newer minor version.
-    #[must_use]
-    pub fn jobs_newer(&self) -> String {
-        self.of("jobs.newer")
-    }
-
-    /// The exchange that only workers and the reaper write to.
-    #[must_use]
-    pub fn internal(&self) -> String {
-        self.of("internal")
-    }
-
-    /// The exchange and the queue for what cannot be delivered any more.
-    #[must_use]
-    pub fn dead(&self) -> String {
-        self.of("dead")
-    }
-
-    /// The queue where the reaper puts what people may look at.
-    #[must_use]
-    pub fn dead_parked(&self) -> String {
-        self.of("dead.parked")
-    }
-
-    /// A client's or batch's reply queue.
-    #[must_use]
-    pub fn reply(&self, id: &str) -> String {
-        self.of(&format!("reply.{id}"))
-    }
-
-    /// A lane's queue.
-    #[must_use]
-    pub fn lane(&self, pool: &Name, lane: Lane) -> String {
-        self.of(&format!("jobs.{pool}.{lane}"))
-    }
-
-    /// The queue of a pool's suspects.
-    #[must_use]
-    pub fn suspect(&self, pool: &Name) -> String {
-        self.of(&format!("suspect.{pool}"))
-    }
-
-    /// The queue where a lane's jobs wait before a retry.
-    #[must_use]
-    pub fn retry(&self, pool: &Name, lane: Lane) -> String {
-        self.of(&format!("retry.{pool}.{lane}"))
-    }
-
-    /// The queue of a source.
-    #[must_use]
-    pub fn source(&self, pool: &Name, source: Source) -> String {
-        match source {
-            Source::Interactive => self.lane(pool, Lane::Interactive),
-            Source::Bulk => self.lane(pool, Lane::Bulk),
-            Source::Suspect => self.suspect(pool),
+    pub const fn bound(self) -> u32 {
+        match self {
+            Self::DeadParked | Self::JobsUnrouted => 100_000,
+            Self::ResultsLost => 1_000_000,
         }
+    }
+}
+
+/// How often the broker delivers a job from a queue before it gives it up: a limit of N is N + 1
+/// deliveries.
+#[must_use]
+pub const fn most_deliveries(source: Source) -> u32 {
+    match source {
+        Source::Interactive | Source::Bulk => LANE_DELIVERIES + 1,
+        Source::Suspect => SUSPECT_DELIVERIES + 1,
     }
 }
 
@@ -238,53 +187,74 @@ impl Topology {
             self.exchange(&names.of(topic), ExchangeType::Topic, None);
         }
 
-        self.queue(&unrouted, kept_for(7 * DAY_MS));
+        // What nobody took out for a week is answered by the reaper, and no job is dropped unseen:
+        // a full queue refuses, and the producer hears of it.
+        let mut waiting = safe_dead_letters(&names.dead(), Some(UNROUTED_KEY));
+        waiting.extend(bounds(Kept::JobsUnrouted, 7 * DAY_MS));
+        self.queue(&unrouted, waiting);
         self.bind(&unrouted, &unrouted, "");
-        self.queue(&lost, kept_for(7 * DAY_MS));
+        // Fanout, so that a job keeps its own key there and comes back under it.
+        let retry = names.retry_unrouted();
+        self.exchange(&retry, ExchangeType::Fanout, None);
+        let mut again = safe_dead_letters(&names.jobs(), None);
+        again.push(("x-message-ttl", Argument::Number(UNROUTED_MS)));
+        self.queue(&retry, again);
+        self.bind(&retry, &retry, "");
+
+        self.queue(&lost, kept_for(Kept::ResultsLost, 7 * DAY_MS));
         self.bind(&lost, &lost, "");
 
         // A day for somebody to upgrade a worker; then the reaper answers.
-        let mut newer = safe_dead_letters(&names.dead(), "newer");
+        let mut newer = safe_dead_letters(&names.dead(), Some(NEWER_KEY));
         newer.push(("x-message-ttl", Argument::Number(DAY_MS)));
         newer.push(("x-max-length-bytes", Argument::Number(GIB)));
         self.queue(&names.jobs_newer(), newer);
-        self.bind(&names.jobs_newer(), &names.internal(), "newer");
+        self.bind(&names.jobs_newer(), &names.internal(), NEWER_KEY);
 
         self.queue(
             &names.dead(),
             vec![
                 ("x-queue-type", text("quorum")),
-                ("x-delivery-limit", Argument::Number(-1)),
+                ("x-delivery-limit", Argument::Number(NO_LIMIT)),
                 ("x-single-active-consumer", Argument::Flag(true)),
             ],
         );
-        for key in ["jobs.#", "suspect.#", "bad.#", "newer"] {
+        for key in ["jobs.#", "suspect.#", "bad.#", NEWER_KEY, UNROUTED_KEY] {
             self.bind(&names.dead(), &names.dead(), key);
         }
-        self.queue(&names.dead_parked(), kept_for(14 * DAY_MS));
+        self.queue(
+            &names.dead_parked(),
+            kept_for(Kept::DeadParked, 14 * DAY_MS),
+        );
         self.bind(&names.dead_parked(), &names.dead(), "parked.#");
     }
 
     fn pool(&mut self, names: &Names, pool: &Name) {
         for lane in Lane::ALL.iter().copied() {
             let (queue, key) = (names.lane(pool, lane), lane_key(pool, lane));
-            let mut arguments = safe_dead_letters(&names.dead(), &format!("jobs.{key}"));
-            arguments.push(("x-delivery-limit", Argument::Number(LANE_DELIVERIES)));
+            let mut arguments = safe_dead_letters(&names.dead(), Some(&format!("jobs.{key}")));
+            arguments.push((
+                "x-delivery-limit",
+                Argument::Number(i64::from(LANE_DELIVERIES)),
+            ));
             self.queue(&queue, arguments);
             self.bind(&queue, &names.jobs(), &key);
             // A retried job comes back on the exchange that producers cannot write to: that is
             // how its fault count can be believed.
             self.bind(&queue, &names.internal(), &back_key(pool, lane));
 
-            let mut arguments = safe_dead_letters(&names.internal(), &back_key(pool, lane));
+            let mut arguments = safe_dead_letters(&names.internal(), Some(&back_key(pool, lane)));
             arguments.push(("x-message-ttl", Argument::Number(RETRY_MS)));
             self.queue(&names.retry(pool, lane), arguments);
             let (queue, key) = (names.retry(pool, lane), retry_key(pool, lane));
             self.bind(&queue, &names.internal(), &key);
         }
         let key = suspect_key(pool);
-        let mut arguments = safe_dead_letters(&names.dead(), &key);
-        arguments.push(("x-delivery-limit", Argument::Number(SUSPECT_DELIVERIES)));
+        let mut arguments = safe_dead_letters(&names.dead(), Some(&key));
+        arguments.push((
+            "x-delivery-limit",
+            Argument::Number(i64::from(SUSPECT_DELIVERIES)),
+        ));
         self.queue(&names.suspect(pool), arguments);
         self.bind(&names.suspect(pool), &names.internal(), &key);
     }
@@ -315,6 +285,11 @@ impl Topology {
     }
 }
 
+/// The key of jobs of a newer minor version, and of those that waited for an upgrade in vain.
+pub(crate) const NEWER_KEY: &str = "newer";
+/// The key of dead letters out of the queue of jobs that no pool queue took.
+pub(crate) const UNROUTED_KEY: &str = "unrouted";
+
 /// The key under which a job is put aside before a retry.
 pub(crate) fn retry_key(pool: &Name, lane: Lane) -> String {
     format!("retry.{pool}.{lane}")
@@ -334,26 +309,38 @@ fn text(text: &str) -> Argument {
     Argument::Text(text.to_owned())
 }
 
-/// A quorum queue that people look into: bounded in age and size, the oldest go first.
-fn kept_for(ms: i64) -> Vec<(&'static str, Argument)> {
+fn bounds(kept: Kept, ms: i64) -> Vec<(&'static str, Argument)> {
     vec![
-        ("x-queue-type", text("quorum")),
         ("x-message-ttl", Argument::Number(ms)),
         ("x-max-length-bytes", Argument::Number(GIB)),
-        ("x-overflow", text("drop-head")),
+        ("x-max-length", Argument::Number(i64::from(kept.bound()))),
     ]
 }
 
+/// A quorum queue that people look into: bounded in age and size, the oldest go first. Each look
+/// gives its messages back, which some brokers count as a failed delivery: so there is no limit.
+fn kept_for(kept: Kept, ms: i64) -> Vec<(&'static str, Argument)> {
+    let mut arguments = vec![
+        ("x-queue-type", text("quorum")),
+        ("x-overflow", text("drop-head")),
+        ("x-delivery-limit", Argument::Number(NO_LIMIT)),
+    ];
+    arguments.extend(bounds(kept, ms));
+    arguments
+}
+
 /// A quorum queue whose dead letters survive a missing target: at-least-once needs the strategy,
-/// the refusal of new messages when full, and the exchange, all three.
-fn safe_dead_letters(exchange: &str, key: &str) -> Vec<(&'static str, Argument)> {
-    vec![
+/// the refusal of new messages when full, and the exchange, all three. Without `key` a dead letter
+/// keeps its own.
+fn safe_dead_letters(exchange: &str, key: Option<&str>) -> Vec<(&'static str, Argument)> {
+    let mut arguments = vec![
         ("x-queue-type", text("quorum")),
         ("x-dead-letter-exchange", text(exchange)),
-        ("x-dead-letter-routing-key", text(key)),
         ("x-dead-letter-strategy", text("at-least-once")),
         ("x-overflow", text("reject-publish")),
-    ]
+    ];
+    arguments.extend(key.map(|key| ("x-dead-letter-routing-key", text(key))));
+    arguments
 }
 
 #[cfg(test)]

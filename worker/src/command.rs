@@ -236,7 +236,7 @@ fn consume(common: &Common) -> Result<Exit, Failure> {
             }
         };
         // Not a moment earlier: from here on the broker hands us jobs.
-        let doors = amqp::open(&amqp, &plan)?;
+        let doors = amqp::open_and_reap(&amqp, &plan)?;
         let ending = serve::run(standing, doors, Some(admin), stops).await;
         signals.shutdown().await;
         finish(warden).await;

@@ -13,7 +13,7 @@ use jailfleet::wall::{HeldWall, WallSet};
 use jailfleet_queue::Delivery;
 
 use crate::canary::Sang;
-use crate::metrics::{Metrics, PublishEnd, Ran, SetAside};
+use crate::metrics::{Metrics, PublishEnd, Ran, Reaped, SetAside};
 
 /// A delivery came in.
 pub(crate) struct JobReceived<'a> {
@@ -171,6 +171,44 @@ impl JobSetAside<'_> {
             SetAside::NoReply => {
                 tracing::info!(job_id, %why, "a job that asks for no result ended")
             }
+        }
+    }
+}
+
+/// The reaper is done with a dead letter, or could not be.
+pub(crate) struct LetterReaped<'a> {
+    pub(crate) job_id: Option<&'a str>,
+    pub(crate) end: Reaped,
+    pub(crate) why: &'a str,
+}
+
+impl LetterReaped<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.letter_reaped(self.end);
+        let (job_id, why, end) = (self.job_id, self.why, self.end.as_str());
+        match self.end {
+            Reaped::Answered(_) => tracing::warn!(
+                job_id,
+                why,
+                end,
+                "a dead job was answered, and is parked for people"
+            ),
+            Reaped::Unanswered => tracing::warn!(
+                job_id,
+                why,
+                "a dead job that nobody waits for, or that names a queue it may not name, is parked"
+            ),
+            Reaped::Unread => tracing::error!(
+                job_id,
+                why,
+                "the reaper failed on a dead letter again and again; it is parked unread"
+            ),
+            Reaped::SentAgain => tracing::warn!(
+                job_id,
+                why,
+                "a job that no queue takes is tried once more in a minute"
+            ),
+            Reaped::HandedBack => tracing::warn!(job_id, why, "a dead letter was handed back"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The worker: takes jobs from the doors, runs them within the walls, and answers.
 //!
-//! Read `attempt.rs` for the story of one job, `supervisor.rs` for what the worker does when, and
+//! Read `attempt.rs` for the story of one job, `reaper.rs` for that of one dead letter, `supervisor.rs` for what the worker does when, and
 //! `serve/floor.rs` for the one loop that joins the two.
 
 #![forbid(unsafe_code)]
@@ -10,6 +10,7 @@ mod attempt;
 mod plan;
 mod run;
 mod answer;
+mod reaper;
 mod station;
 pub mod supervisor;
 pub mod slots;

@@ -6,126 +6,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use jailfleet::evidence::{Stage, StageTimes, UnknownCalls};
+use jailfleet::evidence::{StageTimes, UnknownCalls};
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
 use jailfleet::wall::{HeldWall, Wall};
 use jailfleet_queue::DoorCounters;
+use jailfleet_queue::topology::Kept;
 use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::canary::Sang;
 use crate::supervisor::Role;
 
+mod words;
 mod doors;
 mod made;
 
 use doors::DoorEvents;
+pub use words::{PublishEnd, Reaped, SetAside, Step};
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
 pub type MetricsError = prometheus::Error;
-
-/// How the publishing of one result ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PublishEnd {
-    /// The broker confirmed that it is in the reply queue.
-    Confirmed,
-    /// The reply queue is gone; the result is kept in `results.lost`.
-    Lost,
-    /// It could not be confirmed; the job was handed back.
-    Failed,
-}
-
-impl PublishEnd {
-    const ALL: [Self; 3] = [Self::Confirmed, Self::Lost, Self::Failed];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Confirmed => "confirmed",
-            Self::Lost => "lost",
-            Self::Failed => "failed",
-        }
-    }
-}
-
-/// Where a job went that got no result.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SetAside {
-    /// Into the dead queue: refused, and nobody to tell.
-    Dead,
-    /// To an upgraded worker.
-    Newer,
-    /// To the suspects: it was there when workers died.
-    Suspect,
-    /// Back into its queue.
-    HandedBack,
-    /// Once more after a fault of ours.
-    Retried,
-    /// Nobody asked for the result.
-    NoReply,
-}
-
-impl SetAside {
-    const ALL: [Self; 6] = [
-        Self::Dead,
-        Self::Newer,
-        Self::Suspect,
-        Self::HandedBack,
-        Self::Retried,
-        Self::NoReply,
-    ];
-
-    const fn as_str(self) -> &'static str {
-        match self {
-            Self::Dead => "dead",
-            Self::Newer => "newer",
-            Self::Suspect => "suspect",
-            Self::HandedBack => "handed_back",
-            Self::Retried => "retried",
-            Self::NoReply => "no_reply",
-        }
-    }
-}
-
-/// What a job's time goes into, from its delivery to a slot that is clean again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Step {
-    /// Decoding, planning, and waiting for a slot.
-    Wait,
-    /// The way of the order to the jail and of the word that the program was executed.
-    Order,
-    /// One stage of the jail's set-up.
-    Jail(Stage),
-    /// The program.
-    Run,
-    /// From the program's end until the worker knows of it: whatever it left is killed first.
-    Report,
-    /// Publishing the result and waiting for the confirm.
-    Answer,
-    /// From the end of the run until its slot was proven clean. Nobody waits for it but the next job.
-    Sweep,
-}
-
-impl Step {
-    fn all() -> Vec<Self> {
-        let jail = Stage::ALL.iter().copied().map(Self::Jail);
-        let before = [Self::Wait, Self::Order];
-        let after = [Self::Run, Self::Report, Self::Answer, Self::Sweep];
-        before.into_iter().chain(jail).chain(after).collect()
-    }
-
-    fn name(self) -> String {
-        match self {
-            Self::Wait => "wait".to_owned(),
-            Self::Order => "order".to_owned(),
-            Self::Jail(stage) => format!("jail_{stage}"),
-            Self::Run => "run".to_owned(),
-            Self::Report => "report".to_owned(),
-            Self::Answer => "answer".to_owned(),
-            Self::Sweep => "sweep".to_owned(),
-        }
-    }
-}
 
 /// One handle a label value. A linear look is faster than a hash for so few.
 #[derive(Debug)]
@@ -178,6 +79,8 @@ struct EndMetrics {
     published: PerKey<PublishEnd, IntCounter>,
     settle_failures: IntCounter,
     confirm: Histogram,
+    reaped: PerKey<Reaped, IntCounter>,
+    kept: PerKey<Kept, IntGauge>,
 }
 
 /// What runs used, and how large messages were.
@@ -307,6 +210,18 @@ impl Metrics {
         self.ends.set_aside.with(reason, IntCounter::inc);
     }
 
+    /// The reaper is done with a dead letter.
+    pub fn letter_reaped(&self, end: Reaped) {
+        self.ends.reaped.with(end, IntCounter::inc);
+    }
+
+    /// So many messages wait in a queue that keeps them for people.
+    pub fn kept(&self, queue: Kept, messages: u32) {
+        self.ends
+            .kept
+            .with(queue, |gauge| gauge.set(i64::from(messages)));
+    }
+
     /// A delivery could not be settled.
     pub fn settle_failed(&self) {
         self.ends.settle_failures.inc();
@@ -372,7 +287,7 @@ impl Metrics {
             .with(role, |gauge| gauge.set(i64::from(connected)));
         match role {
             Role::Publish => self.doors.blocked.set(i64::from(blocked)),
-            Role::Consume => {}
+            Role::Consume | Role::Reap => {}
         }
     }
 

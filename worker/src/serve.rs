@@ -24,6 +24,7 @@ use crate::events::WardenReady;
 use crate::fitness::{self, Unfit};
 use crate::metrics::Metrics;
 use crate::programs::Offer;
+use crate::reaper::reap;
 use crate::slots::{Ready, SlotError, Slots};
 use crate::station::Station;
 use crate::supervisor::{AfterBreach, Bounds, Ending, Event};
@@ -179,6 +180,7 @@ pub async fn run(
     let Doors {
         intake,
         outbox,
+        dead,
         state,
         counters,
         sessions,
@@ -199,7 +201,7 @@ pub async fn run(
             AfterBreach::Leave
         },
     };
-    let station = Station {
+    let station = Arc::new(Station {
         host: host_name(&settings),
         caps: settings.caps.wire(),
         slots: slots.clone(),
@@ -213,7 +215,9 @@ pub async fn run(
         last_good: canaries.last_good(),
         outbox,
         clock,
-    };
+    });
+    let mut reaping = JoinSet::new();
+    reaping.spawn(reap(Arc::clone(&station), dead));
     let floor = Floor::new(bounds, station, intake, health);
     let (admin_stop, no_more_canaries) = (CancellationToken::new(), CancellationToken::new());
     owned.spawn(canaries.watch(tell, no_more_canaries.clone()));
@@ -222,14 +226,18 @@ pub async fn run(
     }
     let ending = floor.work(ready.slots, events, state, stop).await;
     no_more_canaries.cancel();
-    close(sessions, slots).await;
+    close(reaping, sessions, slots).await;
     admin_stop.cancel();
     owned.shutdown().await;
     ending
 }
 
 /// Leaves both sides in peace; what they do not do in time they do by themselves.
-async fn close(sessions: Sessions, slots: Slots) {
+async fn close(mut reaping: JoinSet<()>, sessions: Sessions, slots: Slots) {
+    // It was told to stop when the jobs were.
+    if timeout(DOORS_CLOSE, reaping.join_next()).await.is_err() {
+        tracing::warn!("the reaper did not stop in time; the broker takes its letter back");
+    }
     if !sessions.close(DOORS_CLOSE).await {
         tracing::warn!("the doors did not close in time; the broker takes back what was open");
     }

@@ -60,18 +60,20 @@ pub enum DoorLink {
     Up,
 }
 
-/// Which of the two connections.
+/// Which of the connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Jobs come in.
     Consume,
     /// Results go out.
     Publish,
+    /// Dead letters come in.
+    Reap,
 }
 
 impl Role {
-    /// Both.
-    pub const ALL: [Self; 2] = [Self::Consume, Self::Publish];
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Consume, Self::Publish, Self::Reap];
 
     /// The word for it in metrics.
     #[must_use]
@@ -79,6 +81,7 @@ impl Role {
         match self {
             Self::Consume => "consume",
             Self::Publish => "publish",
+            Self::Reap => "reap",
         }
     }
 }
@@ -268,6 +271,8 @@ impl Supervisor {
                 match role {
                     Role::Consume => self.consume = link,
                     Role::Publish => self.publish = link,
+                    // No job waits for it, and another worker's reaper does the same work.
+                    Role::Reap => {}
                 }
                 Vec::new()
             }

@@ -1,6 +1,7 @@
 //! Jobs through a real RabbitMQ node, real workers and their wardens.
 
 #[path = "support/client.rs"]
+#[expect(dead_code, reason = "shared with the tests of the reaper")]
 mod client;
 #[path = "support/mistakes.rs"]
 mod mistakes;
@@ -90,7 +91,7 @@ async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
 }
 
 #[tokio::test]
-async fn what_nobody_can_be_told_is_kept_in_the_dead_queue_and_a_job_may_want_no_result() {
+async fn what_nobody_can_be_told_is_parked_and_a_job_may_want_no_result() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
@@ -114,7 +115,7 @@ async fn what_nobody_can_be_told_is_kept_in_the_dead_queue_and_a_job_may_want_no
         .publish(Job::new("quiet", &valid("quiet").to_string()).reply_to(None))
         .await;
 
-    let mut dead = client.read("jailfleet.dead", 3).await;
+    let mut dead = client.read("jailfleet.dead.parked", 3).await;
     dead.sort();
     let reasons: Vec<&str> = dead
         .iter()

@@ -6,7 +6,7 @@ use lapin::BasicProperties;
 use super::properties;
 use crate::envelope::{Origin, Source};
 use crate::outbox::Parcel;
-use crate::topology::{Names, lane_key, retry_key, suspect_key};
+use crate::topology::{NEWER_KEY, Names, lane_key, retry_key, suspect_key};
 
 /// How messages leave.
 #[derive(Debug, Clone)]
@@ -74,13 +74,23 @@ impl Post {
             },
             Parcel::Newer(job) => Addressed {
                 exchange: self.names.internal(),
-                key: "newer".to_owned(),
+                key: NEWER_KEY.to_owned(),
                 properties: properties::of_move(job, &self.prefix),
             },
             Parcel::Suspect(job) => Addressed {
                 exchange: self.names.internal(),
                 key: suspect_key(&job.origin.pool),
                 properties: properties::of_move(job, &self.prefix),
+            },
+            Parcel::Park(letter) => Addressed {
+                exchange: self.names.dead(),
+                key: format!("parked.{}", letter.answered.unwrap_or("unanswered")),
+                properties: properties::of_parked(letter, &self.prefix),
+            },
+            Parcel::Stray(job) => Addressed {
+                exchange: self.names.retry_unrouted(),
+                key: job.key.clone(),
+                properties: properties::of_stray(job, &self.prefix),
             },
             Parcel::Job(job) => Addressed {
                 exchange: self.names.jobs(),

@@ -2,20 +2,21 @@
 
 use futures_util::StreamExt;
 use futures_util::stream::{self, BoxStream, SelectAll};
-use lapin::Channel;
 use lapin::message::Delivery as Received;
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
     BasicRejectOptions,
 };
 use lapin::types::FieldTable;
+use lapin::{Channel, Connection};
 use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Frame, Ledger};
+use super::reap::{self, Look};
 use crate::clock;
-use crate::connection::{Board, Connected, Dialer, Role, SessionError, call, close};
+use crate::connection::{Board, Connected, Dialer, SessionError, call, close};
 use crate::doors::Link;
 use crate::intake::{Epoch, IntakeOrder};
 use crate::ticket::{Disposition, Lease, SettleError, Settlement, Ticket};
@@ -41,6 +42,8 @@ pub(super) struct ConsumeRole<T> {
     pub(super) places: mpsc::Sender<Settlement>,
     pub(super) desk: Desk,
     pub(super) epoch: Epoch,
+    /// A look at other queues from time to time, over the same connection.
+    pub(super) look: Option<Look>,
     pub(super) board: Board,
 }
 
@@ -135,12 +138,7 @@ impl<T: Send + 'static> ConsumeRole<T> {
             tokio::select! {
                 biased;
                 () = self.desk.closing.cancelled() => {
-                    while let Ok(settlement) = self.desk.settlements.try_recv() {
-                        batch.push(settlement);
-                    }
-                    session.settle(&mut batch, &self.desk).await?;
-                    close(&connection).await;
-                    return Ok(());
+                    return session.close(&mut self.desk, batch, &connection).await;
                 }
                 event = events.next() => self.board.event(event)?,
                 Some(IntakeOrder::Stop(done)) = self.desk.orders.recv() => {
@@ -152,6 +150,7 @@ impl<T: Send + 'static> ConsumeRole<T> {
                 _ = self.desk.settlements.recv_many(&mut batch, SETTLEMENTS) => {
                     session.settle(&mut batch, &self.desk).await?;
                 }
+                () = reap::due(self.look.as_ref()) => reap::look(&mut self.look, &connection).await?,
                 room = room(&self.lines, &self.places, waiting.as_ref()), if waiting.is_some() => {
                     let Some((line, received)) = waiting.take() else { continue };
                     match room {
@@ -204,7 +203,7 @@ async fn set_up<T>(
     lines: &[Line<T>],
     board: &Board,
 ) -> Result<(Connected, Vec<(Channel, Ledger)>, Arrivals), SessionError> {
-    let connected = dialer.connect(Role::Consume).await?;
+    let connected = dialer.connect(board.role).await?;
     declare(&connected.connection, topology, &board.counters).await?;
     let mut channels = Vec::with_capacity(lines.len());
     let mut arrivals = SelectAll::new();
@@ -287,6 +286,21 @@ impl Session {
             call("cancel the consumer", cancel).await?;
             tracing::debug!(queue = line.queue, "stopped consuming");
         }
+        Ok(())
+    }
+
+    /// Tells the broker the last settlements, and says goodbye.
+    async fn close(
+        &mut self,
+        desk: &mut Desk,
+        mut batch: Vec<Settlement>,
+        connection: &Connection,
+    ) -> Result<(), SessionError> {
+        while let Ok(settlement) = desk.settlements.try_recv() {
+            batch.push(settlement);
+        }
+        self.settle(&mut batch, desk).await?;
+        close(connection).await;
         Ok(())
     }
 

@@ -103,7 +103,7 @@ impl ProducerDoor {
         let epoch = Epoch::default();
         let replies = jobs.clone().with_reply_queue(&names, &reply_queue);
         // Nobody stops this intake apart from closing the whole door.
-        drop(room.consume(vec![line], replies, &epoch));
+        drop(room.consume(Role::Consume, vec![line], replies, &epoch, None));
         let outbox = room.publish(amqp, jobs);
         Ok(Self {
             reply_queue,

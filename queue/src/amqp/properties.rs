@@ -11,7 +11,7 @@ use lapin::message::Delivery as Received;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
 
 use crate::envelope::{Envelope, JobMessage, ResultMessage};
-use crate::outbox::{DeadLetter, Move, Reply};
+use crate::outbox::{DeadLetter, KeptBody, Move, Parked, Reply, Stray};
 
 pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
 /// How many attempts ended in a fault of ours.
@@ -24,6 +24,16 @@ pub(crate) const HEADER_REASON: &str = "jailfleet-reason";
 pub(crate) const HEADER_QUEUE: &str = "jailfleet-queue";
 /// The reply queue that was asked for.
 pub(crate) const HEADER_REPLY_TO: &str = "jailfleet-reply-to";
+/// The pool that a job was moved out of.
+pub(crate) const HEADER_POOL: &str = "jailfleet-pool";
+/// The routing key that brings a parked job to its lane again.
+pub(crate) const HEADER_LANE_KEY: &str = "jailfleet-lane-key";
+/// What the requester of a parked job was told.
+pub(crate) const HEADER_ANSWERED: &str = "jailfleet-answered";
+/// Set when only the head of a parked body was kept.
+pub(crate) const HEADER_HEAD: &str = "jailfleet-head";
+/// When a dead letter was parked, milliseconds since the epoch.
+pub(crate) const HEADER_PARKED_MS: &str = "jailfleet-parked-ms";
 /// Why a result is in the lost queue.
 pub(crate) const HEADER_LOST_REASON: &str = "jailfleet-lost-reason";
 /// Set when the same message may have been published before.
@@ -130,6 +140,7 @@ pub(super) fn of_move(job: &Move, prefix: &str) -> BasicProperties {
     headers.text(HEADER_TRACEPARENT, job.envelope.traceparent.as_deref());
     headers.number(HEADER_FAULTS, Some(u64::from(job.envelope.faults)));
     headers.text(HEADER_LANE, Some(job.origin.lane.as_str()));
+    headers.text(HEADER_POOL, Some(job.origin.pool.as_str()));
     of_passed_on(&job.envelope, headers, prefix)
 }
 
@@ -141,6 +152,32 @@ pub(super) fn of_dead(letter: &DeadLetter, queue: &str, prefix: &str) -> BasicPr
     headers.number(HEADER_PUBLISHED_MS, letter.envelope.published_ms);
     headers.text(HEADER_TRACEPARENT, letter.envelope.traceparent.as_deref());
     of_passed_on(&letter.envelope, headers, prefix)
+}
+
+/// The properties of a dead letter that the reaper has dealt with.
+pub(super) fn of_parked(letter: &Parked, prefix: &str) -> BasicProperties {
+    let mut headers = Headers::default();
+    headers.text(HEADER_REASON, Some(&letter.reason));
+    headers.text(HEADER_QUEUE, Some(&letter.queue));
+    headers.text(HEADER_LANE_KEY, letter.lane_key.as_deref());
+    headers.text(HEADER_ANSWERED, letter.answered);
+    headers.number(HEADER_PARKED_MS, Some(letter.parked_ms));
+    headers.number(HEADER_PUBLISHED_MS, letter.envelope.published_ms);
+    headers.text(HEADER_TRACEPARENT, letter.envelope.traceparent.as_deref());
+    if letter.kept == KeptBody::Head {
+        headers
+            .0
+            .insert(HEADER_HEAD.into(), AMQPValue::Boolean(true));
+    }
+    of_passed_on(&letter.envelope, headers, prefix)
+}
+
+/// The properties of a job that is sent once more.
+pub(super) fn of_stray(job: &Stray, prefix: &str) -> BasicProperties {
+    let mut headers = Headers::default();
+    headers.number(HEADER_PUBLISHED_MS, job.envelope.published_ms);
+    headers.text(HEADER_TRACEPARENT, job.envelope.traceparent.as_deref());
+    of_passed_on(&job.envelope, headers, prefix)
 }
 
 fn of_passed_on(envelope: &Envelope, mut headers: Headers, prefix: &str) -> BasicProperties {
@@ -211,7 +248,7 @@ pub(super) fn result(received: Received) -> ResultMessage {
     }
 }
 
-fn header_text(headers: Option<&FieldTable>, key: &str, most: usize) -> Option<String> {
+pub(super) fn header_text(headers: Option<&FieldTable>, key: &str, most: usize) -> Option<String> {
     let value = headers?.inner().get(key)?;
     let value = match value.as_long_string() {
         Some(text) => String::from_utf8(text.as_bytes().to_vec()).ok()?,
@@ -221,7 +258,7 @@ fn header_text(headers: Option<&FieldTable>, key: &str, most: usize) -> Option<S
 }
 
 /// Brokers and clients disagree on the width of an integer; its value is what counts.
-fn as_number(value: &AMQPValue) -> Option<u64> {
+pub(super) fn as_number(value: &AMQPValue) -> Option<u64> {
     let signed = value
         .as_long_long_int()
         .or_else(|| value.as_long_int().map(i64::from))

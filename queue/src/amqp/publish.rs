@@ -358,6 +358,8 @@ impl Item {
             Parcel::Result(reply) => &reply.result.body,
             Parcel::Dead(letter) => &letter.body_head,
             Parcel::Retry { job, .. } | Parcel::Newer(job) | Parcel::Suspect(job) => &job.body,
+            Parcel::Park(letter) => &letter.body,
+            Parcel::Stray(job) => &job.body,
             Parcel::Job(job) => &job.body,
         }
     }

@@ -258,10 +258,12 @@ impl Store {
                 self.enqueue(moved(job, Source::Suspect));
                 Ok(Published::Delivered)
             }
-            // There is no upgraded worker inside one process to wait for.
-            Parcel::Newer(_) | Parcel::Job(_) => Err(OutboxError::Homeless {
-                destination: "the embedded door".to_owned(),
-            }),
+            // There is no upgraded worker inside one process to wait for, and nobody reaps.
+            Parcel::Newer(_) | Parcel::Job(_) | Parcel::Park(_) | Parcel::Stray(_) => {
+                Err(OutboxError::Homeless {
+                    destination: "the embedded door".to_owned(),
+                })
+            }
         };
         crate::amqp::answer(order.done, word);
     }

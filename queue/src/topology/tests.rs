@@ -38,12 +38,13 @@ fn every_dead_letter_has_a_queue_to_go_to() {
         let Some(Argument::Text(exchange)) = argument(queue, "x-dead-letter-exchange") else {
             continue;
         };
-        let kind = table
-            .exchanges
-            .iter()
-            .find(|it| it.name == *exchange)
-            .expect("exists")
-            .kind;
+        let target = table.exchanges.iter().find(|it| it.name == *exchange);
+        let target = target.expect("exists");
+        // What such an exchange cannot route goes to its alternate.
+        if target.alternate.is_some() {
+            continue;
+        }
+        let kind = target.kind;
         let key = match argument(queue, "x-dead-letter-routing-key") {
             Some(Argument::Text(key)) => key.as_str(),
             _ => "",
@@ -80,6 +81,34 @@ fn a_queue_that_dead_letters_at_least_once_has_all_that_this_needs() {
             );
             assert_eq!(argument(&queue, "x-queue-type"), Some(&text("quorum")));
             assert!(argument(&queue, "x-dead-letter-exchange").is_some());
+        }
+    }
+}
+
+#[test]
+fn nothing_drops_a_job_unseen() {
+    let drops = |queue: &Queue| {
+        let bounded = argument(queue, "x-message-ttl").or(argument(queue, "x-max-length-bytes"));
+        bounded.is_some() && argument(queue, "x-dead-letter-exchange").is_none()
+    };
+    let dropping: Vec<String> = table()
+        .queues
+        .into_iter()
+        .filter(drops)
+        .map(|it| it.name)
+        .collect();
+    assert_eq!(
+        dropping,
+        ["jailfleet.results.lost", "jailfleet.dead.parked"],
+        "only what was answered, or is an answer, may go by age or size"
+    );
+}
+
+#[test]
+fn a_queue_whose_messages_go_back_has_a_limit_that_every_broker_reads_alike() {
+    for queue in table().queues {
+        if let Some(Argument::Number(limit)) = argument(&queue, "x-delivery-limit") {
+            assert!(*limit > 0, "{}", queue.name);
         }
     }
 }

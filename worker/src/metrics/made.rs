@@ -4,6 +4,7 @@ use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
 use jailfleet::wall::Wall;
+use jailfleet_queue::topology::Kept;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -18,7 +19,7 @@ use crate::canary::Sang;
 
 use super::{
     CALLS_TO_COME, DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd,
-    RunMetrics, SetAside, SlotMetrics, Step,
+    Reaped, RunMetrics, SetAside, SlotMetrics, Step,
 };
 
 /// 100 µs to 10 min.
@@ -138,7 +139,33 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
         "Results given to the broker, by how that ended.",
         &["end"],
     )?;
+    let reaped = make.counters(
+        "jailfleet_dead_letters_total",
+        "Dead letters that the reaper took, by what became of them.",
+        &["end"],
+    )?;
+    let kept = make.gauges(
+        "jailfleet_kept_messages",
+        "Messages in a queue that keeps them for people, looked at once a minute.",
+        &["queue"],
+    )?;
+    let bound = make.gauges(
+        "jailfleet_kept_messages_bound",
+        "The most messages that such a queue holds.",
+        &["queue"],
+    )?;
+    for queue in Kept::ALL {
+        bound
+            .with_label_values(&[queue.as_str()])
+            .set(i64::from(queue.bound()));
+    }
     Ok(EndMetrics {
+        reaped: PerKey::new(&Reaped::ALL, |end| {
+            reaped.with_label_values(&[end.as_str()])
+        }),
+        kept: PerKey::new(&Kept::ALL, |queue| {
+            kept.with_label_values(&[queue.as_str()])
+        }),
         rejected: PerKey::new(RejectionCode::ALL, |code| {
             rejected.with_label_values(&[code.as_str()])
         }),

@@ -90,6 +90,10 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
         .iter()
         .for_each(|end| metrics.result_published(*end, 10, second));
     metrics.settle_failed();
+    Reaped::ALL
+        .iter()
+        .for_each(|end| metrics.letter_reaped(*end));
+    Kept::ALL.iter().for_each(|queue| metrics.kept(*queue, 1));
     for sang in [
         Sang::Held,
         Sang::Escaped(String::new()),

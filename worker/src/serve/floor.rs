@@ -33,13 +33,13 @@ pub(super) struct Floor {
 impl Floor {
     pub(super) fn new(
         bounds: Bounds,
-        station: Station,
+        station: Arc<Station>,
         intake: Intake,
         health: watch::Sender<Health>,
     ) -> Self {
         Self {
             supervisor: Supervisor::new(bounds),
-            station: Arc::new(station),
+            station,
             intake,
             attempts: JoinSet::new(),
             lanes: HashMap::new(),
@@ -154,28 +154,19 @@ impl Floor {
         self.lanes.remove(&id).map(Event::JobEnded)
     }
 
-    fn door_events(&self, state: &DoorState) -> [Event; 2] {
-        let metrics = &self.station.metrics;
-        metrics.door(
-            Role::Consume,
-            state.consume == Link::Up,
-            state.consume == Link::Blocked,
-        );
-        metrics.door(
-            Role::Publish,
-            state.publish == Link::Up,
-            state.publish == Link::Blocked,
-        );
-        [
-            Event::Door {
-                role: Role::Consume,
-                link: door_link(state.consume),
-            },
-            Event::Door {
-                role: Role::Publish,
-                link: door_link(state.publish),
-            },
-        ]
+    fn door_events(&self, state: &DoorState) -> Vec<Event> {
+        let links = [
+            (Role::Consume, state.consume),
+            (Role::Publish, state.publish),
+            (Role::Reap, state.reap),
+        ];
+        let event = |(role, link)| {
+            let metrics = &self.station.metrics;
+            metrics.door(role, link == Link::Up, link == Link::Blocked);
+            let link = door_link(link);
+            Event::Door { role, link }
+        };
+        links.into_iter().map(event).collect()
     }
 }
 

@@ -3,11 +3,12 @@
 use futures_util::StreamExt;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
-    QueueDeclareOptions,
+    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 use serde_json::Value;
+use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -19,6 +20,8 @@ pub(crate) struct Job<'a> {
     id: &'a str,
     body: &'a str,
     reply_to: Option<Option<&'a str>>,
+    key: &'a str,
+    expiration: Option<&'a str>,
 }
 
 impl<'a> Job<'a> {
@@ -27,6 +30,21 @@ impl<'a> Job<'a> {
             id,
             body,
             reply_to: None,
+            key: "default.bulk",
+            expiration: None,
+        }
+    }
+
+    /// Another routing key than that of the bulk lane.
+    pub(crate) fn key(self, key: &'a str) -> Self {
+        Self { key, ..self }
+    }
+
+    /// It may wait in its queue for so many milliseconds.
+    pub(crate) fn expires_after(self, ms: &'a str) -> Self {
+        Self {
+            expiration: Some(ms),
+            ..self
         }
     }
 
@@ -76,7 +94,7 @@ impl Client {
         }
     }
 
-    /// Publishes into the bulk lane of the default pool.
+    /// Publishes a job and waits for the confirm.
     pub(crate) async fn publish(&self, job: Job<'_>) {
         let mut properties = BasicProperties::default()
             .with_message_id(job.id.into())
@@ -85,8 +103,11 @@ impl Client {
         if let Some(name) = job.reply_to.unwrap_or(Some(&self.reply_to)) {
             properties = properties.with_reply_to(name.into());
         }
+        if let Some(ms) = job.expiration {
+            properties = properties.with_expiration(ms.into());
+        }
         let options = BasicPublishOptions::default();
-        let (exchange, key) = ("jailfleet.jobs".into(), "default.bulk".into());
+        let (exchange, key) = ("jailfleet.jobs".into(), job.key.into());
         let confirm =
             self.channel
                 .basic_publish(exchange, key, options, job.body.as_bytes(), properties);
@@ -96,9 +117,13 @@ impl Client {
 
     /// The next result with its correlation id.
     pub(crate) async fn result(&mut self) -> (String, Value) {
-        let next = timeout(LONG, self.results.next())
-            .await
-            .expect("a result in time");
+        let result = self.result_within(LONG).await;
+        result.expect("a result in time")
+    }
+
+    /// The next result with its correlation id, if one comes in time.
+    pub(crate) async fn result_within(&mut self, time: Duration) -> Option<(String, Value)> {
+        let next = timeout(time, self.results.next()).await.ok()?;
         let delivery = next.expect("the queue lives").expect("the channel lives");
         delivery
             .acker
@@ -111,7 +136,7 @@ impl Client {
             .as_ref()
             .expect("an echo");
         let result = serde_json::from_slice(&delivery.data).expect("a result is JSON");
-        (correlation.to_string(), result)
+        Some((correlation.to_string(), result))
     }
 
     /// Reads `count` messages from `queue`: the reason that each carries, and its body.
@@ -139,6 +164,69 @@ impl Client {
             read.push((reason, delivery.data));
         }
         read
+    }
+
+    /// Makes a queue of those arguments, a quorum queue if they do not say, bound to `exchange` by `key`.
+    pub(crate) async fn declare(
+        &self,
+        queue: &str,
+        arguments: &[(&'static str, AMQPValue)],
+        exchange: &str,
+        key: &str,
+    ) {
+        let durable = QueueDeclareOptions {
+            durable: true,
+            ..QueueDeclareOptions::default()
+        };
+        let mut table = FieldTable::default();
+        table.insert(
+            "x-queue-type".into(),
+            AMQPValue::LongString("quorum".into()),
+        );
+        for (name, value) in arguments {
+            table.insert((*name).into(), value.clone());
+        }
+        let declared = self.channel.queue_declare(queue.into(), durable, table);
+        declared.await.expect("a queue");
+        let options = QueueBindOptions::default();
+        let table = FieldTable::default();
+        let bound =
+            self.channel
+                .queue_bind(queue.into(), exchange.into(), key.into(), options, table);
+        bound.await.expect("bound");
+    }
+
+    /// Publishes to the queue behind `key` until it is full.
+    pub(crate) async fn fill(&self, key: &str) {
+        loop {
+            let sent = self.channel.basic_publish(
+                "jailfleet.jobs".into(),
+                key.into(),
+                BasicPublishOptions::default(),
+                b"filler",
+                BasicProperties::default(),
+            );
+            if !sent.await.expect("written").await.expect("a word").is_ack() {
+                return;
+            }
+        }
+    }
+
+    /// Deletes a queue with all that is in it.
+    pub(crate) async fn delete(&self, queue: &str) {
+        let options = QueueDeleteOptions::default();
+        let deleted = self.channel.queue_delete(queue.into(), options).await;
+        deleted.expect("it may be deleted");
+    }
+
+    /// Waits until `count` messages wait in `queue`.
+    pub(crate) async fn until_waiting(&self, queue: &str, count: u32) {
+        let looking = async {
+            while self.waiting(queue).await != count {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(LONG, looking).await.expect("in time");
     }
 
     /// How many messages wait in `queue`.

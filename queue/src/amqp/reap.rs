@@ -1,0 +1,166 @@
+//! The reaping role: a session of its own that takes dead letters, one at a time, and looks from
+//! time to time at how full the queues are that keep things for people.
+
+use jailfleet::job::{Lane, Name};
+use jailfleet::settings::AmqpSection;
+use lapin::Connection;
+use lapin::message::Delivery as Received;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{AMQPValue, FieldTable};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+
+use super::consume::Line;
+use super::{Backroom, ConsumePlan, properties};
+use crate::clock;
+use crate::connection::{Role, SessionError, call};
+use crate::dead::{DeadDelivery, DeadIntake, Death, DeathRecord, Depths, Found};
+use crate::intake::Epoch;
+use crate::ticket::Ticket;
+use crate::topology::{Kept, Names, Topology};
+
+/// Letters that wait in this process: one of each queue.
+const WAITING: usize = 2;
+/// One at a time: whatever else a dying reaper had in hand would count as failed too.
+const PREFETCH: u16 = 1;
+/// Entries of `x-death` that are read.
+const RECORDS: usize = 16;
+/// The longest name or reason that is read out of a header.
+const WORDS_BYTES: usize = 1024;
+/// From one look to the next.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+pub(super) fn start(room: &Backroom, amqp: &AmqpSection, plan: &ConsumePlan) -> DeadIntake {
+    let names = Names::new(&amqp.prefix);
+    let topology = Topology::new(&names, std::slice::from_ref(&plan.pool));
+    let (out, letters) = mpsc::channel(WAITING);
+    let line = |queue: String, found: Found| Line {
+        queue,
+        prefetch: PREFETCH,
+        out: out.clone(),
+        open: Box::new(move |received, ticket| open(received, ticket, found)),
+    };
+    let lines = vec![
+        line(names.dead(), Found::Dead),
+        line(names.jobs_unrouted(), Found::Unrouted),
+    ];
+    let (depths, depths_seen) = watch::channel(Depths::default());
+    let look = Look {
+        queues: Kept::ALL.map(|kept| names.kept(kept)),
+        due: clock::now(),
+        depths,
+    };
+    let epoch = Epoch::default();
+    let orders = room.consume(Role::Reap, lines, topology, &epoch, Some(look));
+    DeadIntake {
+        letters,
+        orders,
+        epoch,
+        counters: Arc::clone(&room.counters),
+        depths: depths_seen,
+    }
+}
+
+fn open(received: Received, ticket: Ticket, found: Found) -> DeadDelivery {
+    let headers = received.properties.headers().as_ref();
+    let text = |key| properties::header_text(headers, key, WORDS_BYTES);
+    let death = Death {
+        found,
+        key: received.routing_key.to_string(),
+        records: records(headers),
+        reason: text(properties::HEADER_REASON),
+        pool: text(properties::HEADER_POOL).and_then(|pool| Name::parse(&pool).ok()),
+        lane: text(properties::HEADER_LANE).and_then(|lane| Lane::parse(&lane).ok()),
+    };
+    let asked = text(properties::HEADER_REPLY_TO);
+    let mut envelope = properties::envelope(&received, false);
+    // A worker moves a reply queue that it may not name into a header; whoever vets it again
+    // comes to the same end, and people see what was asked for.
+    if envelope.reply_to.is_none() && death.key.starts_with("bad.") {
+        envelope.reply_to = asked;
+    }
+    DeadDelivery {
+        body: received.data.into(),
+        envelope,
+        death,
+        ticket,
+    }
+}
+
+fn records(headers: Option<&FieldTable>) -> Vec<DeathRecord> {
+    let list = headers.and_then(|table| table.inner().get("x-death")?.as_array());
+    let entries = list.map(|list| list.as_slice()).unwrap_or_default();
+    let tables = entries.iter().filter_map(AMQPValue::as_field_table);
+    tables.take(RECORDS).filter_map(record).collect()
+}
+
+fn record(table: &FieldTable) -> Option<DeathRecord> {
+    let text = |key| properties::header_text(Some(table), key, WORDS_BYTES);
+    let keys = table
+        .inner()
+        .get("routing-keys")
+        .and_then(AMQPValue::as_array);
+    let key = keys.and_then(|keys| keys.as_slice().first()?.as_long_string());
+    Some(DeathRecord {
+        queue: text("queue")?,
+        reason: text("reason")?,
+        key: key.map(ToString::to_string),
+    })
+}
+
+/// A look, from time to time, at the queues that keep things for people.
+pub(super) struct Look {
+    queues: [String; Kept::ALL.len()],
+    due: Instant,
+    depths: watch::Sender<Depths>,
+}
+
+/// Waits until it is time for a look; for ever where there is none to take.
+pub(super) async fn due(look: Option<&Look>) {
+    match look {
+        Some(look) => tokio::time::sleep_until(look.due).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Takes the look, where there is one to take.
+pub(super) async fn look(
+    look: &mut Option<Look>,
+    connection: &Connection,
+) -> Result<(), SessionError> {
+    match look {
+        Some(look) => look.take(connection).await,
+        None => Ok(()),
+    }
+}
+
+impl Look {
+    /// Counts what waits. A queue that may not be seen costs its own channel and nothing else.
+    async fn take(&mut self, connection: &Connection) -> Result<(), SessionError> {
+        let mut depths = Depths::default();
+        for (queue, depth) in self.queues.iter().zip(&mut depths.0) {
+            let channel = call("open a channel", connection.create_channel()).await?;
+            let options = QueueDeclareOptions {
+                passive: true,
+                ..QueueDeclareOptions::default()
+            };
+            let name = queue.as_str().into();
+            let declare = channel.queue_declare(name, options, FieldTable::default());
+            match call("look at a queue", declare).await {
+                Ok(found) => {
+                    *depth = Some(found.message_count());
+                    call("close a channel", channel.close(200, "seen".into())).await?;
+                }
+                Err(SessionError::Amqp { source, .. }) if source.is_amqp_soft_error() => {
+                    tracing::warn!(queue, error = %source, "a queue cannot be looked at");
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        self.due = clock::now() + LOOK_EVERY;
+        self.depths.send_replace(depths);
+        Ok(())
+    }
+}

@@ -1,0 +1,155 @@
+//! The closed lists behind the labels.
+
+use jailfleet::evidence::Stage;
+use jailfleet::outcome::Outcome;
+
+/// How the publishing of one result ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PublishEnd {
+    /// The broker confirmed that it is in the reply queue.
+    Confirmed,
+    /// The reply queue is gone; the result is kept in `results.lost`.
+    Lost,
+    /// It could not be confirmed; the job was handed back.
+    Failed,
+}
+
+impl PublishEnd {
+    pub(super) const ALL: [Self; 3] = [Self::Confirmed, Self::Lost, Self::Failed];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Confirmed => "confirmed",
+            Self::Lost => "lost",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+/// Where a job went that got no result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SetAside {
+    /// Into the dead queue: refused, and nobody to tell.
+    Dead,
+    /// To an upgraded worker.
+    Newer,
+    /// To the suspects: it was there when workers died.
+    Suspect,
+    /// Back into its queue.
+    HandedBack,
+    /// Once more after a fault of ours.
+    Retried,
+    /// Nobody asked for the result.
+    NoReply,
+}
+
+impl SetAside {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Dead,
+        Self::Newer,
+        Self::Suspect,
+        Self::HandedBack,
+        Self::Retried,
+        Self::NoReply,
+    ];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Newer => "newer",
+            Self::Suspect => "suspect",
+            Self::HandedBack => "handed_back",
+            Self::Retried => "retried",
+            Self::NoReply => "no_reply",
+        }
+    }
+}
+
+/// What the reaper did with a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reaped {
+    /// Its requester was told this, and it was parked.
+    Answered(Outcome),
+    /// Nobody may be told: it was parked.
+    Unanswered,
+    /// The reaper failed on it too often: it was parked as it was.
+    Unread,
+    /// It was sent once more.
+    SentAgain,
+    /// It went back: what was to be told or parked could not be published.
+    HandedBack,
+}
+
+impl Reaped {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Answered(Outcome::WorkerLost),
+        Self::Answered(Outcome::Expired),
+        Self::Answered(Outcome::Rejected),
+        Self::Answered(Outcome::EngineFault),
+        Self::Unanswered,
+        Self::Unread,
+        Self::SentAgain,
+        Self::HandedBack,
+    ];
+
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered(outcome) => outcome.as_str(),
+            Self::Unanswered => "unanswered",
+            Self::Unread => "unread",
+            Self::SentAgain => "sent_again",
+            Self::HandedBack => "handed_back",
+        }
+    }
+
+    /// What its requester was told.
+    #[must_use]
+    pub const fn answer(self) -> Option<Outcome> {
+        match self {
+            Self::Answered(outcome) => Some(outcome),
+            Self::Unanswered | Self::Unread | Self::SentAgain | Self::HandedBack => None,
+        }
+    }
+}
+
+/// What a job's time goes into, from its delivery to a slot that is clean again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Decoding, planning, and waiting for a slot.
+    Wait,
+    /// The way of the order to the jail and of the word that the program was executed.
+    Order,
+    /// One stage of the jail's set-up.
+    Jail(Stage),
+    /// The program.
+    Run,
+    /// From the program's end until the worker knows of it: whatever it left is killed first.
+    Report,
+    /// Publishing the result and waiting for the confirm.
+    Answer,
+    /// From the end of the run until its slot was proven clean. Nobody waits for it but the next job.
+    Sweep,
+}
+
+impl Step {
+    pub(super) fn all() -> Vec<Self> {
+        let jail = Stage::ALL.iter().copied().map(Self::Jail);
+        let before = [Self::Wait, Self::Order];
+        let after = [Self::Run, Self::Report, Self::Answer, Self::Sweep];
+        before.into_iter().chain(jail).chain(after).collect()
+    }
+
+    pub(super) fn name(self) -> String {
+        match self {
+            Self::Wait => "wait".to_owned(),
+            Self::Order => "order".to_owned(),
+            Self::Jail(stage) => format!("jail_{stage}"),
+            Self::Run => "run".to_owned(),
+            Self::Report => "report".to_owned(),
+            Self::Answer => "answer".to_owned(),
+            Self::Sweep => "sweep".to_owned(),
+        }
+    }
+}
