@@ -28,7 +28,9 @@ mod leftovers;
 mod bench;
 mod fuzz;
 mod attacks;
+mod unchecked;
 mod vm;
+mod containers;
 mod account;
 mod proofs;
 mod deny;
@@ -78,7 +80,7 @@ enum Task {
     },
     /// Tests on the real kernel and a real broker, then every demo.
     Test {
-        /// Everything: footprint, bench, a minute of each fuzz target, and the licences as well.
+        /// Everything: workers in containers, footprint, bench, a minute of each fuzz target, and the licences as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -140,6 +142,11 @@ enum Task {
     Attacks {
         #[command(subcommand)]
         what: Attacks,
+    },
+    /// Workers in containers, by the compose file, under a Docker of our own: about three minutes.
+    Containers {
+        #[command(flatten)]
+        machine: Machine,
     },
     /// Copy the AppArmor profiles to where the system looks for them, and load them.
     InstallProfiles {
@@ -261,6 +268,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Fuzz { seconds, machine } => fuzz::run_all(&workspace, machine.install(), seconds),
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),
+        Task::Containers { machine } => containers::run(&workspace, machine.install()),
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),

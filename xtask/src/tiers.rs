@@ -6,7 +6,9 @@ use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
-use crate::{bench, build, demo, deny, footprint, fuzz, humaneval, many, schema, soak, vm};
+use crate::{
+    bench, build, containers, demo, deny, footprint, fuzz, humaneval, many, schema, soak, vm,
+};
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
 
@@ -164,7 +166,11 @@ pub(crate) fn test(
     steps.perform("a worker stops in the middle", || {
         many::run(workspace, install, 10_000)
     });
+    let mut no_docker = None;
     if extent == Extent::All {
+        steps.perform("workers in containers", || {
+            containers::tier(workspace, install, &mut no_docker)
+        });
         steps.perform("footprint", || footprint::run(workspace, install));
         steps.perform("soak", || soak::run(workspace, install, 100_000));
         steps.perform("bench", || bench::bench(workspace, install, 1));
@@ -187,7 +193,7 @@ pub(crate) fn test(
             steps.remember(line);
         }
     }
-    if let Some(words) = guests.unchecked {
+    for words in [guests.unchecked, no_docker].into_iter().flatten() {
         steps.remember(words);
     }
     Ok(())

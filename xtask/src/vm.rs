@@ -6,12 +6,12 @@
 //! checkout, and boots in seconds.
 
 mod recipe;
-mod apt;
+pub(crate) mod apt;
 mod bzimage;
 mod modules;
 mod kernel;
 mod root;
-mod cache;
+pub(crate) mod cache;
 mod cpio;
 mod boot_image;
 mod machine;

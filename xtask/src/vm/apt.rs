@@ -11,7 +11,7 @@ use std::process::Command;
 
 /// Names a mirror of Debian where the system's own sources have none.
 const MIRROR: &str = "JAILFLEET_VM_MIRROR";
-const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
+pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// An apt that lives in a folder.
 #[derive(Debug)]
@@ -145,7 +145,7 @@ fn configuration(folder: &Path, system: &str) -> String {
 }
 
 /// The mirror that this system takes Debian from.
-fn mirror() -> Result<String> {
+pub(crate) fn mirror() -> Result<String> {
     if let Ok(mirror) = std::env::var(MIRROR) {
         return Ok(mirror);
     }

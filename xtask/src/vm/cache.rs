@@ -74,14 +74,8 @@ pub(crate) struct Cache {
 impl Cache {
     /// The cache of whoever runs this.
     pub(crate) fn find() -> Result<Self> {
-        let above = match std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()) {
-            Some(folder) => PathBuf::from(folder),
-            None => std::env::home_dir()
-                .context("find a home folder: set XDG_CACHE_HOME")?
-                .join(".cache"),
-        };
         Ok(Self {
-            folder: above.join("jailfleet-vm"),
+            folder: above_all_caches()?.join("jailfleet-vm"),
         })
     }
 
@@ -172,6 +166,16 @@ impl Cache {
         }
         names.sort();
         Ok(names)
+    }
+}
+
+/// Where whoever runs this keeps caches.
+pub(crate) fn above_all_caches() -> Result<PathBuf> {
+    match std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()) {
+        Some(folder) => Ok(PathBuf::from(folder)),
+        None => Ok(std::env::home_dir()
+            .context("find a home folder: set XDG_CACHE_HOME")?
+            .join(".cache")),
     }
 }
 

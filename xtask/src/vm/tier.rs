@@ -2,6 +2,7 @@
 
 use crate::needs::Install;
 use crate::proofs::Passed;
+use crate::unchecked::unchecked;
 use crate::vm::NoGuest;
 use crate::vm::recipe::Kernel;
 use crate::vm::selection::Wanted;
@@ -56,7 +57,8 @@ pub(crate) fn run(
             if ci || !is_no_guest(&error) {
                 return Err(error);
             }
-            let words = unchecked(&format!("{error:#}"));
+            let what = "since there was no guest to check it in";
+            let words = unchecked(what, &PROMISES, &format!("{error:#}"));
             println!("{words}");
             learned.unchecked = Some(words);
             // What did run still counts.
@@ -91,52 +93,11 @@ fn orders(install: Install, share: Share) -> Vec<Order> {
     }
 }
 
-/// A box that is hard to overlook.
-fn unchecked(reason: &str) -> String {
-    let mut lines = vec!["NOT CHECKED, since there was no guest to check it in:".to_owned()];
-    lines.extend(PROMISES.iter().map(|promise| format!("  - {promise}")));
-    lines.push("Why there was none: it failed to".to_owned());
-    lines.extend(wrapped(reason, 90).map(|line| format!("  {line}")));
-    let width = lines.iter().map(|line| line.chars().count()).max();
-    let width = width.unwrap_or(0);
-    let edge = format!("+-{}-+", "-".repeat(width));
-    let rows = lines.iter().map(|line| format!("| {line:<width$} |\n"));
-    format!("{edge}\n{}{edge}", rows.collect::<String>())
-}
-
-/// Lines of at most `width` letters, cut between words where there are any.
-fn wrapped(text: &str, width: usize) -> impl Iterator<Item = String> {
-    let mut lines = vec![String::new()];
-    for word in text.split_whitespace() {
-        let line = lines.last_mut().expect("there is one from the start");
-        if line.is_empty() {
-            line.push_str(word);
-        } else if line.chars().count() + 1 + word.chars().count() <= width {
-            line.push(' ');
-            line.push_str(word);
-        } else {
-            lines.push(word.to_owned());
-        }
-    }
-    lines.into_iter()
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{NoGuest, PROMISES, Share, is_no_guest, orders, unchecked, wrapped};
+    use super::{NoGuest, Share, is_no_guest, orders};
     use crate::needs::Install;
     use anyhow::anyhow;
-
-    #[test]
-    fn the_box_names_every_promise_and_the_reason_and_is_closed_on_both_sides() {
-        let text = unchecked("fetch packages: no route to anywhere");
-        for promise in PROMISES {
-            assert!(text.contains(promise), "{text}");
-        }
-        assert!(text.contains("no route to anywhere"), "{text}");
-        let lengths: Vec<usize> = text.lines().map(|line| line.chars().count()).collect();
-        assert!(lengths.windows(2).all(|pair| pair[0] == pair[1]), "{text}");
-    }
 
     #[test]
     fn a_guest_that_is_not_there_is_told_from_one_in_which_something_went_wrong() {
@@ -145,12 +106,6 @@ mod tests {
             &fetch().context(NoGuest).context("test under 6.1")
         ));
         assert!(!is_no_guest(&fetch().context("load the profiles")));
-    }
-
-    #[test]
-    fn long_words_of_trouble_are_cut_between_words() {
-        let lines: Vec<String> = wrapped("one two\nthree four", 9).collect();
-        assert_eq!(lines, ["one two", "three", "four"]);
     }
 
     #[test]
