@@ -7,7 +7,7 @@ use crate::clock;
 use crate::lease::LeasedUid;
 use crate::sys::clone::{Cloned, clone_process};
 use crate::sys::exec::{Patience, Strings, Waited, execve, exit_now, wait_child};
-use crate::sys::ipc::{remove_shared_memory, system_v_objects};
+use crate::sys::ipc::{remove_system_v_objects, system_v_objects};
 use crate::without::stands;
 use jailfleet::wall::Wall;
 use nix::errno::Errno;
@@ -202,8 +202,8 @@ pub fn no_ipc_left() -> io::Result<()> {
     if system_v_objects()?.is_empty() {
         return Ok(());
     }
-    // The next run may have less memory than this one left in segments, and would be charged for it.
-    remove_shared_memory()?;
+    // The next run may have less memory than this one left in them, and would be charged for it.
+    remove_system_v_objects()?;
     unshare(CloneFlags::CLONE_NEWIPC)?;
     if system_v_objects()?.is_empty() {
         Ok(())

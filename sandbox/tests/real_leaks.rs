@@ -153,7 +153,7 @@ print(made)
 fn memory_that_a_run_left_is_not_charged_to_a_smaller_one_after_it() {
     let mut fleet = Fleet::start(1);
     require!(CgroupMemory => fleet.walls.holds(Wall::CgroupMemory));
-    let leave = "
+    let segments = "
 import ctypes
 libc = ctypes.CDLL(None)
 libc.shmat.restype = ctypes.c_void_p
@@ -163,7 +163,16 @@ for _ in range(160):
     libc.shmdt(room)
 print('left')
 ";
-    for _ in 0..5 {
+    let queues = "
+import ctypes
+libc = ctypes.CDLL(None)
+message = (ctypes.c_long * 1024)(1)
+for _ in range(6000):
+    queue = libc.msgget(0, 0o1600)
+    for _ in range(2): libc.msgsnd(queue, message, 8000, 0o4000)
+print('left')
+";
+    for leave in [segments, queues, segments, queues] {
         let left = fleet.run(&python(leave));
         assert_eq!(left.out(), "left\n", "{:?} {}", left.evidence, left.err());
         let small = fleet.run(&bash("echo well").limits(|limits| {

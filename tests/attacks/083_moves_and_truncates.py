@@ -3,6 +3,7 @@
 # expect: exited 0
 # stdout: held
 # walls: landlock
+# known_hole: (userns, landlock < 3) a plain user's program owns its code and may truncate it; its slot serves one run and is thrown away
 
 import fcntl
 import os

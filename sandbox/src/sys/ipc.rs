@@ -2,9 +2,60 @@
 
 use std::io;
 
-/// The kernel's answer to SEM_INFO and MSG_INFO, and the like of it to SHM_INFO, fits in here.
+/// Room for what the kernel writes: 120 bytes for a queue, and less for all else that is asked here.
 const ROOM_WORDS: usize = 32;
-const SHM_INFO: i32 = 14;
+type Room = [u32; ROOM_WORDS];
+
+/// What System V has.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Segments,
+    SemaphoreSets,
+    Queues,
+}
+
+impl Kind {
+    const ALL: [Self; 3] = [Self::Segments, Self::SemaphoreSets, Self::Queues];
+
+    /// The command that counts, and answers with the highest index in use: the kind's own `_INFO`.
+    const fn info(self) -> i32 {
+        match self {
+            Self::Segments => 14,
+            Self::SemaphoreSets => 19,
+            Self::Queues => 12,
+        }
+    }
+
+    /// The command that answers with the number behind an index: the kind's own `_STAT_ANY`.
+    const fn number(self) -> i32 {
+        match self {
+            Self::Segments => 15,
+            Self::SemaphoreSets => 20,
+            Self::Queues => 13,
+        }
+    }
+
+    fn control(self, object: libc::c_long, command: i32, room: &mut Room) -> libc::c_long {
+        let room = room.as_mut_ptr();
+        match self {
+            Self::Segments => {
+                // SAFETY: the kernel writes one shm_info, 48 bytes, one shmid64_ds, 112 bytes, or
+                // nothing into the array of 128.
+                unsafe { libc::syscall(libc::SYS_shmctl, object, command, room) }
+            }
+            Self::SemaphoreSets => {
+                // SAFETY: the kernel writes one seminfo, ten ints, one semid64_ds, 104 bytes, or
+                // nothing into the array of 128.
+                unsafe { libc::syscall(libc::SYS_semctl, object, 0, command, room) }
+            }
+            Self::Queues => {
+                // SAFETY: the kernel writes one msginfo, 32 bytes, one msqid64_ds, 120 bytes, or
+                // nothing into the array of 128.
+                unsafe { libc::syscall(libc::SYS_msgctl, object, command, room) }
+            }
+        }
+    }
+}
 
 /// System V objects of the caller's IPC namespace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,25 +76,15 @@ pub struct SystemV {
 /// # Source
 /// shmctl(2), semctl(2), msgctl(2): the `_INFO` commands
 pub fn system_v_objects() -> io::Result<SystemV> {
-    const SEM_INFO: i32 = 19;
-    const MSG_INFO: i32 = 12;
+    let count = |kind: Kind| {
+        let mut room = Room::default();
+        answer(kind.control(0, kind.info(), &mut room)).map(|_highest| room)
+    };
     // struct shm_info begins with used_ids; struct seminfo holds the sets in semusz, its eighth
     // int; struct msginfo the queues in msgpool, its first.
-    let mut shm = [0_u32; ROOM_WORDS];
-    // SAFETY: the kernel writes one shm_info, 48 bytes, into the array of 128.
-    let done = unsafe { libc::syscall(libc::SYS_shmctl, 0, SHM_INFO, shm.as_mut_ptr()) };
-    answer(done)?;
-    let mut sem = [0_u32; ROOM_WORDS];
-    // SAFETY: the kernel writes one seminfo, ten ints, into the array of 32.
-    let done = unsafe { libc::syscall(libc::SYS_semctl, 0, 0, SEM_INFO, sem.as_mut_ptr()) };
-    answer(done)?;
-    let mut msg = [0_u32; ROOM_WORDS];
-    // SAFETY: the kernel writes one msginfo, 32 bytes, into the array of 128.
-    let done = unsafe { libc::syscall(libc::SYS_msgctl, 0, MSG_INFO, msg.as_mut_ptr()) };
-    answer(done)?;
-    let [segments, ..] = shm;
-    let [_, _, _, _, _, _, _, semaphore_sets, ..] = sem;
-    let [queues, ..] = msg;
+    let [segments, ..] = count(Kind::Segments)?;
+    let [_, _, _, _, _, _, _, semaphore_sets, ..] = count(Kind::SemaphoreSets)?;
+    let [queues, ..] = count(Kind::Queues)?;
     Ok(SystemV {
         segments,
         semaphore_sets,
@@ -51,32 +92,26 @@ pub fn system_v_objects() -> io::Result<SystemV> {
     })
 }
 
-/// Removes every shared memory segment, whoever owns it. The memory of one that nobody has attached is
-/// free when this returns; that of a namespace which is left is freed later, by a worker of the kernel's.
+/// Removes every one of them, whoever owns it. Their memory is free when this returns, where nobody has
+/// it attached; that of a namespace which is left is freed later, by a worker of the kernel's.
 ///
 /// # Errors
 /// `EPERM` without CAP_SYS_ADMIN in the namespace.
 ///
 /// # Source
-/// shmctl(2): SHM_INFO answers with the highest index in use, SHM_STAT_ANY with the number behind an
-/// index
-pub fn remove_shared_memory() -> io::Result<()> {
-    const SHM_STAT_ANY: i32 = 15;
-    let mut room = [0_u32; ROOM_WORDS];
-    // SAFETY: the kernel writes one shm_info, 48 bytes, into the array of 128.
-    let highest = unsafe { libc::syscall(libc::SYS_shmctl, 0, SHM_INFO, room.as_mut_ptr()) };
-    answer(highest)?;
-    for index in 0..=highest {
-        // SAFETY: the kernel writes one shmid64_ds, 112 bytes, into the array of 128.
-        let number =
-            unsafe { libc::syscall(libc::SYS_shmctl, index, SHM_STAT_ANY, room.as_mut_ptr()) };
-        if number < 0 {
-            // Nothing has this index.
-            continue;
+/// shmctl(2), semctl(2), msgctl(2): the `_INFO` commands answer with the highest index in use,
+/// `_STAT_ANY` with the number behind an index
+pub fn remove_system_v_objects() -> io::Result<()> {
+    let mut room = Room::default();
+    for kind in Kind::ALL {
+        let highest = answer(kind.control(0, kind.info(), &mut room))?;
+        for index in 0..=highest {
+            let number = kind.control(index, kind.number(), &mut room);
+            // Below zero nothing has this index.
+            if number >= 0 {
+                answer(kind.control(number, libc::IPC_RMID, &mut room))?;
+            }
         }
-        // SAFETY: IPC_RMID looks at no buffer.
-        let done = unsafe { libc::syscall(libc::SYS_shmctl, number, libc::IPC_RMID, 0) };
-        answer(done)?;
     }
     Ok(())
 }
@@ -89,10 +124,10 @@ impl SystemV {
     }
 }
 
-fn answer(done: libc::c_long) -> io::Result<()> {
+fn answer(done: libc::c_long) -> io::Result<libc::c_long> {
     if done < 0 {
         Err(io::Error::last_os_error())
     } else {
-        Ok(())
+        Ok(done)
     }
 }

@@ -139,6 +139,9 @@ fn is_open(hole: &KnownHole, fleet: &Fleet) -> bool {
     match hole.only {
         Only::Everywhere => true,
         Only::InUserNamespaces => !fleet.walls.holds(Wall::Uid),
+        Only::InUserNamespacesBeforeLandlock3 => {
+            !fleet.walls.holds(Wall::Uid) && jailfleet_sandbox::landlock::abi() < 3
+        }
         // A profile closes it there, too.
         Only::BeforeMemfdNoexec => {
             !Path::new("/proc/sys/vm/memfd_noexec").exists() && !fleet.walls.holds(Wall::Apparmor)

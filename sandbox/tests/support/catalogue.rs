@@ -64,6 +64,8 @@ pub(crate) enum Only {
     Everywhere,
     /// Where a plain user's programs share their uid with the slot's init.
     InUserNamespaces,
+    /// There, and only before Linux 6.2, whose Landlock is the first to know of truncation.
+    InUserNamespacesBeforeLandlock3,
     /// Where the kernel cannot be told to execute no files in memory, before Linux 6.3, and no
     /// AppArmor profile keeps programs from it.
     BeforeMemfdNoexec,
@@ -233,6 +235,7 @@ fn hole(text: &str) -> Result<KnownHole, String> {
     {
         None => (Only::Everywhere, text),
         Some(("userns", reason)) => (Only::InUserNamespaces, reason),
+        Some(("userns, landlock < 3", reason)) => (Only::InUserNamespacesBeforeLandlock3, reason),
         Some(("linux < 6.3", reason)) => (Only::BeforeMemfdNoexec, reason),
         Some((other, _)) => return Err(format!("no hole is open only where {other}")),
     };
