@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use jailfleet_program::flag::setting;
 
 mod dispatch;
+mod kept;
+
+pub use kept::{DeadCommand, FetchArgs, ListArgs, LostCommand, Which};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -22,6 +25,7 @@ Exit codes of every subcommand but submit:
   1  something failed; the last line on stderr says what
   2  the command line, the configuration or the input is wrong: nothing was published
   3  bulk: some jobs have no result yet; the same command goes on with them
+     dead, lost: some of what was named is not there, or could not be dealt with and stays
   4  bulk: every job has a result, but some say nothing about their program (engine_fault,
      worker_lost), are in conflict with a second one, or could not be read
   5  bulk: stopped by a signal; the same command goes on
@@ -93,6 +97,12 @@ pub enum Command {
     /// Publish a file of jobs and collect the results in another.
     #[command(after_help = BULK_HELP)]
     Bulk(BulkArgs),
+    /// Look at dead jobs that a reaper has parked, send them again, or drop them.
+    #[command(subcommand, after_help = kept::DEAD_HELP)]
+    Dead(DeadCommand),
+    /// Look at results whose reply queue was gone, and fetch them.
+    #[command(subcommand, after_help = kept::LOST_HELP)]
+    Lost(LostCommand),
     /// Read the configuration and report every mistake in it.
     CheckConfig,
     /// Print the configuration in force, secrets redacted.
@@ -209,7 +219,7 @@ pub enum Exit {
     Failed,
     /// The command line, the configuration or the input is wrong.
     BadInput,
-    /// Some jobs have no result yet.
+    /// Some jobs have no result yet, or some of what was named is not there.
     Incomplete,
     /// Some results are trouble of ours, or in conflict.
     Doubtful,

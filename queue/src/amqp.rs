@@ -8,6 +8,7 @@ mod consume;
 mod publish;
 mod reap;
 pub mod producer;
+pub mod shelf;
 
 use jailfleet::job::{Lane, Name};
 use jailfleet::settings::{AmqpSection, LaneShares};

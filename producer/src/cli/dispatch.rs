@@ -9,7 +9,8 @@ use jailfleet_program::logging;
 
 use super::{Cli, Command, Exit};
 
-use crate::{bulk, configure, progress, submit};
+use crate::kept::KeptError;
+use crate::{bulk, configure, dead, lost, progress, submit};
 
 /// Runs the program and returns how it ends.
 pub(super) fn main() -> Exit {
@@ -73,9 +74,24 @@ pub(super) fn main() -> Exit {
             });
             answer.unwrap_or(Exit::Failed)
         }
+        Command::Dead(command) => {
+            let answer = with_runtime(&settings, dead::run(&settings, &command));
+            answer.map_or(Exit::Failed, of_kept)
+        }
+        Command::Lost(command) => {
+            let answer = with_runtime(&settings, lost::run(&settings, &command));
+            answer.map_or(Exit::Failed, of_kept)
+        }
         // Answered before the settings were read.
         Command::Completion { .. } => Exit::Done,
     }
+}
+
+fn of_kept(answer: Result<Exit, KeptError>) -> Exit {
+    answer.unwrap_or_else(|error| {
+        complain(&error);
+        error.exit()
+    })
 }
 
 /// One thread is enough here: the door to the broker brings its own.
