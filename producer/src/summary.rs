@@ -34,6 +34,8 @@ pub struct Tally {
     pub resumed: usize,
     /// Equal results after the first, dropped.
     pub duplicates: u64,
+    /// Words of a lost worker that the real result of the same job replaced.
+    pub replaced: u64,
     /// Results that differ from the stored one.
     pub conflicts: u64,
     /// Results that could not be read.
@@ -122,6 +124,7 @@ impl Summary {
             "stored": tally.stored,
             "resumed": tally.resumed,
             "duplicates": tally.duplicates,
+            "replaced": tally.replaced,
             "conflicts": tally.conflicts,
             "unreadable": tally.unreadable,
             "strangers": tally.strangers,
@@ -215,6 +218,10 @@ impl Summary {
                 "bad lines of the input were passed over",
             ),
             (tally.duplicates, "equal duplicates were dropped"),
+            (
+                tally.replaced,
+                "times worker_lost was replaced by the job's real result",
+            ),
             (
                 tally.conflicts,
                 "results CONFLICT with the stored one: see the .aside file",

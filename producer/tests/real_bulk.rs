@@ -131,12 +131,13 @@ async fn duplicates_are_dropped_and_conflicts_and_strangers_are_told() {
     let counts = [
         "results",
         "duplicates",
+        "replaced",
         "conflicts",
         "strangers",
         "exited_zero",
     ];
     let counts = counts.map(|name| summary[name].as_u64().expect("a number"));
-    assert_eq!(counts, [5, 1, 1, 1, 5], "{summary}");
+    assert_eq!(counts, [5, 1, 1, 1, 1, 5], "{summary}");
     assert!(
         lines(&files.results)
             .iter()

@@ -231,6 +231,8 @@ impl Batch {
             let reception = self.judge(&arrival, now)?;
             match reception {
                 Reception::Accepted { job } | Reception::Replaces { job } => {
+                    let replaces = matches!(reception, Reception::Replaces { .. });
+                    self.tally.replaced += u64::from(replaces);
                     self.store(job, &mut arrival);
                     done.extend(self.held.remove(&job));
                     done.push(arrival);
