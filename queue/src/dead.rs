@@ -38,7 +38,7 @@ pub enum Found {
     Unrouted,
 }
 
-/// What a message says of its end. Only [`Death::cause`] knows what of it can be believed.
+/// What a message says of its end. Only [`Death::autopsy`] knows what of it can be believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
     /// Where it was found.
