@@ -1,6 +1,6 @@
 //! Jobs in the intake: dropped, moved, given back.
 
-use crate::support::{Client, LONG, as_move, job, plan, produce_plan, section, up};
+use crate::support::{Client, LONG, ack, as_move, open_doors, plan, produce_plan, section, submit};
 use jailfleet::settings::ReplyMode;
 use jailfleet_harness::{Broker, require};
 use jailfleet_queue::amqp::producer::ProducerDoor;
@@ -16,24 +16,15 @@ async fn a_dropped_ticket_is_counted_and_its_job_comes_back() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let amqp = section(&vhost.uri(), ReplyMode::Default);
-    let mut doors = amqp::open(&amqp, &plan(1)).expect("opens");
-    up(&mut doors).await;
+    let mut doors = open_doors(&amqp).await;
     let producer = ProducerDoor::open(&amqp, &produce_plan("dropped")).expect("opens");
-    producer
-        .sender()
-        .publish(job("dropped", None))
-        .await
-        .expect("confirmed");
+    submit(&producer, "dropped").await;
     drop(doors.intake.next().await.expect("the job"));
     let again = doors.intake.next().await.expect("the job again");
     assert!(again.envelope.redelivered);
     assert_eq!(again.envelope.delivery_count, 1);
     assert_eq!(doors.counters.tickets_dropped.get(), 1);
-    again
-        .ticket
-        .settle(Disposition::Ack)
-        .await
-        .expect("settled");
+    ack(again.ticket).await;
     assert!(doors.sessions.close(LONG).await);
     producer.close(LONG).await;
 }
@@ -44,8 +35,7 @@ async fn moved_jobs_come_back_with_their_faults_and_nobody_else_can_make_faults_
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let amqp = section(&vhost.uri(), ReplyMode::Default);
-    let mut doors = amqp::open(&amqp, &plan(1)).expect("opens");
-    up(&mut doors).await;
+    let mut doors = open_doors(&amqp).await;
     let client = Client::new(&vhost.uri()).await;
     let mut headers = FieldTable::default();
     headers.insert("jailfleet-faults".into(), AMQPValue::LongLongInt(9));
@@ -74,11 +64,7 @@ async fn moved_jobs_come_back_with_their_faults_and_nobody_else_can_make_faults_
         .retry(moved.clone(), 300)
         .await
         .expect("put aside");
-    first
-        .ticket
-        .settle(Disposition::Ack)
-        .await
-        .expect("settled");
+    ack(first.ticket).await;
 
     let second = tokio::time::timeout(LONG, doors.intake.next())
         .await
@@ -93,22 +79,14 @@ async fn moved_jobs_come_back_with_their_faults_and_nobody_else_can_make_faults_
     assert_eq!(&second.body[..], b"body");
     moved.envelope = second.envelope.clone();
     doors.outbox.suspect(moved.clone()).await.expect("moved");
-    second
-        .ticket
-        .settle(Disposition::Ack)
-        .await
-        .expect("settled");
+    ack(second.ticket).await;
 
     let third = doors.intake.next().await.expect("the suspect");
     assert!(third.origin.suspect);
     assert_eq!(third.origin.lane, jailfleet::job::Lane::Bulk);
     assert_eq!(third.envelope.faults, 1);
     doors.outbox.newer(moved).await.expect("handed on");
-    third
-        .ticket
-        .settle(Disposition::Ack)
-        .await
-        .expect("settled");
+    ack(third.ticket).await;
     let newer = client.take("jailfleet.jobs.newer").await;
     assert_eq!(newer.data, b"body");
     assert!(doors.sessions.close(LONG).await);
@@ -123,11 +101,7 @@ async fn a_stopped_intake_gives_back_what_waits_and_still_settles_what_is_out() 
     let producer = ProducerDoor::open(&amqp, &produce_plan("stop")).expect("opens");
     producer.ready(LONG).await.expect("ready");
     for place in 0..30 {
-        producer
-            .sender()
-            .publish(job(&format!("job-{place}"), None))
-            .await
-            .expect("confirmed");
+        submit(&producer, &format!("job-{place}")).await;
     }
     let mut doors = amqp::open(&amqp, &plan(2)).expect("opens");
     let running = doors.intake.next().await.expect("a job");

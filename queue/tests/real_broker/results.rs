@@ -1,11 +1,13 @@
 //! Results on their way to reply queues that exist, and to others.
 
-use crate::support::{Client, LONG, as_move, job, plan, produce_plan, reply, section, up};
+use crate::support::{
+    Client, LONG, ack, as_move, open_doors, plan, produce_plan, reply, section, submit, up,
+};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jailfleet::settings::ReplyMode;
 use jailfleet_harness::{Broker, require};
 use jailfleet_queue::amqp::producer::ProducerDoor;
-use jailfleet_queue::{Disposition, Outbox, Published, amqp};
+use jailfleet_queue::{Outbox, Published, amqp};
 use lapin::BasicProperties;
 use lapin::options::{BasicPublishOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
@@ -161,8 +163,7 @@ async fn a_hostile_reply_to_never_becomes_a_property_or_an_address_of_ours() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let amqp = section(&vhost.uri(), ReplyMode::Default);
-    let mut doors = amqp::open(&amqp, &plan(1)).expect("opens");
-    up(&mut doors).await;
+    let mut doors = open_doors(&amqp).await;
     let client = Client::new(&vhost.uri()).await;
     let hostile = [
         "amq.rabbitmq.reply-to.g1h2AA.bogus",
@@ -191,11 +192,7 @@ async fn a_hostile_reply_to_never_becomes_a_property_or_an_address_of_ours() {
             envelope: delivery.envelope.clone(),
         };
         doors.outbox.dead(letter).await.expect("kept");
-        delivery
-            .ticket
-            .settle(Disposition::Ack)
-            .await
-            .expect("settled");
+        ack(delivery.ticket).await;
     }
     assert_eq!(client.count("jailfleet.dead").await, 3);
     let trouble = doors.state.borrow().trouble.clone();
@@ -214,16 +211,11 @@ async fn a_message_that_closes_the_channel_is_given_up_alone() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let amqp = section(&vhost.uri(), ReplyMode::Default);
-    let mut doors = amqp::open(&amqp, &plan(1)).expect("opens");
-    up(&mut doors).await;
+    let mut doors = open_doors(&amqp).await;
     let producer = ProducerDoor::open(&amqp, &produce_plan("poison")).expect("opens");
     producer.ready(LONG).await.expect("ready");
     let queue = producer.reply_queue().to_owned();
-    producer
-        .sender()
-        .publish(job("poison", None))
-        .await
-        .expect("confirmed");
+    submit(&producer, "poison").await;
     let delivery = doors.intake.next().await.expect("the job");
     let moved = as_move(&delivery);
     // No broker takes an expiration of half a billion years.
@@ -247,11 +239,7 @@ async fn a_message_that_closes_the_channel_is_given_up_alone() {
             .all(|published| *published == Ok(Published::Delivered)),
         "{good:?}"
     );
-    delivery
-        .ticket
-        .settle(Disposition::Ack)
-        .await
-        .expect("settled");
+    ack(delivery.ticket).await;
     assert!(doors.sessions.close(LONG).await);
     producer.close(LONG).await;
 }

@@ -1,6 +1,8 @@
 //! A job goes out and its result comes back: the producer's door and the worker's.
 
-use crate::support::{Client, LONG, job, plan, produce_plan, reply, section, serve, up};
+use crate::support::{
+    Client, LONG, ack, job, open_doors, plan, produce_plan, reply, section, serve,
+};
 use jailfleet::settings::ReplyMode;
 use jailfleet_harness::{Broker, require};
 use jailfleet_queue::amqp::producer::{ProducerDoor, ReplyQueue};
@@ -47,11 +49,7 @@ async fn a_job_goes_out_and_its_result_comes_back_and_nothing_stays() {
     );
     assert_eq!(result.message.digest.as_deref(), Some("00"));
     assert_eq!(&result.message.body[..], b"result of first");
-    result
-        .ticket
-        .settle(Disposition::Ack)
-        .await
-        .expect("settled");
+    ack(result.ticket).await;
 
     assert!(doors.sessions.close(LONG).await);
     drop(sender);
@@ -74,8 +72,7 @@ async fn a_reply_queue_that_holds_an_untaken_result_is_kept() {
     let amqp = section(&vhost.uri(), ReplyMode::Exchange);
     let mut producer = ProducerDoor::open(&amqp, &produce_plan("kept")).expect("opens");
     producer.ready(LONG).await.expect("ready");
-    let mut doors = amqp::open(&amqp, &plan(1)).expect("opens");
-    up(&mut doors).await;
+    let doors = open_doors(&amqp).await;
     let queue = producer.reply_queue().to_owned();
     doors
         .outbox
@@ -97,11 +94,7 @@ async fn a_reply_queue_that_holds_an_untaken_result_is_kept() {
         .await
         .expect("the same result, the next time");
     assert!(result.message.redelivered);
-    result
-        .ticket
-        .settle(Disposition::Ack)
-        .await
-        .expect("settled");
+    ack(result.ticket).await;
     assert_eq!(again.close(LONG).await, ReplyQueue::Deleted);
     assert!(doors.sessions.close(LONG).await);
 }

@@ -1,6 +1,8 @@
 //! Sessions that end under a door, and the ones after them.
 
-use crate::support::{Client, LONG, job, plan, produce_plan, section, serve, up};
+use crate::support::{
+    Client, LONG, ack, job, open_doors, plan, produce_plan, section, serve, submit, up,
+};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use jailfleet::settings::ReplyMode;
 use jailfleet_harness::{Broker, require};
@@ -15,8 +17,7 @@ async fn a_queue_deleted_under_its_consumer_is_noticed_and_made_anew() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let amqp = section(&vhost.uri(), ReplyMode::Default);
-    let mut doors = amqp::open(&amqp, &plan(1)).expect("opens");
-    up(&mut doors).await;
+    let mut doors = open_doors(&amqp).await;
     let client = Client::new(&vhost.uri()).await;
     let queue = "jailfleet.jobs.default.bulk";
     let deleted = client
@@ -30,20 +31,12 @@ async fn a_queue_deleted_under_its_consumer_is_noticed_and_made_anew() {
         .expect("open");
     up(&mut doors).await;
     let producer = ProducerDoor::open(&amqp, &produce_plan("after")).expect("opens");
-    producer
-        .sender()
-        .publish(job("after", None))
-        .await
-        .expect("confirmed");
+    submit(&producer, "after").await;
     let delivery = tokio::time::timeout(LONG, doors.intake.next())
         .await
         .expect("in time");
     let delivery = delivery.expect("jobs flow again");
-    delivery
-        .ticket
-        .settle(Disposition::Ack)
-        .await
-        .expect("settled");
+    ack(delivery.ticket).await;
     let trouble = doors.state.borrow().trouble.clone();
     assert_eq!(doors.counters.consume_sessions.get(), 2, "{trouble:?}");
     assert!(doors.sessions.close(LONG).await);

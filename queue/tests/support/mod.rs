@@ -5,9 +5,9 @@ use jailfleet::job::{Lane, Name};
 use jailfleet::settings::{AmqpSection, LaneShares, ReplyMode, Secret};
 use jailfleet::units::Millis;
 use jailfleet::wire::EncodedResult;
-use jailfleet_queue::amqp::ConsumePlan;
-use jailfleet_queue::amqp::producer::ProducePlan;
-use jailfleet_queue::{Delivery, Disposition, Doors, JobMessage, Move, Outbox, Reply};
+use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor};
+use jailfleet_queue::amqp::{self, ConsumePlan};
+use jailfleet_queue::{Delivery, Disposition, Doors, JobMessage, Move, Outbox, Reply, Ticket};
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
@@ -106,6 +106,24 @@ pub(crate) async fn serve(outbox: &Outbox, delivery: Delivery) {
     }
     // A session that ended meanwhile brings the job again; that is no error here.
     let _settled: Result<(), _> = delivery.ticket.settle(Disposition::Ack).await;
+}
+
+/// The doors of a worker with one slot a lane, once their sessions are up.
+pub(crate) async fn open_doors(amqp: &AmqpSection) -> Doors {
+    let mut doors = amqp::open(amqp, &plan(1)).expect("opens");
+    up(&mut doors).await;
+    doors
+}
+
+/// Publishes a job that asks for no result.
+pub(crate) async fn submit(producer: &ProducerDoor, id: &str) {
+    let published = producer.sender().publish(job(id, None)).await;
+    published.expect("confirmed");
+}
+
+/// Acks in a session that must still be there.
+pub(crate) async fn ack(ticket: Ticket) {
+    ticket.settle(Disposition::Ack).await.expect("settled");
 }
 
 pub(crate) async fn up(doors: &mut Doors) {
