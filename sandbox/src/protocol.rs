@@ -2,14 +2,14 @@
 //! pure functions that accept exactly one spelling of each message.
 
 pub(crate) mod codec;
+mod walls;
 
 pub use codec::Datagram;
 pub(crate) use codec::{Eye, Pen};
+pub use walls::{STACKED, Walls};
 
-use crate::apparmor::Way;
 use jailfleet::evidence::{Acted, Evidence, StageTimes};
 use jailfleet::limits::Limits;
-use jailfleet::wall::{HeldWall, Wall};
 use std::time::Duration;
 
 /// Every datagram has this many bytes; what a message does not need is zero.
@@ -60,14 +60,6 @@ pub enum Order {
     },
     /// Kill everything, leave nothing, end.
     Stop,
-}
-
-/// The walls that the warden's slots hold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Walls {
-    bits: u32,
-    landlock_abi: u16,
-    apparmor: Option<Way>,
 }
 
 /// Why a slot was taken out of use before it is rebuilt.
@@ -147,86 +139,6 @@ pub enum ProtocolError {
     BadField,
 }
 
-impl Walls {
-    /// The same walls and `wall`.
-    #[must_use]
-    pub const fn with(self, wall: Wall) -> Self {
-        Self {
-            bits: self.bits | (1 << wall_bit(wall)),
-            ..self
-        }
-    }
-
-    /// The same walls and Landlock of this ABI version.
-    #[must_use]
-    pub const fn with_landlock(self, abi: u16) -> Self {
-        Self {
-            landlock_abi: abi,
-            ..self.with(Wall::Landlock)
-        }
-    }
-
-    /// The same walls and AppArmor profiles that are entered this way.
-    #[must_use]
-    pub const fn with_apparmor(self, way: Way) -> Self {
-        Self {
-            apparmor: Some(way),
-            ..self.with(Wall::Apparmor)
-        }
-    }
-
-    /// How jails enter their AppArmor profiles, where they do.
-    #[must_use]
-    pub const fn apparmor(self) -> Option<Way> {
-        self.apparmor
-    }
-
-    /// Whether `wall` holds.
-    #[must_use]
-    pub const fn holds(self, wall: Wall) -> bool {
-        self.bits & (1 << wall_bit(wall)) != 0
-    }
-
-    /// The walls as results name them, but that a result names the runtime's own AppArmor profile.
-    #[must_use]
-    pub fn held(self) -> Vec<HeldWall> {
-        let held = Wall::ALL.iter().copied().filter(|wall| self.holds(*wall));
-        held.map(|wall| match wall {
-            Wall::Landlock => HeldWall::detailed(wall, self.landlock_abi.to_string()),
-            Wall::Apparmor if self.apparmor == Some(Way::Stack) => {
-                HeldWall::detailed(wall, STACKED)
-            }
-            Wall::Rlimits
-            | Wall::NoNewPrivs
-            | Wall::Descriptors
-            | Wall::Uid
-            | Wall::Caps
-            | Wall::Userns
-            | Wall::Pidns
-            | Wall::Mountns
-            | Wall::Netns
-            | Wall::Ipcns
-            | Wall::Utsns
-            | Wall::Cgroupns
-            | Wall::Root
-            | Wall::Scratch
-            | Wall::CgroupMemory
-            | Wall::CgroupPids
-            | Wall::CgroupCpu
-            | Wall::Apparmor
-            | Wall::Seccomp => HeldWall::plain(wall),
-        })
-        .collect()
-    }
-}
-
-/// Before the name of a profile that came on top of another label, as AppArmor writes it.
-pub const STACKED: &str = "&";
-
-const fn wall_bit(wall: Wall) -> u32 {
-    wall as u32
-}
-
 impl Order {
     /// The datagram that says this.
     #[must_use]
@@ -298,9 +210,7 @@ impl Report {
                 config_digest,
             } => Pen::new(MAGIC, 101)
                 .u16(*slot_count)
-                .u32(walls.bits)
-                .u16(walls.landlock_abi)
-                .u16(way_number(walls.apparmor))
+                .walls(*walls)
                 .raw(config_digest)
                 .done(),
             Self::Started { slot, run, stages } => Pen::new(MAGIC, 102)
@@ -345,23 +255,11 @@ impl Report {
     pub fn decode(bytes: &[u8]) -> Result<Self, ProtocolError> {
         let mut eye = Eye::open(MAGIC, bytes)?;
         let report = match eye.kind {
-            101 => {
-                let slot_count = eye.u16()?;
-                let walls = Walls {
-                    bits: eye.u32()?,
-                    landlock_abi: eye.u16()?,
-                    apparmor: way_from(eye.u16()?)?,
-                };
-                let known = walls.bits >> Wall::ALL.len() == 0;
-                if !known || walls.holds(Wall::Apparmor) != walls.apparmor.is_some() {
-                    return Err(ProtocolError::BadField);
-                }
-                Self::Ready {
-                    slot_count,
-                    walls,
-                    config_digest: eye.take()?,
-                }
-            }
+            101 => Self::Ready {
+                slot_count: eye.u16()?,
+                walls: eye.walls()?,
+                config_digest: eye.take()?,
+            },
             102 => Self::Started {
                 slot: eye.u16()?,
                 run: eye.u64()?,
@@ -400,23 +298,6 @@ fn decode_evidence(eye: &mut Eye<'_>) -> Result<Evidence, ProtocolError> {
         pressure_full: eye.maybe()?.map(Duration::from_nanos),
         unknown_calls: eye.calls()?,
     })
-}
-
-const fn way_number(way: Option<Way>) -> u16 {
-    match way {
-        None => 0,
-        Some(Way::Change) => 1,
-        Some(Way::Stack) => 2,
-    }
-}
-
-const fn way_from(number: u16) -> Result<Option<Way>, ProtocolError> {
-    match number {
-        0 => Ok(None),
-        1 => Ok(Some(Way::Change)),
-        2 => Ok(Some(Way::Stack)),
-        _ => Err(ProtocolError::BadField),
-    }
 }
 
 const fn acted_number(acted: Acted) -> u16 {
