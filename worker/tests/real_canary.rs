@@ -114,3 +114,41 @@ async fn a_hole_that_opens_later_stops_the_worker_and_everybody_who_asks_is_told
     let waiting = producer.waiting("jailfleet.jobs.default.bulk").await;
     assert_eq!(waiting, 1, "nobody took the job");
 }
+
+/// An attempt of a canary alone: what stands before the first one, then this one.
+fn alone(canary: &str, name: &str) -> String {
+    let is_attempt = |line: &&str| line.starts_with("attempt \"") || line.starts_with("attempt(\"");
+    let before = canary.lines().take_while(|line| !is_attempt(line));
+    let this = canary.lines().filter(is_attempt);
+    let this = this.filter(|line| line.contains(name));
+    before.chain(this).collect::<Vec<_>>().join("\n")
+}
+
+/// What an attempt says outside a jail, with a descriptor too many.
+fn said(program: &str, canary: &str, name: &str) -> String {
+    let ran = worker::command("bash")
+        .args(["-c", "exec 7</dev/null; exec \"$@\"", "bash", program, "-c"])
+        .arg(alone(canary, name))
+        .output()
+        .expect("it runs");
+    String::from_utf8(ran.stdout).expect("it prints text")
+}
+
+#[test]
+fn an_attempt_that_nothing_stops_says_so() {
+    // Only those that leave nothing behind here.
+    let shell = ["lists the root", "makes a network socket"];
+    let python = [
+        "lists the root",
+        "makes a network socket",
+        "has a fourth descriptor",
+    ];
+    for name in shell {
+        let canary = include_str!("../src/canary/escape.sh");
+        assert_eq!(said("bash", canary, name), format!("BROKEN {name}\n"));
+    }
+    for name in python {
+        let canary = include_str!("../src/canary/escape.py");
+        assert_eq!(said("python3", canary, name), format!("BROKEN {name}\n"));
+    }
+}

@@ -52,9 +52,9 @@ pub(crate) fn executable() -> &'static Path {
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "these tests start the real worker"
+    reason = "these tests start real programs, the worker above all"
 )]
-fn command(program: impl AsRef<OsStr>) -> Command {
+pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
