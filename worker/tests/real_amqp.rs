@@ -15,8 +15,9 @@ use client::{Client, Job};
 use jailfleet_harness::{Broker, require};
 use mistakes::{mistakes, valid};
 use nix::sys::signal::Signal;
+use nix::unistd::User;
 use serde_json::json;
-use worker::{LONG, Worker, resident_kib};
+use worker::{LONG, Worker, resident_kib, status_of};
 
 const ADMIN: [&str; 2] = ["--set", "admin.listen=127.0.0.1:0"];
 
@@ -76,11 +77,14 @@ async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
     assert_eq!(answers["past"]["outcome"], "expired");
 
     let metrics = client::get(&admin, "/metrics").await;
-    let bad_paths = "jailfleet_jobs_rejected_total{code=\"bad_path\"} 3";
-    assert!(
-        metrics.contains(bad_paths),
-        "{bad_paths} is not in {metrics}"
-    );
+    let mut counts = BTreeMap::new();
+    for (_, _, code) in &mistakes {
+        *counts.entry(code).or_insert(0) += 1;
+    }
+    for (code, count) in counts {
+        let line = format!("jailfleet_jobs_rejected_total{{code=\"{code}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line} is not in {metrics}");
+    }
     assert!(
         client::get(&admin, "/readyz")
             .await
@@ -194,6 +198,43 @@ async fn worker_and_warden_stay_small() {
     }
     let together = resident_kib(&worker.pid().to_string()) + resident_kib(&warden);
     assert!(together < 64 * 1024, "{together} KiB");
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
+}
+
+#[tokio::test]
+async fn no_thread_of_a_worker_has_kept_anything_of_root() {
+    require!(Root, Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let (worker, _) = start(&vhost.uri(), &[]).await;
+    let nobody = User::from_name("nobody").expect("users can be read");
+    let nobody = nobody.expect("the user of config/worker.toml");
+    let four = |id: u32| [id; 4].map(|id| id.to_string()).join("\t");
+    let (uids, gids) = (four(nobody.uid.as_raw()), four(nobody.gid.as_raw()));
+    let none = "0000000000000000";
+
+    let threads = std::fs::read_dir(format!("/proc/{}/task", worker.pid()));
+    let threads: Vec<_> = threads.expect("it is alive").collect();
+    assert!(threads.len() > 1, "those of the runtimes are among them");
+    for thread in threads {
+        let thread = thread.expect("it is still there").path();
+        for (name, value) in [
+            ("Uid", uids.as_str()),
+            ("Gid", &gids),
+            ("Groups", ""),
+            ("CapInh", none),
+            ("CapPrm", none),
+            ("CapEff", none),
+            ("CapAmb", none),
+            ("NoNewPrivs", "1"),
+            ("Seccomp", "2"),
+        ] {
+            assert_eq!(status_of(&thread, name), value, "{name} of {thread:?}");
+        }
+    }
+    let warden = format!("/proc/{}", worker.warden());
+    assert_eq!(status_of(warden, "Uid"), four(0));
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.ends().code(), Some(0));
 }

@@ -214,15 +214,20 @@ pub(crate) fn processes_with(argument: &str) -> Vec<PathBuf> {
 
 /// Resident memory of a process in KiB.
 pub(crate) fn resident_kib(pid: &str) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).expect("it is alive");
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmRSS:"))
-        .expect("it has memory");
-    line.trim()
-        .trim_end_matches(" kB")
-        .parse()
-        .expect("a number")
+    let resident = status_of(Path::new("/proc").join(pid), "VmRSS");
+    let kib = resident.trim_end_matches(" kB");
+    kib.parse().expect("a number")
+}
+
+/// What the kernel says of a process or thread under this name.
+pub(crate) fn status_of(folder: impl AsRef<Path>, name: &str) -> String {
+    let status = std::fs::read_to_string(folder.as_ref().join("status")).expect("it is alive");
+    let lines = status.lines().filter_map(|line| line.split_once(':'));
+    let mut values = lines.filter(|(found, _)| *found == name);
+    let (_, value) = values
+        .next()
+        .unwrap_or_else(|| panic!("{name} is not told"));
+    value.trim().to_owned()
 }
 
 /// A file with the content, for a worker's `--config` or jobs.
