@@ -10,6 +10,8 @@ mod fleet;
 #[path = "support/job.rs"]
 #[expect(dead_code, reason = "shared with the attacks")]
 mod job;
+#[path = "support/plain.rs"]
+mod plain;
 #[path = "support/witness.rs"]
 mod witness;
 #[path = "real_jail/programs.rs"]

@@ -1,9 +1,11 @@
 //! Giving up root for good, once the warden runs.
 
+use jailfleet_sandbox::sys::caps::drop_bounding_set;
 use nix::errno::Errno;
 use nix::unistd::{
     Gid, Uid, User, getegid, geteuid, getgroups, getresgid, getresuid, setgid, setgroups, setuid,
 };
+use std::io;
 use thiserror::Error;
 
 /// Why the privileges could not be given up. The worker must not go on with them.
@@ -22,6 +24,17 @@ pub enum DropError {
     StillRoot {
         /// The setting.
         user: String,
+    },
+    /// Root without CAP_SETPCAP, which the warden needs as well.
+    #[error(
+        "become the user {user:?}: no capability can be put out of reach; grant root CAP_SETPCAP, or start as a plain user"
+    )]
+    Bounded {
+        /// The setting.
+        user: String,
+        /// What the kernel said.
+        #[source]
+        source: io::Error,
     },
     /// A system call failed.
     #[error("become the user {user:?}")]
@@ -69,6 +82,11 @@ pub fn give_up(user: &str) -> Result<Dropped, DropError> {
     if found.uid.is_root() || found.gid == Gid::from_raw(0) {
         return Err(DropError::StillRoot { user: name() });
     }
+    // While there is the right to: an executable with file capabilities gives nothing after this.
+    drop_bounding_set().map_err(|source| DropError::Bounded {
+        user: name(),
+        source,
+    })?;
     // Groups first: without root they could not be given up any more.
     setgroups(&[]).map_err(call)?;
     setgid(found.gid).map_err(call)?;

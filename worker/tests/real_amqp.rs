@@ -227,6 +227,7 @@ async fn no_thread_of_a_worker_has_kept_anything_of_root() {
             ("CapPrm", none),
             ("CapEff", none),
             ("CapAmb", none),
+            ("CapBnd", none),
             ("NoNewPrivs", "1"),
             ("Seccomp", "2"),
         ] {

@@ -1,6 +1,6 @@
 //! Ends of the worker, the warden and the inits: nothing stays behind.
 
-use super::{Fleet, job};
+use super::{Fleet, job, plain};
 use jailfleet::evidence::{Acted, End};
 use jailfleet_harness::require;
 use jailfleet_sandbox::protocol::{Order, Report};
@@ -100,44 +100,22 @@ fn a_kill_of_the_worker_is_recorded_with_its_reason() {
     );
 }
 
-/// Runs tests of this very binary as a user without any privilege.
 #[test]
-#[expect(
-    clippy::disallowed_methods,
-    reason = "this test is the program that it starts"
-)]
 fn a_plain_user_gets_jails_in_user_namespaces() {
-    use std::os::unix::process::CommandExt;
     // It becomes a plain user, which only root can.
     require!(Root);
-    // Not the one that stands for every uid which a user namespace does not map: it would hide a map
-    // that names the wrong user.
-    const PLAIN: u32 = 54_321;
-    let folder = tempfile::tempdir().expect("a folder");
-    let open = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-    std::fs::set_permissions(folder.path(), open).expect("it is ours");
-    let exe = std::env::current_exe().expect("we run");
-    let tests = [
+    plain::as_a_plain_user(&[
         "a_python_and_a_shell_program_say_hello",
+        "parity::files_in_tmp_can_be_written_read_and_deleted",
+        "parity::files_of_the_system_cannot_be_read",
+        "parity::folders_of_the_host_answer_writers_that_they_are_read_only",
         "parity::folders_of_the_system_cannot_be_listed",
+        "parity::no_socket_to_a_network_can_be_made",
         "parity::nothing_can_be_written_outside_tmp",
+        "parity::the_working_directory_lists_exactly_the_jobs_files_and_tmp",
         "ends::a_kill_of_the_worker_is_recorded_with_its_reason",
         "ends::a_slot_whose_init_dies_is_replaced_and_its_run_is_lost",
         "programs::no_capability_group_descriptor_or_privilege_is_left",
         "programs::a_sleeper_ends_at_its_wall_limit_also_when_it_stops_itself",
-    ];
-    let output = std::process::Command::new(exe)
-        .args(["--exact", "--test-threads=1"])
-        .args(tests)
-        .env("TMPDIR", folder.path())
-        .uid(PLAIN)
-        .gid(PLAIN)
-        .output()
-        .expect("the tests can be executed by everybody");
-    let text = String::from_utf8_lossy(&output.stdout);
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        text.contains(&format!("{} passed; 0 failed", tests.len())),
-        "{text}\n{told}"
-    );
+    ]);
 }

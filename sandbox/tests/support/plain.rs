@@ -4,8 +4,9 @@ use jailfleet_harness::requirement::{NO_SKIPS, SKIPS};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 
-/// A user who owns nothing on any host.
-const NOBODY: u32 = 65534;
+/// A user who owns nothing on any host. Not the one that stands for every uid which a user namespace
+/// does not map: it would hide a map that names the wrong user.
+const PLAIN: u32 = 54_321;
 
 /// Runs these tests of this very binary as a plain user; all must pass. Only root can call it.
 #[expect(
@@ -24,8 +25,8 @@ pub(crate) fn as_a_plain_user(tests: &[&str]) {
         // root, where each skip counts.
         .env_remove(NO_SKIPS)
         .env_remove(SKIPS)
-        .uid(NOBODY)
-        .gid(NOBODY)
+        .uid(PLAIN)
+        .gid(PLAIN)
         .output()
         .expect("the tests can be executed by everybody");
     let text = String::from_utf8_lossy(&output.stdout);
