@@ -1,6 +1,7 @@
 //! A RabbitMQ node for tests, and vhosts on it.
 
 use anyhow::{Context, Result, bail};
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -188,12 +189,25 @@ impl Broker {
     /// # Errors
     /// When `rabbitmqctl` fails, or knows no such queue.
     pub fn depth(&self, queue: &str) -> Result<u64> {
-        let list = ["list_queues", "--no-table-headers", "name", "messages"];
-        let list = self.ctl(&list)?;
-        let mut lines = list.lines().filter_map(|line| line.split_once('\t'));
-        let found = lines.find(|(name, _)| *name == queue);
-        let (_, count) = found.with_context(|| format!("find the queue {queue} in {list:?}"))?;
-        count.trim().parse().context("read the depth of a queue")
+        let depths = self.depths()?;
+        let depth = depths.get(queue).copied();
+        depth.with_context(|| format!("find the queue {queue} in {depths:?}"))
+    }
+
+    /// The same of every queue of the default vhost.
+    ///
+    /// # Errors
+    /// When `rabbitmqctl` fails.
+    pub fn depths(&self) -> Result<BTreeMap<String, u64>> {
+        let list = self.ctl(&["list_queues", "--no-table-headers", "name", "messages"])?;
+        let lines = list.lines().filter_map(|line| line.split_once('\t'));
+        lines
+            .map(|(name, count)| {
+                let count = count.trim().parse();
+                let count = count.with_context(|| format!("read the depth of {name}"))?;
+                Ok((name.to_owned(), count))
+            })
+            .collect()
     }
 
     /// The names of all queues of all vhosts.

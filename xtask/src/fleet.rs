@@ -6,6 +6,7 @@ use crate::programs::{Owned, command};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,6 +17,9 @@ use std::time::Duration;
 /// How long a worker may take to drain: longer than the longest job that we send.
 const DRAIN: Duration = Duration::from_secs(40);
 
+/// What a worker ends with when its warden has gone.
+const WARDEN_GONE: i32 = 4;
+
 /// How long a worker may take to tell its metrics.
 const SCRAPE: Duration = Duration::from_secs(10);
 
@@ -23,7 +27,8 @@ const SCRAPE: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct Fleet {
     // The order matters: workers go before the broker that they talk to.
-    workers: Vec<Owned>,
+    workers: BTreeMap<usize, Owned>,
+    started: usize,
     broker: Broker,
     folder: PathBuf,
     producer: PathBuf,
@@ -42,7 +47,8 @@ impl Fleet {
         let broker = Broker::own()?;
         let producer = workspace.release("jailfleet-producer");
         let mut fleet = Self {
-            workers: Vec::new(),
+            workers: BTreeMap::new(),
+            started: 0,
             broker,
             folder: folder.to_path_buf(),
             producer,
@@ -53,17 +59,70 @@ impl Fleet {
         Ok(fleet)
     }
 
-    /// Starts one worker more, by a command of [`embedded::worker`]; returns its pid.
-    pub(crate) fn add_worker(&mut self, mut worker: Command) -> Result<u32> {
-        let number = self.workers.len() + 1;
+    /// Starts one worker more, by a command of [`embedded::worker`]; returns its number, counted from 1.
+    pub(crate) fn add_worker(&mut self, mut worker: Command) -> Result<usize> {
+        let number = self.started + 1;
         let log = self.log(number);
         let file = File::create(&log).with_context(|| format!("make the log {}", log.display()))?;
         self.point_at_broker(&mut worker);
         let worker = worker.stdout(file.try_clone()?).stderr(file);
         let worker = Owned::start(&format!("worker {number}"), worker)?;
-        let pid = worker.pid();
-        self.workers.push(worker);
-        Ok(pid)
+        self.workers.insert(number, worker);
+        self.started = number;
+        Ok(number)
+    }
+
+    /// The numbers of the workers that have not been ended.
+    pub(crate) fn numbers(&self) -> Vec<usize> {
+        self.workers.keys().copied().collect()
+    }
+
+    /// A worker by its number; an error with its last words when it has ended by itself.
+    pub(crate) fn living(&mut self, number: usize) -> Result<&mut Owned> {
+        let words = self.last_words(number);
+        let worker = self.workers.get_mut(&number).context("find the worker")?;
+        match worker.wait_within(Duration::ZERO)? {
+            None => Ok(worker),
+            Some(status) => bail!("keep worker {number}: it ended with {status}\n{words}"),
+        }
+    }
+
+    /// Kills a worker.
+    pub(crate) fn kill_worker(&mut self, number: usize) -> Result<()> {
+        self.living(number)?.kill()?;
+        self.workers.remove(&number);
+        Ok(())
+    }
+
+    /// Kills the warden of a worker, which must then end with the exit code for it.
+    pub(crate) fn kill_warden(&mut self, number: usize) -> Result<()> {
+        let log = std::fs::read_to_string(self.log(number)).context("read a worker's log")?;
+        let warden = log
+            .split_once("warden=")
+            .and_then(|(_, rest)| rest.split_whitespace().next()?.parse().ok());
+        let warden = warden.context("find the warden's pid in the worker's log")?;
+        let worker = self.living(number)?;
+        worker.kill_child(warden)?;
+        let status = worker.wait_within(DRAIN)?;
+        let code = status.and_then(|status| status.code());
+        ensure!(
+            code == Some(WARDEN_GONE),
+            "see worker {number} end with {WARDEN_GONE} after its warden: {status:?}\n{}",
+            self.last_words(number)
+        );
+        self.workers.remove(&number);
+        Ok(())
+    }
+
+    /// Stops the broker in peace and starts it again, on the same port and with the same data.
+    pub(crate) fn restart_broker(&mut self) -> Result<()> {
+        self.broker.halt()?;
+        self.broker.resume()
+    }
+
+    /// How many messages are in each queue.
+    pub(crate) fn depths(&self) -> Result<BTreeMap<String, u64>> {
+        self.broker.depths()
     }
 
     /// How many jobs are in the queue of the bulk lane, those included that a worker holds.
@@ -144,7 +203,8 @@ impl Fleet {
     pub(crate) fn let_pass(&mut self, span: Duration) -> Result<()> {
         match self
             .workers
-            .first_mut()
+            .values_mut()
+            .next()
             .context("find a worker")?
             .wait_within(span)?
         {
@@ -158,7 +218,7 @@ impl Fleet {
 
     fn somebody_works(&mut self) -> Result<()> {
         let mut ended = 0;
-        for worker in &mut self.workers {
+        for worker in self.workers.values_mut() {
             ended += usize::from(worker.wait_within(Duration::ZERO)?.is_some());
         }
         if ended < self.workers.len() {
@@ -172,28 +232,34 @@ impl Fleet {
 
     /// Asks worker `number` (from 1) to drain and checks that it did so cleanly.
     pub(crate) fn drain_worker(&mut self, number: usize) -> Result<()> {
-        let index = number.checked_sub(1).context("count workers from 1")?;
-        let worker = self
-            .workers
-            .get_mut(index)
-            .context("find the worker to drain")?;
-        let status = worker.terminate(DRAIN)?;
-        let words = self.last_words(number);
+        let worker = self.workers.get(&number);
+        worker.context("find the worker to drain")?.signal_term()?;
+        self.wait_for_drained(number)
+    }
+
+    /// Waits for a worker that was asked to drain. It is not asked again: it would take that as an order
+    /// to kill what runs.
+    fn wait_for_drained(&mut self, number: usize) -> Result<()> {
+        let worker = self.workers.get_mut(&number);
+        let worker = worker.context("find the worker that drains")?;
+        let status = worker.wait_within(DRAIN)?;
         ensure!(
-            status.success(),
-            "drain worker {number}: it ended with {status}\n{words}"
+            status.is_some_and(|status| status.success()),
+            "drain worker {number} within {DRAIN:?}: it ended with {status:?}\n{}",
+            self.last_words(number)
         );
+        self.workers.remove(&number);
         Ok(())
     }
 
     /// Stops the workers, each of which must drain cleanly, and then the broker, in which no queue
     /// of a producer may be left.
     pub(crate) fn stop(mut self) -> Result<()> {
-        for worker in &self.workers {
+        for worker in self.workers.values() {
             worker.signal_term()?;
         }
-        for number in 1..=self.workers.len() {
-            self.drain_worker(number)?;
+        for number in self.numbers() {
+            self.wait_for_drained(number)?;
         }
         let queues = self.broker.queues()?;
         let left: Vec<&String> = queues
@@ -206,7 +272,7 @@ impl Fleet {
 
     /// The pids of the workers.
     pub(crate) fn pids(&self) -> Vec<u32> {
-        self.workers.iter().map(Owned::pid).collect()
+        self.workers.values().map(Owned::pid).collect()
     }
 
     /// What worker `number` (from 1) exports, in Prometheus' text format.

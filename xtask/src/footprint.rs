@@ -38,7 +38,8 @@ pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
     fleet.drain_worker(1)?;
     let mut bulk = fleet.start_bulk(&many, &folder.join("many.results.jsonl"))?;
     wait_until_queued(&fleet, &mut bulk)?;
-    let worker = fleet.add_worker(embedded::worker(workspace))?;
+    let number = fleet.add_worker(embedded::worker(workspace))?;
+    let worker = fleet.living(number)?.pid();
     let most = most_resident(worker, &mut bulk)?;
     let left = fleet.jobs_queued()?;
     println!(
@@ -48,7 +49,7 @@ pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
     // The producer goes first, in the middle of its work; its queue is left on purpose, in a broker
     // that ends now.
     drop(bulk);
-    fleet.drain_worker(2)?;
+    fleet.drain_worker(number)?;
     drop(fleet);
     ensure!(
         idle <= MOST_IDLE_CPU,

@@ -22,6 +22,8 @@ mod fleet;
 mod demo;
 mod humaneval;
 mod many;
+mod noted;
+mod turmoil;
 mod footprint;
 mod soak;
 mod leftovers;
@@ -80,7 +82,7 @@ enum Task {
     },
     /// Tests on the real kernel and a real broker, then every demo.
     Test {
-        /// Everything: workers in containers, footprint, bench, a minute of each fuzz target, and the licences as well.
+        /// Everything: more turmoil, workers in containers, a soak, bench, a minute of each fuzz target, and the licences as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -98,6 +100,17 @@ enum Task {
         /// How many jobs.
         #[arg(long, default_value_t = 10_000)]
         jobs: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Mixed jobs on five workers while workers, wardens, the broker and the producer die at random.
+    Turmoil {
+        /// How many jobs.
+        #[arg(long, default_value_t = 2_000)]
+        jobs: usize,
+        /// Decides what dies when; printed at the start of each run.
+        #[arg(long)]
+        seed: Option<u64>,
         #[command(flatten)]
         machine: Machine,
     },
@@ -250,6 +263,11 @@ fn perform(task: Task) -> Result<ExitCode> {
             steps.conclude()
         }
         Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
+        Task::Turmoil {
+            jobs,
+            seed,
+            machine,
+        } => turmoil::run(&workspace, machine.install(), jobs, seed),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
         Task::Bench {

@@ -6,12 +6,10 @@ use crate::clock::Stopwatch;
 use crate::example::write_jobs;
 use crate::fleet::Fleet;
 use crate::needs::{self, Install, Need};
-use crate::programs::Owned;
+use crate::noted::{self, Noted};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
-use std::io::{BufRead, BufReader};
-use std::path::Path;
 use std::time::Duration;
 
 /// Sends `count` jobs and checks that each has one right result.
@@ -31,7 +29,13 @@ pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Resu
     let watch = Stopwatch::start();
     let summary = folder.join("summary.json");
     let mut bulk = fleet.start_counted_bulk(&file, &results, &summary)?;
-    wait_for_results(&mut bulk, &results, count / 2)?;
+    let noted = Noted::of(&results);
+    while noted.received()? < count / 2 {
+        // The wait paces the look into the journal.
+        if let Some(status) = bulk.wait_within(Duration::from_millis(200))? {
+            bail!("stop a worker in the middle: the producer had ended with {status}");
+        }
+    }
     fleet.drain_worker(1)?;
     println!(
         "Worker 1 drained after {:.1} s",
@@ -57,22 +61,10 @@ pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Resu
     }
     println!("{count} jobs, {count} right results, each once, in {seconds:.1} s");
     // A result comes twice where a worker stopped between its publish and its ack.
-    let [duplicates, conflicts] = counts(&summary, ["duplicates", "conflicts"])?;
+    let [duplicates, conflicts] = noted::counts(&summary, ["duplicates", "conflicts"])?;
     println!("On the way the producer dropped {duplicates} equal duplicates");
     ensure!(conflicts == 0, "see no results in conflict: {conflicts}");
     Ok(())
-}
-
-/// Numbers of the producer's summary.
-fn counts<const N: usize>(summary: &Path, names: [&str; N]) -> Result<[u64; N]> {
-    let text = std::fs::read_to_string(summary).context("read the producer's summary")?;
-    let summary: Value = serde_json::from_str(&text).context("understand the summary")?;
-    let mut counts = [0; N];
-    for (count, name) in counts.iter_mut().zip(names) {
-        let found = summary.get(name).and_then(Value::as_u64);
-        *count = found.with_context(|| format!("find {name} in the summary {text}"))?;
-    }
-    Ok(counts)
 }
 
 fn id(number: usize) -> String {
@@ -87,26 +79,4 @@ fn job(number: usize) -> Value {
         "runtime": "native",
         "code": format!("#!/bin/sh\necho {number}\n"),
     })
-}
-
-/// Waits until the producer has noted that many results in its journal.
-fn wait_for_results(bulk: &mut Owned, results: &Path, wanted: usize) -> Result<()> {
-    let mut journal = results.as_os_str().to_owned();
-    journal.push(".journal");
-    loop {
-        // The wait paces the look into the file.
-        if let Some(status) = bulk.wait_within(Duration::from_millis(200))? {
-            bail!("stop a worker in the middle: the producer had ended with {status}");
-        }
-        if let Ok(file) = std::fs::File::open(&journal) {
-            let noted = BufReader::new(file)
-                .lines()
-                .map_while(Result::ok)
-                .filter(|line| line.contains("\"received\""))
-                .count();
-            if noted >= wanted {
-                return Ok(());
-            }
-        }
-    }
 }

@@ -46,6 +46,14 @@ pub(crate) fn look(root: u32) -> Result<TreeUse> {
     Ok(used)
 }
 
+/// The pid of a process's parent.
+pub(crate) fn parent_of(pid: u32) -> Result<u32> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("look up the process {pid}"))?;
+    let entry = parse(&stat).with_context(|| format!("understand the stat of {pid}"))?;
+    Ok(entry.parent)
+}
+
 /// CPU time of all descendants of xtask that have ended and were waited for.
 pub(crate) fn reaped_by_us() -> Result<Duration> {
     let text = std::fs::read_to_string("/proc/self/stat").context("read /proc/self/stat")?;

@@ -1,7 +1,8 @@
 //! The one place of xtask that starts programs. What it starts, it ends: by handle, never by name.
 
 use crate::clock::Stopwatch;
-use anyhow::{Context, Result, bail};
+use crate::proc_tree;
+use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use std::ffi::OsStr;
@@ -79,11 +80,51 @@ impl Owned {
 
     /// Sends SIGTERM and returns at once.
     pub(crate) fn signal_term(&self) -> Result<()> {
-        match pidfd_send_signal(&self.handle, Signal::TERM) {
+        self.signal(Signal::TERM)
+    }
+
+    /// Kills it and waits for its end.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.signal(Signal::KILL)?;
+        self.child
+            .wait()
+            .with_context(|| format!("wait for {}", self.name))?;
+        Ok(())
+    }
+
+    /// Stops all its threads where they are, until [`Self::thaw`].
+    pub(crate) fn freeze(&self) -> Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub(crate) fn thaw(&self) -> Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> Result<()> {
+        match pidfd_send_signal(&self.handle, signal) {
             // Already gone: it will be reaped by the wait that follows.
             Ok(()) | Err(rustix::io::Errno::SRCH) => Ok(()),
-            Err(error) => Err(error).with_context(|| format!("send SIGTERM to {}", self.name)),
+            Err(error) => Err(error).with_context(|| format!("send {signal:?} to {}", self.name)),
         }
+    }
+
+    /// Kills the child of it that has this pid.
+    pub(crate) fn kill_child(&self, pid: u32) -> Result<()> {
+        let number = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let number = number.with_context(|| format!("take {pid} as a pid"))?;
+        let handle = pidfd_open(number, PidfdFlags::empty())
+            .with_context(|| format!("get a handle on the child {pid} of {}", self.name))?;
+        // Asked after the handle was taken: whoever has the pid now is who will get the signal.
+        let parent = proc_tree::parent_of(pid)?;
+        ensure!(
+            parent == self.pid(),
+            "kill a child of {}: {pid} is {parent}'s",
+            self.name
+        );
+        pidfd_send_signal(&handle, Signal::KILL)
+            .with_context(|| format!("kill the child {pid} of {}", self.name))
     }
 }
 

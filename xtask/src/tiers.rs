@@ -7,7 +7,8 @@ use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{
-    bench, build, containers, demo, deny, footprint, fuzz, humaneval, many, schema, soak, vm,
+    bench, build, containers, demo, deny, footprint, fuzz, humaneval, many, schema, soak, turmoil,
+    vm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -34,6 +35,13 @@ impl Extent {
         match self {
             Self::Usual => vm::tier::Share::Usual,
             Self::All => vm::tier::Share::All,
+        }
+    }
+
+    fn jobs_in_turmoil(self) -> usize {
+        match self {
+            Self::Usual => 2_000,
+            Self::All => 20_000,
         }
     }
 }
@@ -166,12 +174,16 @@ pub(crate) fn test(
     steps.perform("a worker stops in the middle", || {
         many::run(workspace, install, 10_000)
     });
+    let jobs = extent.jobs_in_turmoil();
+    steps.perform("everything dies at random", || {
+        turmoil::run(workspace, install, jobs, None)
+    });
+    steps.perform("footprint", || footprint::run(workspace, install));
     let mut no_docker = None;
     if extent == Extent::All {
         steps.perform("workers in containers", || {
             containers::tier(workspace, install, &mut no_docker)
         });
-        steps.perform("footprint", || footprint::run(workspace, install));
         steps.perform("soak", || soak::run(workspace, install, 100_000));
         steps.perform("bench", || bench::bench(workspace, install, 1));
         steps.perform("lints of the fuzz targets", || fuzz::check(workspace));

@@ -1,0 +1,48 @@
+//! What `jailfleet-producer bulk` notes of its work: its journal, and its summary.
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+use std::fs::File;
+use std::io::{BufRead, BufReader, ErrorKind};
+use std::path::{Path, PathBuf};
+
+/// The journal beside a file of results.
+#[derive(Debug, Clone)]
+pub(crate) struct Noted(PathBuf);
+
+impl Noted {
+    /// The one that a batch with these results writes.
+    pub(crate) fn of(results: &Path) -> Self {
+        let mut journal = results.as_os_str().to_owned();
+        journal.push(".journal");
+        Self(journal.into())
+    }
+
+    /// How many results the producer has received so far.
+    pub(crate) fn received(&self) -> Result<usize> {
+        let file = match File::open(&self.0) {
+            Ok(file) => file,
+            // It has not begun yet.
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error).context("open the producer's journal"),
+        };
+        let mut received = 0;
+        for line in BufReader::new(file).lines() {
+            let line = line.context("read the producer's journal")?;
+            received += usize::from(line.contains("\"received\""));
+        }
+        Ok(received)
+    }
+}
+
+/// Numbers of a summary that the producer wrote as JSON.
+pub(crate) fn counts<const N: usize>(summary: &Path, names: [&str; N]) -> Result<[u64; N]> {
+    let text = std::fs::read_to_string(summary).context("read the producer's summary")?;
+    let summary: Value = serde_json::from_str(&text).context("understand the summary")?;
+    let mut counts = [0; N];
+    for (count, name) in counts.iter_mut().zip(names) {
+        let found = summary.get(name).and_then(Value::as_u64);
+        *count = found.with_context(|| format!("find {name} in the summary {text}"))?;
+    }
+    Ok(counts)
+}
