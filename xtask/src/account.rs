@@ -15,8 +15,10 @@ pub(crate) struct TestAccount {
     failed: u64,
     /// One line a skip: the test, and what it needs.
     skips: BTreeSet<String>,
-    /// What ran in guests, where each skip is told beside its test.
+    /// What ran in guests.
     guests: Tally,
+    /// The same of guests, where the tests are counted and not the lines.
+    guest_skips: BTreeSet<String>,
     passed: Passed,
 }
 
@@ -49,9 +51,10 @@ impl TestAccount {
     }
 
     /// Takes what was counted in guests.
-    pub(crate) fn add_guests(&mut self, tally: Tally, passed: Passed) {
+    pub(crate) fn add_guests(&mut self, tally: Tally, passed: Passed, skips: BTreeSet<String>) {
         self.guests = tally;
         self.passed.add(passed);
+        self.guest_skips = skips;
     }
 
     /// Which walls were proven where; `None` where no test of them ran.
@@ -73,7 +76,8 @@ impl TestAccount {
 
     /// What must be seen at the end: each skip, and the three counts.
     pub(crate) fn closing_lines(&self) -> Vec<String> {
-        let skips = self.skips.iter().map(|skip| format!("SKIPPED {skip}"));
+        let skips = self.skips.iter().chain(&self.guest_skips);
+        let skips = skips.map(|skip| format!("SKIPPED {skip}"));
         skips.chain([self.to_string()]).collect()
     }
 }
@@ -118,6 +122,9 @@ impl SkipsFile {
 #[cfg(test)]
 mod tests {
     use super::TestAccount;
+    use crate::proofs::Passed;
+    use crate::vm::verdict::Tally;
+    use std::collections::BTreeSet;
 
     fn noted(line: &str) -> TestAccount {
         let mut account = TestAccount::default();
@@ -143,6 +150,23 @@ mod tests {
             "SKIPPED a: needs Root",
             "SKIPPED b: needs Broker",
             "1 passed, 0 failed, 2 skipped",
+        ];
+        assert_eq!(account.closing_lines(), lines);
+    }
+
+    #[test]
+    fn what_was_skipped_in_a_guest_is_counted_and_named_at_the_end_too() {
+        let mut account = noted("     Summary [   1.000s] 1 tests run: 1 passed, 0 skipped");
+        let tally = Tally {
+            passed: 2,
+            failed: 0,
+            skipped: 1,
+        };
+        let skips = BTreeSet::from(["a: needs Root, in the guest 6.1 as plain".to_owned()]);
+        account.add_guests(tally, Passed::default(), skips);
+        let lines = [
+            "SKIPPED a: needs Root, in the guest 6.1 as plain",
+            "3 passed, 0 failed, 1 skipped",
         ];
         assert_eq!(account.closing_lines(), lines);
     }

@@ -195,7 +195,7 @@ pub(crate) fn test(
     steps.perform("nothing is left", || {
         Traces::now(&owners)?.nothing_since(&before)
     });
-    account.add_guests(guests.tally, guests.passed);
+    account.add_guests(guests.tally, guests.passed, guests.skips);
     if let Some(walls) = account.walls() {
         steps.remember(format!("Walls, and where a test proved them:\n{walls}"));
     }

@@ -208,7 +208,11 @@ pub(crate) fn perform(workspace: &Workspace, task: VmTask) -> Result<ExitCode> {
             };
             let mut learned = Learned::default();
             trial::run(workspace, &order, &mut learned)?;
-            println!("\n{}", learned.tally);
+            println!();
+            for skip in &learned.skips {
+                println!("SKIPPED {skip}");
+            }
+            println!("{}", learned.tally);
             ensure!(learned.tally.failed == 0, "see all tests pass");
         }
         VmTask::Status => Cache::find()?.status()?,

@@ -11,6 +11,7 @@ use crate::vm::verdict::Tally;
 use crate::workspace::Workspace;
 use anyhow::{Result, ensure};
 use jailfleet_guest::User;
+use std::collections::BTreeSet;
 
 /// How much of it a tier runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,6 +29,8 @@ pub(crate) struct Learned {
     pub(crate) tally: Tally,
     /// Those that passed.
     pub(crate) passed: Passed,
+    /// One line a skip: the test, what it needs, and where.
+    pub(crate) skips: BTreeSet<String>,
     /// What nobody has checked, when there was no guest.
     pub(crate) unchecked: Option<String>,
 }

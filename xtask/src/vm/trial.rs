@@ -99,24 +99,24 @@ fn one_guest(
 fn preparations(workspace: &Workspace) -> Result<Vec<Errand>> {
     let facts = "grep -qx Y /sys/module/apparmor/parameters/enabled || \
                  { echo 'this kernel does not enforce AppArmor'; exit 1; }\n\
+                 grep -qw landlock /sys/kernel/security/lsm || \
+                 { echo \"there is no Landlock in $(cat /sys/kernel/security/lsm)\"; exit 1; }\n\
                  for controller in memory pids cpu; do\n\
                  grep -qw $controller /sys/fs/cgroup/cgroup.controllers || \
                  { echo \"there is no $controller in cgroup v2\"; exit 1; }\ndone\n\
                  echo '|/bin/false' > /proc/sys/kernel/core_pattern\n";
-    let mut errands = vec![preparation(["bash", "-c", facts].map(str::to_owned).into())];
+    let facts = preparation(["bash", "-c", facts].map(str::to_owned).into());
     let folder = workspace.root().join("apparmor");
-    let profiles = profiles(&folder)?;
-    if profiles.is_empty() {
-        println!("There are no profiles in apparmor/: none is loaded");
-    } else {
-        let include = format!("--Include={}", folder.display());
-        let mut argv = ["apparmor_parser", "--replace", &include]
-            .map(str::to_owned)
-            .to_vec();
-        argv.extend(profiles.iter().map(|path| path.display().to_string()));
-        errands.push(preparation(argv));
-    }
-    Ok(errands)
+    let include = format!("--Include={}", folder.display());
+    let mut load = ["apparmor_parser", "--replace", &include]
+        .map(str::to_owned)
+        .to_vec();
+    load.extend(
+        profiles(&folder)?
+            .iter()
+            .map(|path| path.display().to_string()),
+    );
+    Ok(vec![facts, preparation(load)])
 }
 
 fn preparation(argv: Vec<String>) -> Errand {
@@ -143,10 +143,10 @@ fn prepared_well(done: &Done) -> Result<()> {
 }
 
 /// The profiles, which bear our name and no ending; what they include has another one.
+///
+/// # Errors
+/// When there is none: nothing would be enforced, and tests of that would skip.
 fn profiles(folder: &Path) -> Result<Vec<PathBuf>> {
-    if !folder.exists() {
-        return Ok(Vec::new());
-    }
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).context("list the profiles")? {
         let path = entry.context("list the profiles")?.path();
@@ -155,6 +155,7 @@ fn profiles(folder: &Path) -> Result<Vec<PathBuf>> {
             found.push(path);
         }
     }
+    ensure!(!found.is_empty(), "find a profile in {}", folder.display());
     found.sort();
     Ok(found)
 }
@@ -199,16 +200,24 @@ fn errand(
 }
 
 fn report(kernel: Kernel, case: &Case, done: &Done, learned: &mut Learned) {
-    let verdict = Verdict::of(done);
-    learned.tally.note(&verdict);
-    if verdict == Verdict::Passed {
-        let test = format!("{}::{}", case.name.program, case.name.test);
-        learned.passed.note(&format!("guest {kernel}"), &test);
-    }
+    let verdict = Verdict::of(done, case.user);
     let user = match case.user {
         User::Root => "root",
         User::Plain => "plain",
     };
+    learned.tally.note(&verdict);
+    match &verdict {
+        Verdict::Passed => {
+            let test = format!("{}::{}", case.name.program, case.name.test);
+            learned.passed.note(&format!("guest {kernel}"), &test);
+        }
+        Verdict::Skipped(skips) => {
+            let place = format!("in the guest {kernel} as {user}");
+            let lines = skips.iter().map(|skip| format!("{skip}, {place}"));
+            learned.skips.extend(lines);
+        }
+        Verdict::Failed(_) => {}
+    }
     println!(
         "  {:<7}  {:>5.1} s  {user:<5}  {}::{}",
         verdict.to_string(),
@@ -268,8 +277,7 @@ mod tests {
         let found = profiles(folder.path()).expect("a list");
         let names: Vec<_> = found.iter().filter_map(|path| path.file_name()).collect();
         assert_eq!(names, ["jailfleet-bash", "jailfleet-python"]);
-        let none = profiles(&folder.path().join("missing")).expect("no folder, no profile");
-        assert!(none.is_empty());
+        profiles(&folder.path().join("jailfleet-folder")).expect_err("a folder without profiles");
     }
 
     #[test]
