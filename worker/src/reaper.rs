@@ -329,9 +329,7 @@ async fn watch_depths(station: Arc<Station>, mut depths: watch::Receiver<Depths>
     while depths.changed().await.is_ok() {
         let seen = *depths.borrow_and_update();
         for (queue, depth) in seen.iter() {
-            if let Some(depth) = depth {
-                station.metrics.kept(queue, depth);
-            }
+            station.metrics.kept(queue, depth);
         }
     }
 }

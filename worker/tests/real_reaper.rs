@@ -26,6 +26,11 @@ const PARKED: &str = "jailfleet.dead.parked";
 
 /// A worker that has made every queue.
 async fn start(uri: &str, more: &[&str]) -> Worker {
+    start_with_admin(uri, more).await.0
+}
+
+/// The same, with the address of its admin port.
+async fn start_with_admin(uri: &str, more: &[&str]) -> (Worker, String) {
     let port = ["--set", "admin.listen=127.0.0.1:0"];
     let worker = Worker::start(&[&port, more].concat(), &[("JAILFLEET__AMQP__URI", uri)]);
     let line = worker.says("the admin port is open");
@@ -34,7 +39,7 @@ async fn start(uri: &str, more: &[&str]) -> Worker {
     worker.says("taking jobs");
     let ready = |answer: &str| answer.starts_with("HTTP/1.1 200");
     client::get_until(&admin, "/readyz", ready).await;
-    worker
+    (worker, admin)
 }
 
 fn stop(worker: Worker) {
@@ -286,6 +291,52 @@ async fn a_requester_hears_once_of_a_letter_that_cannot_be_parked() {
     }
     let more = client.result_within(Duration::from_millis(1)).await;
     assert_eq!(more, None, "one word for all attempts to park it");
+    stop(worker);
+}
+
+#[tokio::test]
+async fn a_worker_that_may_not_read_the_dead_says_so_and_works_on() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let uri = vhost.uri();
+    let user = vhost.user("half").expect("a user");
+    user.permit(".*", ".*", ".*").expect("rights");
+    let set = [
+        "--set",
+        "amqp.backoff_min_ms=1",
+        "--set",
+        "amqp.backoff_max_ms=1",
+    ];
+    let (worker, admin) = start_with_admin(&user.uri(), &set).await;
+    let seen = "jailfleet_kept_messages{queue=\"dead.parked\"} 0";
+    client::get_until(&admin, "/metrics", |page| page.contains(seen)).await;
+
+    user.permit(".*", ".*", "^jailfleet\\.(?!dead$)")
+        .expect("rights");
+    user.disconnect().expect("its connections are closed");
+    let line = worker.says("its user lacks a right");
+    let error = line
+        .get("error")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    assert!(error.starts_with("consume from jailfleet.dead: "), "{line}");
+    assert_eq!(line["role"], "reap");
+    // Long, whatever the settings say of other pauses.
+    assert_eq!(line["pause_ms"], "300001", "{line}");
+    let told = [
+        "jailfleet_kept_messages{queue=\"dead.parked\"} NaN",
+        "jailfleet_door_events_total{event=\"rights_missing\"} 1",
+    ];
+    let right = |page: &str| told.iter().all(|line| page.contains(line));
+    client::get_until(&admin, "/metrics", right).await;
+
+    let mut client = Client::new(&uri, "jailfleet.reply.half").await;
+    client
+        .publish(Job::new("half", &valid("half").to_string()))
+        .await;
+    let (_, told) = client.result().await;
+    assert_eq!(told["stdout"], "42\n", "{told}");
     stop(worker);
 }
 
