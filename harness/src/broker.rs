@@ -39,6 +39,16 @@ pub struct Vhost<'a> {
     name: String,
 }
 
+/// A user of one test, deleted on drop.
+#[derive(Debug)]
+pub struct User<'a> {
+    vhost: &'a Vhost<'a>,
+    name: String,
+}
+
+/// The password of every user that tests make.
+const PASSWORD: &str = "a-password-of-tests";
+
 impl Broker {
     /// The node that the test run shares, or one of our own where there is none.
     ///
@@ -248,6 +258,80 @@ impl Vhost<'_> {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
+    }
+}
+
+impl Vhost<'_> {
+    /// A user of its own name in this vhost, without any right in it.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub fn user(&self, name: &str) -> Result<User<'_>> {
+        let name = format!(
+            "{name}-{}-{}",
+            self.name.replace('/', "root"),
+            std::process::id()
+        );
+        self.broker.ctl(&["add_user", &name, PASSWORD])?;
+        Ok(User { vhost: self, name })
+    }
+}
+
+impl User<'_> {
+    /// Where the vhost is, with this user's name and password.
+    #[must_use]
+    pub fn uri(&self) -> String {
+        let login = format!("//{}:{PASSWORD}@", self.name);
+        self.vhost.uri().replace("//guest:guest@", &login)
+    }
+
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Gives it these rights in the vhost, and takes all others: three regular expressions.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub fn permit(&self, configure: &str, write: &str, read: &str) -> Result<()> {
+        let (vhost, name) = (self.vhost.name(), self.name.as_str());
+        let rights = [
+            "set_permissions",
+            "--vhost",
+            vhost,
+            name,
+            configure,
+            write,
+            read,
+        ];
+        self.vhost.broker.ctl(&rights).map(drop)
+    }
+
+    /// Closes all its connections.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub fn disconnect(&self) -> Result<()> {
+        let closing = [
+            "close_all_user_connections",
+            &self.name,
+            "told to by a test",
+        ];
+        self.vhost.broker.ctl(&closing).map(drop)
+    }
+}
+
+impl Drop for User<'_> {
+    fn drop(&mut self) {
+        // The users of a node of our own go with its folder.
+        if self.vhost.broker.node.is_some() {
+            return;
+        }
+        if let Err(error) = self.vhost.broker.ctl(&["delete_user", &self.name]) {
+            eprintln!("the user {} was left behind: {error:#}", self.name);
+        }
     }
 }
 

@@ -17,5 +17,5 @@ mod place;
 mod process;
 mod broker;
 
-pub use broker::{Broker, Vhost};
+pub use broker::{Broker, User, Vhost};
 pub use uids::TestUids;

@@ -5,6 +5,7 @@ use async_rs::{Runtime, TokioRuntime};
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
 use jailfleet::settings::AmqpSection;
+use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::uri::AMQPUri;
 use lapin::{Connection, ConnectionProperties, Event};
 use std::sync::Arc;
@@ -18,6 +19,10 @@ use crate::doors::{DoorState, Link};
 
 /// The deadline of a call that the broker answers at once when it is well.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
+/// What fails when the broker cannot be reached or does not let us in.
+const CONNECT: &str = "connect";
+/// The pause of a role that no job needs, when the broker's user lacks a right for it.
+const RIGHTS_PAUSE: Duration = Duration::from_secs(300);
 /// The deadline of a polite goodbye.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -78,12 +83,37 @@ pub(crate) enum SessionError {
     Lost(lapin::Error),
     #[error("keep the connection: it ended without a word")]
     Gone,
+    #[error("consume from {queue}: {source}")]
+    Consume { queue: String, source: lapin::Error },
     #[error("consume from {queue}: the broker ended it; was the queue deleted?")]
     ConsumerEnded { queue: String },
     #[error("confirm within {0:?}: the connection is closed before anything is published again")]
     NoConfirm(Duration),
     #[error("publish with confirms: the channel is not in confirm mode")]
     NotConfirming,
+}
+
+impl SessionError {
+    /// Whether the broker said that its user may not do this. Trying again soon does not help: a
+    /// person has to give the right.
+    pub(crate) fn lacks_right(&self) -> bool {
+        let source = match self {
+            Self::Declare(error) => error.source(),
+            Self::Consume { source, .. } | Self::Lost(source) => source,
+            // A login that is refused is no missing right: the next one may bring another password.
+            Self::Amqp { what, source } if *what != CONNECT => source,
+            Self::Amqp { .. }
+            | Self::Deadline { .. }
+            | Self::Gone
+            | Self::ConsumerEnded { .. }
+            | Self::NoConfirm(_)
+            | Self::NotConfirming => return false,
+        };
+        let lapin::ErrorKind::ProtocolError(refusal) = source.kind() else {
+            return false;
+        };
+        *refusal.kind() == AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
+    }
 }
 
 impl std::fmt::Debug for Dialer {
@@ -136,7 +166,7 @@ impl Dialer {
             properties,
             self.runtime.clone(),
         );
-        let connection = call_within("connect", self.within, dialing).await?;
+        let connection = call_within(CONNECT, self.within, dialing).await?;
         let events = connection.events_listener().boxed();
         tracing::info!(role = role.as_str(), broker = %self.shown, "connected to the broker");
         Ok(Connected { connection, events })
@@ -201,17 +231,26 @@ impl Board {
         self.link(Link::Up);
     }
 
-    pub(crate) fn down(&self, error: &SessionError, pause: Duration) {
+    /// Notes that a session did not come up or did not last, and returns the pause before the next
+    /// one, which is `pause` or longer.
+    pub(crate) fn down(&self, error: &SessionError, pause: Duration) -> Duration {
         self.counters.session_failures.add_one();
-        tracing::warn!(
-            role = self.role.as_str(),
-            %error,
-            pause_ms = pause.as_millis(),
-            "no session with the broker; it is tried again"
-        );
+        let role = self.role.as_str();
+        let pause = match self.role {
+            Role::Reap if error.lacks_right() => pause + RIGHTS_PAUSE,
+            Role::Reap | Role::Consume | Role::Publish => pause,
+        };
+        let pause_ms = pause.as_millis();
+        if error.lacks_right() {
+            self.counters.rights_missing.add_one();
+            tracing::error!(role, %error, pause_ms, "no session with the broker: its user lacks a right");
+        } else {
+            tracing::warn!(role, %error, pause_ms, "no session with the broker; it is tried again");
+        }
         self.link(Link::Down);
         self.state
             .send_modify(|state| state.trouble = Some(error.to_string()));
+        pause
     }
 
     /// Takes one event in. An error or the end of the events ends the session.

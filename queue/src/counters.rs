@@ -77,6 +77,8 @@ counters! {
     reap_sessions,
     /// Connections and sessions that failed.
     session_failures,
+    /// Sessions that the broker refused because its user lacks a right.
+    rights_missing,
     /// Times that the broker blocked a connection.
     blocked,
     /// Topology objects that exist with other arguments than ours.

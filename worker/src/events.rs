@@ -201,7 +201,8 @@ impl LetterReaped<'_> {
             Reaped::Unread => tracing::error!(
                 job_id,
                 why,
-                "the reaper failed on a dead letter again and again; it is parked unread"
+                "the reaper failed on a dead letter again and again; its requester is told that it is \
+                    lost, and it is parked unread"
             ),
             Reaped::SentAgain => tracing::warn!(
                 job_id,

@@ -80,7 +80,7 @@ struct EndMetrics {
     settle_failures: IntCounter,
     confirm: Histogram,
     reaped: PerKey<Reaped, IntCounter>,
-    kept: PerKey<Kept, IntGauge>,
+    kept: PerKey<Kept, Gauge>,
 }
 
 /// What runs used, and how large messages were.
@@ -215,11 +215,11 @@ impl Metrics {
         self.ends.reaped.with(end, IntCounter::inc);
     }
 
-    /// So many messages wait in a queue that keeps them for people.
-    pub fn kept(&self, queue: Kept, messages: u32) {
-        self.ends
-            .kept
-            .with(queue, |gauge| gauge.set(i64::from(messages)));
+    /// So many messages wait in a queue that keeps them for people; `None` while nobody can see.
+    pub fn kept(&self, queue: Kept, messages: Option<u32>) {
+        // A number from before would look as if all were well.
+        let shown = messages.map_or(f64::NAN, f64::from);
+        self.ends.kept.with(queue, |gauge| gauge.set(shown));
     }
 
     /// A delivery could not be settled.

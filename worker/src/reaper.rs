@@ -4,14 +4,16 @@
 //! [`story`] is the whole of what happens to it then. Its requester is told first, by the same way
 //! as of any result; then the letter is parked where people may look at it; only then is it acked.
 //! A reaper that dies in between says the same word again: what it says depends on the letter
-//! alone.
+//! alone. A letter on which three reapers ended is not read any more: its requester is told
+//! `worker_lost`, by the envelope, and it is parked as it is.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
-use jailfleet::rejection::{Rejection, RejectionCode};
+use jailfleet::job::JobId;
+use jailfleet::outcome::Outcome;
 use jailfleet::reply::{self, ReplyTo};
 use jailfleet::result::JobResult;
 use jailfleet::wire::{self, DecodeHint};
@@ -19,7 +21,7 @@ use jailfleet_queue::dead::{Autopsy, Cause};
 use jailfleet_queue::topology::Names;
 use jailfleet_queue::{
     DeadDelivery, DeadIntake, Death, Depths, Disposition, Envelope, OutboxError, Parked, Published,
-    Reply, Source, Stray,
+    Reply, Stray,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -29,12 +31,16 @@ use crate::events::{LetterReaped, ResultPublished, SettleFailed};
 use crate::metrics::{PublishEnd, Reaped};
 use crate::station::{PUBLISH_DEADLINE, Station};
 
-/// How often the reaper may fail on one letter before it parks it without a further look.
-const TRIES: u64 = 3;
+mod fate;
+
+use fate::{Fate, Reading, Waits, Word, fate, has_failed, reason};
+
 /// The pause after a failure, so that a letter that goes back does not come again at once.
 const PAUSE: Duration = Duration::from_secs(1);
 /// How long the letter in hand may take once the worker stops.
 const LAST_LETTER: Duration = Duration::from_secs(2);
+/// Letters whose requesters were told and that could not be parked yet. One at a time is in hand.
+const SPOKEN: usize = 8;
 
 /// Takes dead letters, one at a time, until the worker stops. Not every door has some.
 pub(crate) async fn reap(station: Arc<Station>, letters: Option<DeadIntake>) {
@@ -42,6 +48,7 @@ pub(crate) async fn reap(station: Arc<Station>, letters: Option<DeadIntake>) {
     let depths = letters.depths();
     let mut watching = JoinSet::new();
     watching.spawn(watch_depths(Arc::clone(&station), depths));
+    let mut spoken = VecDeque::new();
     loop {
         let letter = tokio::select! {
             () = station.hand_back.cancelled() => break,
@@ -51,10 +58,24 @@ pub(crate) async fn reap(station: Arc<Station>, letters: Option<DeadIntake>) {
         // A task of its own: a letter that makes us panic drops its ticket, goes back, and counts
         // as failed.
         let mut one = JoinSet::new();
-        one.spawn(lay_to_rest(Arc::clone(&station), letter));
+        let said = Said::of(&letter);
+        let heard = if spoken.contains(&said) {
+            Heard::Already
+        } else {
+            Heard::NotYet
+        };
+        one.spawn(lay_to_rest(Arc::clone(&station), letter, heard));
         match one.join_next().await {
-            Some(Ok(Disposition::Ack)) => continue,
-            Some(Ok(Disposition::Requeue | Disposition::DeadLetter)) | None => {}
+            Some(Ok((Disposition::Ack, _))) => {
+                spoken.retain(|earlier| *earlier != said);
+                continue;
+            }
+            Some(Ok((Disposition::Requeue | Disposition::DeadLetter, Heard::Already))) => {
+                spoken.retain(|earlier| *earlier != said);
+                spoken.push_front(said);
+                spoken.truncate(SPOKEN);
+            }
+            Some(Ok((Disposition::Requeue | Disposition::DeadLetter, Heard::NotYet))) | None => {}
             Some(Err(error)) => {
                 tracing::error!(%error, "the reaper broke off over a dead letter; it goes back");
             }
@@ -67,8 +88,40 @@ pub(crate) async fn reap(station: Arc<Station>, letters: Option<DeadIntake>) {
     letters.stop().await;
 }
 
+/// What makes two looks at a letter the same letter. A requester who heard of it once need not hear
+/// it again at each attempt to park it.
+#[derive(Debug, PartialEq, Eq)]
+struct Said {
+    message_id: Option<String>,
+    correlation_id: Option<String>,
+    reply_to: Option<String>,
+    body: Bytes,
+}
+
+impl Said {
+    fn of(letter: &DeadDelivery) -> Self {
+        Self {
+            message_id: letter.envelope.message_id.clone(),
+            correlation_id: letter.envelope.correlation_id.clone(),
+            reply_to: letter.envelope.reply_to.clone(),
+            body: letter.body.clone(),
+        }
+    }
+}
+
+/// Whether a letter's requester has heard of it, as far as this process knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    Already,
+    NotYet,
+}
+
 /// Carries one letter through and settles it.
-async fn lay_to_rest(station: Arc<Station>, letter: DeadDelivery) -> Disposition {
+async fn lay_to_rest(
+    station: Arc<Station>,
+    letter: DeadDelivery,
+    mut heard: Heard,
+) -> (Disposition, Heard) {
     let DeadDelivery {
         body,
         envelope,
@@ -85,7 +138,7 @@ async fn lay_to_rest(station: Arc<Station>, letter: DeadDelivery) -> Disposition
         sleep(LAST_LETTER).await;
     };
     let disposition = tokio::select! {
-        disposition = story(&station, &letter) => disposition,
+        disposition = story(&station, &letter, &mut heard) => disposition,
         () = stopping => Disposition::Requeue,
     };
     if let Err(error) = ticket.settle(disposition).await {
@@ -96,7 +149,7 @@ async fn lay_to_rest(station: Arc<Station>, letter: DeadDelivery) -> Disposition
         }
         .emit(&station.metrics);
     }
-    disposition
+    (disposition, heard)
 }
 
 /// A dead letter without its ticket.
@@ -107,7 +160,7 @@ struct Letter {
 }
 
 /// The story: find out who gave it up, decide, tell its requester, park it.
-async fn story(station: &Station, letter: &Letter) -> Disposition {
+async fn story(station: &Station, letter: &Letter, heard: &mut Heard) -> Disposition {
     let prefix = &station.settings.amqp.prefix;
     let autopsy = letter.death.autopsy(&Names::new(prefix));
     let asked = letter.envelope.reply_to.as_deref();
@@ -116,9 +169,14 @@ async fn story(station: &Station, letter: &Letter) -> Disposition {
         Some(_) => Waits::Somebody,
         None => Waits::Nobody,
     };
-    let reason = reason(&autopsy.cause);
+    let failures = letter.envelope.delivery_count;
+    let reason = if has_failed(failures) {
+        format!("unread: {}", reason(&autopsy.cause))
+    } else {
+        reason(&autopsy.cause)
+    };
 
-    let end = match fate(&autopsy.cause, letter.envelope.delivery_count, waits) {
+    let (end, answered) = match fate(&autopsy.cause, failures, waits) {
         Fate::SendAgain => {
             let stray = Stray {
                 body: letter.body.clone(),
@@ -128,17 +186,20 @@ async fn story(station: &Station, letter: &Letter) -> Disposition {
             let sending = station.outbox.send_again(stray);
             return kept(station, letter, Reaped::SentAgain, &reason, sending).await;
         }
-        Fate::Park(end) => end,
-        Fate::Answer(outcome, detail) => {
+        Fate::Park(end) => (end, None),
+        Fate::Answer(word) => {
             // Only whoever waits is answered: `fate` knows.
             let Some(reply_to) = requester else {
                 return Disposition::Requeue;
             };
-            let result = last_word(station, letter, &autopsy, outcome, detail);
-            if let Err(error) = tell(station, letter, reply_to, &result).await {
-                return hand_back(station, letter, &error);
+            if *heard == Heard::NotYet {
+                let result = last_word(station, letter, &autopsy, &word);
+                if let Err(error) = tell(station, letter, reply_to, &result).await {
+                    return hand_back(station, letter, &error);
+                }
+                *heard = Heard::Already;
             }
-            Reaped::Answered(outcome)
+            (word.end(), Some(word.outcome))
         }
     };
 
@@ -148,114 +209,33 @@ async fn story(station: &Station, letter: &Letter) -> Disposition {
         queue: autopsy.queue,
         lane_key: autopsy.lane_key,
         reason: reason.clone(),
-        answered: end.answer().map(Outcome::as_str),
+        answered: answered.map(Outcome::as_str),
         kept: autopsy.kept,
         parked_ms: station.clock.epoch_ms().0,
     };
     kept(station, letter, end, &reason, station.outbox.park(parked)).await
 }
 
-/// What becomes of a dead letter.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Fate {
-    /// It is tried once more.
-    SendAgain,
-    /// Its requester is told this; then it is parked.
-    Answer(Outcome, ErrorDetail),
-    /// It is parked without a word.
-    Park(Reaped),
-}
-
-/// Whether anybody waits for a word at a reply queue that may be named.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Waits {
-    Somebody,
-    Nobody,
-}
-
-/// Decides. Pure: the same letter has the same fate, whoever decides and how often.
-fn fate(cause: &Cause, failures: u64, waits: Waits) -> Fate {
-    if failures >= TRIES {
-        return Fate::Park(Reaped::Unread);
-    }
-    if *cause == Cause::Stray {
-        return Fate::SendAgain;
-    }
-    match waits {
-        Waits::Nobody => Fate::Park(Reaped::Unanswered),
-        Waits::Somebody => {
-            let (outcome, code) = verdict(cause);
-            Fate::Answer(outcome, ErrorDetail::new(code, reason(cause)))
+/// The result that the requester gets. Of a letter that the reaper failed on nothing but the
+/// envelope is used: whatever it failed on may be in the body.
+fn last_word(station: &Station, letter: &Letter, autopsy: &Autopsy, word: &Word) -> JobResult {
+    let message_id = letter.envelope.message_id.as_deref();
+    let (job_id, slug, batch) = match word.reading {
+        Reading::Envelope => {
+            let job_id = message_id.and_then(|id| JobId::parse(id).ok());
+            (job_id, None, None)
         }
-    }
-}
-
-/// What a requester is told.
-fn verdict(cause: &Cause) -> (Outcome, ErrorCode) {
-    match cause {
-        Cause::TooManyDeliveries(_) => (Outcome::WorkerLost, ErrorCode::TooManyDeliveries),
-        // Whoever refused it or gave it up said nothing of the program; it may still have run.
-        Cause::Refused | Cause::Unknown => (Outcome::WorkerLost, ErrorCode::WorkerLost),
-        Cause::Expired => (Outcome::Expired, ErrorCode::DeadlinePassed),
-        Cause::NewerMinor => {
-            let code = RejectionCode::UnsupportedMinor;
-            (Outcome::Rejected, ErrorCode::Rejected(code))
+        Reading::Whole => {
+            let hint = DecodeHint {
+                message_id,
+                pool: None,
+                lane: None,
+            };
+            match wire::decode_job(&letter.body, &hint, &station.caps) {
+                Ok(job) => (Some(job.id), job.slug, job.batch),
+                Err(refused) => (refused.job_id, refused.slug, refused.batch),
+            }
         }
-        Cause::Stray | Cause::Unrouted => (Outcome::Rejected, ErrorCode::Unrouted),
-        Cause::Overflow => (Outcome::EngineFault, ErrorCode::Unrouted),
-        Cause::Worker(reason) => match rejection(reason) {
-            Some(rejection) => (Outcome::Rejected, ErrorCode::Rejected(rejection.code)),
-            // It ran, and the broker took its result in no form.
-            None => (Outcome::EngineFault, ErrorCode::ResultTooLarge),
-        },
-    }
-}
-
-/// Why it is dead, for people.
-fn reason(cause: &Cause) -> String {
-    match cause {
-        Cause::TooManyDeliveries(Source::Suspect) => {
-            "given up by the broker: each time that it ran alone its worker died"
-        }
-        Cause::TooManyDeliveries(Source::Interactive | Source::Bulk) => {
-            "given up by the broker: none of its deliveries came to an end"
-        }
-        Cause::Expired => "its time to live was over before a worker took it",
-        Cause::Refused => "a consumer refused it without a word",
-        Cause::Overflow => "its queue was full",
-        Cause::NewerMinor => "no worker was upgraded to its minor version within a day",
-        Cause::Stray | Cause::Unrouted => "no queue takes jobs of its pool and lane",
-        Cause::Worker(reason) => match rejection(reason) {
-            Some(rejection) => return rejection.to_string(),
-            None => return format!("its worker could not answer: {reason}"),
-        },
-        Cause::Unknown => "given up, and nothing says why",
-    }
-    .to_owned()
-}
-
-/// A worker's reason, where that is a rejection: `code: message`.
-fn rejection(reason: &str) -> Option<Rejection> {
-    let (code, message) = reason.split_once(": ")?;
-    Some(Rejection::new(RejectionCode::parse(code)?, message))
-}
-
-/// The result that the requester gets.
-fn last_word(
-    station: &Station,
-    letter: &Letter,
-    autopsy: &Autopsy,
-    outcome: Outcome,
-    detail: ErrorDetail,
-) -> JobResult {
-    let hint = DecodeHint {
-        message_id: letter.envelope.message_id.as_deref(),
-        pool: None,
-        lane: None,
-    };
-    let (job_id, slug, batch) = match wire::decode_job(&letter.body, &hint, &station.caps) {
-        Ok(job) => (Some(job.id), job.slug, job.batch),
-        Err(refused) => (refused.job_id, refused.slug, refused.batch),
     };
     let before = match autopsy.cause {
         Cause::TooManyDeliveries(source) => jailfleet_queue::topology::most_deliveries(source),
@@ -268,10 +248,11 @@ fn last_word(
         | Cause::Worker(_)
         | Cause::Unknown => 1,
     };
+    let stamp = station.stamp(None, before);
     JobResult {
         slug,
         batch,
-        ..JobResult::without_run(job_id, outcome, Some(detail), station.stamp(None, before))
+        ..JobResult::without_run(job_id, word.outcome, Some(word.detail.clone()), stamp)
     }
 }
 
@@ -348,9 +329,7 @@ async fn watch_depths(station: Arc<Station>, mut depths: watch::Receiver<Depths>
     while depths.changed().await.is_ok() {
         let seen = *depths.borrow_and_update();
         for (queue, depth) in seen.iter() {
-            if let Some(depth) = depth {
-                station.metrics.kept(queue, depth);
-            }
+            station.metrics.kept(queue, depth);
         }
     }
 }

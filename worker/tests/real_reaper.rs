@@ -26,6 +26,11 @@ const PARKED: &str = "jailfleet.dead.parked";
 
 /// A worker that has made every queue.
 async fn start(uri: &str, more: &[&str]) -> Worker {
+    start_with_admin(uri, more).await.0
+}
+
+/// The same, with the address of its admin port.
+async fn start_with_admin(uri: &str, more: &[&str]) -> (Worker, String) {
     let port = ["--set", "admin.listen=127.0.0.1:0"];
     let worker = Worker::start(&[&port, more].concat(), &[("JAILFLEET__AMQP__URI", uri)]);
     let line = worker.says("the admin port is open");
@@ -34,7 +39,7 @@ async fn start(uri: &str, more: &[&str]) -> Worker {
     worker.says("taking jobs");
     let ready = |answer: &str| answer.starts_with("HTTP/1.1 200");
     client::get_until(&admin, "/readyz", ready).await;
-    worker
+    (worker, admin)
 }
 
 fn stop(worker: Worker) {
@@ -46,6 +51,21 @@ fn stop(worker: Worker) {
 fn word(result: &Value) -> (Option<&str>, Option<&str>) {
     let text = |pointer| result.pointer(pointer).and_then(Value::as_str);
     (text("/outcome"), text("/error/code"))
+}
+
+/// Puts a full queue where the reaper parks: a worker that finds it there tells and cannot park.
+async fn leave_no_room_to_park(client: &Client) {
+    client.delete(PARKED).await;
+    let full = [
+        // Of this kind, since a quorum queue takes a new publisher's first message even when full.
+        ("x-queue-type", AMQPValue::LongString("classic".into())),
+        ("x-max-length", AMQPValue::LongLongInt(1)),
+        ("x-overflow", AMQPValue::LongString("reject-publish".into())),
+    ];
+    client
+        .declare(PARKED, &full, "jailfleet.jobs", "fill")
+        .await;
+    client.fill("fill").await;
 }
 
 /// Publishes twenty good jobs around one that gets its worker killed at each start, and waits until
@@ -192,18 +212,7 @@ async fn a_reaper_that_is_killed_before_it_parks_says_the_same_word_again_and_no
         .publish(Job::new("twice", &body).expires_after("1"))
         .await;
     client.until_waiting(DEAD, 1).await;
-    // A worker that finds a full queue there tells and cannot park.
-    client.delete(PARKED).await;
-    let full = [
-        // Of this kind, since a quorum queue takes a new publisher's first message even when full.
-        ("x-queue-type", AMQPValue::LongString("classic".into())),
-        ("x-max-length", AMQPValue::LongLongInt(1)),
-        ("x-overflow", AMQPValue::LongString("reject-publish".into())),
-    ];
-    client
-        .declare(PARKED, &full, "jailfleet.jobs", "fill")
-        .await;
-    client.fill("fill").await;
+    leave_no_room_to_park(&client).await;
 
     let worker = start(&uri, &[]).await;
     let (_, first) = client.result().await;
@@ -226,6 +235,108 @@ async fn a_reaper_that_is_killed_before_it_parks_says_the_same_word_again_and_no
     assert!(words.len() <= 4, "{words:?}");
     assert_eq!(client.waiting(DEAD).await, 0);
     assert_eq!(client.waiting(PARKED).await, 1);
+    stop(worker);
+}
+
+#[tokio::test]
+async fn a_letter_over_which_three_readers_ended_is_answered_once_unread_and_parked_whole() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let uri = vhost.uri();
+    stop(start(&uri, &[]).await);
+    let mut client = Client::new(&uri, "jailfleet.reply.unread").await;
+    let body = "whatever it is that ends its readers";
+    let letter = Job::new("unread", body);
+    client.publish(letter.expires_after("1")).await;
+    client.until_waiting(DEAD, 1).await;
+    for _ in 0..3 {
+        client.take_and_die(&uri, DEAD).await;
+    }
+
+    let worker = start(&uri, &[]).await;
+    client.until_waiting(PARKED, 1).await;
+    let (id, told) = client.result().await;
+    let lost = (Some("worker_lost"), Some("worker_lost"));
+    assert_eq!((id.as_str(), word(&told)), ("unread", lost), "{told}");
+    assert_eq!(told["job_id"], "unread");
+    assert_eq!(client.waiting(DEAD).await, 0);
+    let more = client.result_within(Duration::from_millis(1)).await;
+    assert_eq!(more, None, "one word");
+    let (reason, kept) = client.read(PARKED, 1).await.remove(0);
+    assert!(reason.starts_with("unread: "), "{reason}");
+    assert_eq!(kept, body.as_bytes());
+    stop(worker);
+}
+
+#[tokio::test]
+async fn a_requester_hears_once_of_a_letter_that_cannot_be_parked() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let uri = vhost.uri();
+    stop(start(&uri, &[]).await);
+    let mut client = Client::new(&uri, "jailfleet.reply.once").await;
+    let body = valid("once").to_string();
+    let letter = Job::new("once", &body).expires_after("1");
+    client.publish(letter).await;
+    client.until_waiting(DEAD, 1).await;
+    leave_no_room_to_park(&client).await;
+
+    let worker = start(&uri, &[]).await;
+    let (_, told) = client.result().await;
+    assert_eq!(word(&told).0, Some("expired"), "{told}");
+    for _ in 0..5 {
+        worker.says("a dead letter was handed back");
+    }
+    let more = client.result_within(Duration::from_millis(1)).await;
+    assert_eq!(more, None, "one word for all attempts to park it");
+    stop(worker);
+}
+
+#[tokio::test]
+async fn a_worker_that_may_not_read_the_dead_says_so_and_works_on() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let uri = vhost.uri();
+    let user = vhost.user("half").expect("a user");
+    user.permit(".*", ".*", ".*").expect("rights");
+    let set = [
+        "--set",
+        "amqp.backoff_min_ms=1",
+        "--set",
+        "amqp.backoff_max_ms=1",
+    ];
+    let (worker, admin) = start_with_admin(&user.uri(), &set).await;
+    let seen = "jailfleet_kept_messages{queue=\"dead.parked\"} 0";
+    client::get_until(&admin, "/metrics", |page| page.contains(seen)).await;
+
+    user.permit(".*", ".*", "^jailfleet\\.(?!dead$)")
+        .expect("rights");
+    user.disconnect().expect("its connections are closed");
+    let line = worker.says("its user lacks a right");
+    let error = line
+        .get("error")
+        .and_then(Value::as_str)
+        .unwrap_or_default();
+    assert!(error.starts_with("consume from jailfleet.dead: "), "{line}");
+    assert_eq!(line["role"], "reap");
+    // Long, whatever the settings say of other pauses.
+    assert_eq!(line["pause_ms"], "300001", "{line}");
+    let told = [
+        "jailfleet_kept_messages{queue=\"dead.parked\"} NaN",
+        "jailfleet_door_events_total{event=\"rights_missing\"} 1",
+    ];
+    let right = |page: &str| told.iter().all(|line| page.contains(line));
+    client::get_until(&admin, "/metrics", right).await;
+
+    let mut client = Client::new(&uri, "jailfleet.reply.half").await;
+    client
+        .publish(Job::new("half", &valid("half").to_string()))
+        .await;
+    let (_, told) = client.result().await;
+    assert_eq!(told["stdout"], "42\n", "{told}");
     stop(worker);
 }
 

@@ -95,9 +95,12 @@ impl<T: Send + 'static> ConsumeRole<T> {
             let ended = self.session().await;
             // Whatever waits in the intake belongs to nobody now: the broker has taken it back.
             self.epoch.advance();
+            if let Some(look) = &mut self.look {
+                look.blind();
+            }
             let Err(error) = ended else { break };
             let pause = backoff.after(clock::now() - started, clock::dice());
-            self.board.down(&error, pause);
+            let pause = self.board.down(&error, pause);
             // A stopped intake needs no new session: nothing more will be consumed.
             let stopped = self.desk.stopped;
             tokio::select! {
@@ -218,7 +221,9 @@ async fn set_up<T>(
             BasicConsumeOptions::default(),
             FieldTable::default(),
         );
-        let consumer = call("consume", consuming).await?;
+        let consumer = call("consume", consuming)
+            .await
+            .map_err(from(&line.queue))?;
         let last = stream::once(std::future::ready((place, None)));
         let all = consumer
             .map(move |received| (place, Some(received)))
@@ -227,6 +232,18 @@ async fn set_up<T>(
         channels.push((channel, Ledger::default()));
     }
     Ok((connected, channels, arrivals))
+}
+
+/// Names the queue that could not be read.
+fn from(queue: &str) -> impl FnOnce(SessionError) -> SessionError {
+    let queue = queue.to_owned();
+    move |error| {
+        if let SessionError::Amqp { source, .. } = error {
+            SessionError::Consume { queue, source }
+        } else {
+            error
+        }
+    }
 }
 
 /// Each consumer is the only one on its channel, so that all may have the same tag.
@@ -259,8 +276,8 @@ impl Session {
     ) -> Result<Option<Received>, SessionError> {
         match arrival {
             Some(Ok(received)) => Ok(Some(received)),
-            Some(Err(source)) => Err(SessionError::Amqp {
-                what: "consume",
+            Some(Err(source)) => Err(SessionError::Consume {
+                queue: queue.to_owned(),
                 source,
             }),
             None if self.stopping => Ok(None),

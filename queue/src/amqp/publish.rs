@@ -68,7 +68,7 @@ impl PublishRole {
                 break;
             };
             let pause = backoff.after(clock::now() - started, clock::dice());
-            self.board.down(&error, pause);
+            let pause = self.board.down(&error, pause);
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.closing.cancelled() => {}
@@ -375,7 +375,9 @@ struct Round {
 /// Whether the broker closed the channel or connection because of what was sent over it.
 fn closed_over_a_message(error: &SessionError) -> bool {
     let source = match error {
-        SessionError::Amqp { source, .. } | SessionError::Lost(source) => source,
+        SessionError::Amqp { source, .. }
+        | SessionError::Consume { source, .. }
+        | SessionError::Lost(source) => source,
         SessionError::Deadline { .. }
         | SessionError::Declare(_)
         | SessionError::Gone

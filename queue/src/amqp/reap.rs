@@ -137,6 +137,12 @@ pub(super) async fn look(
 }
 
 impl Look {
+    /// Without a session nothing is seen: what was seen in the last one holds no longer.
+    pub(super) fn blind(&mut self) {
+        self.due = clock::now();
+        self.depths.send_replace(Depths::default());
+    }
+
     /// Counts what waits. A queue that may not be seen costs its own channel and nothing else.
     async fn take(&mut self, connection: &Connection) -> Result<(), SessionError> {
         let mut depths = Depths::default();

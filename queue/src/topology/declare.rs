@@ -16,6 +16,13 @@ pub(crate) struct DeclareError {
     source: lapin::Error,
 }
 
+impl DeclareError {
+    /// What the broker said.
+    pub(crate) const fn source(&self) -> &lapin::Error {
+        &self.source
+    }
+}
+
 /// Looks for each object and makes those that are missing.
 ///
 /// Each look is passive first, on a channel that is thrown away when the broker closes it: an

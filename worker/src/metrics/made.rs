@@ -144,11 +144,13 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
         "Dead letters that the reaper took, by what became of them.",
         &["end"],
     )?;
-    let kept = make.gauges(
-        "jailfleet_kept_messages",
-        "Messages in a queue that keeps them for people, looked at once a minute.",
+    let kept = make.keep(GaugeVec::new(
+        Opts::new(
+            "jailfleet_kept_messages",
+            "Messages in a queue that keeps them for people, looked at once a minute; NaN unseen.",
+        ),
         &["queue"],
-    )?;
+    )?)?;
     let bound = make.gauges(
         "jailfleet_kept_messages_bound",
         "The most messages that such a queue holds.",
@@ -164,7 +166,9 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
             reaped.with_label_values(&[end.as_str()])
         }),
         kept: PerKey::new(&Kept::ALL, |queue| {
-            kept.with_label_values(&[queue.as_str()])
+            let gauge = kept.with_label_values(&[queue.as_str()]);
+            gauge.set(f64::NAN);
+            gauge
         }),
         rejected: PerKey::new(RejectionCode::ALL, |code| {
             rejected.with_label_values(&[code.as_str()])

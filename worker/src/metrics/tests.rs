@@ -93,7 +93,9 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
     Reaped::ALL
         .iter()
         .for_each(|end| metrics.letter_reaped(*end));
-    Kept::ALL.iter().for_each(|queue| metrics.kept(*queue, 1));
+    Kept::ALL
+        .iter()
+        .for_each(|queue| metrics.kept(*queue, Some(1)));
     for sang in [
         Sang::Held,
         Sang::Escaped(String::new()),

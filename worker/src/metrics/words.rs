@@ -72,7 +72,8 @@ pub enum Reaped {
     Answered(Outcome),
     /// Nobody may be told: it was parked.
     Unanswered,
-    /// The reaper failed on it too often: it was parked as it was.
+    /// The reaper failed on it too often: its requester was told by the envelope, and it was parked
+    /// as it was.
     Unread,
     /// It was sent once more.
     SentAgain,
@@ -101,15 +102,6 @@ impl Reaped {
             Self::Unread => "unread",
             Self::SentAgain => "sent_again",
             Self::HandedBack => "handed_back",
-        }
-    }
-
-    /// What its requester was told.
-    #[must_use]
-    pub const fn answer(self) -> Option<Outcome> {
-        match self {
-            Self::Answered(outcome) => Some(outcome),
-            Self::Unanswered | Self::Unread | Self::SentAgain | Self::HandedBack => None,
         }
     }
 }

@@ -1,10 +1,15 @@
 //! What becomes of a dead letter, whatever is written on it.
 
 use jailfleet::job::{Lane, Name};
-use jailfleet_queue::dead::{DeathRecord, Found};
+use jailfleet::outcome::{ErrorCode, Outcome};
+use jailfleet::rejection::RejectionCode;
+use jailfleet_queue::Death;
+use jailfleet_queue::dead::{Cause, DeathRecord, Found};
+use jailfleet_queue::topology::Names;
 use proptest::prelude::*;
 
-use super::*;
+use super::fate::{Fate, Reading, Waits, fate, has_failed};
+use crate::metrics::Reaped;
 
 /// A letter as the broker writes it when a queue gives it up, with whatever its producer wrote
 /// below that.
@@ -32,7 +37,7 @@ fn record(queue: &str, reason: &str) -> DeathRecord {
 fn answer(death: &Death) -> (Outcome, ErrorCode) {
     let autopsy = death.autopsy(&Names::new("jailfleet"));
     match fate(&autopsy.cause, 0, Waits::Somebody) {
-        Fate::Answer(outcome, detail) => (outcome, detail.code),
+        Fate::Answer(word) => (word.outcome, word.detail.code),
         other @ (Fate::SendAgain | Fate::Park(_)) => panic!("{other:?} for {death:?}"),
     }
 }
@@ -89,17 +94,20 @@ proptest! {
         let alone = fate(&autopsy.cause, failures, Waits::Nobody);
         prop_assert!(!matches!(alone, Fate::Answer(..)));
         let told = fate(&autopsy.cause, failures, Waits::Somebody);
-        if failures >= TRIES {
-            prop_assert_eq!(&told, &Fate::Park(Reaped::Unread));
+        if has_failed(failures) {
+            let Fate::Answer(word) = &told else { panic!("{told:?}") };
+            prop_assert_eq!(word.reading, Reading::Envelope);
+            prop_assert_eq!(word.outcome, Outcome::WorkerLost);
+            prop_assert_eq!(word.end(), Reaped::Unread);
+            prop_assert_eq!(alone, Fate::Park(Reaped::Unread));
         } else if autopsy.cause == Cause::Stray {
             prop_assert_eq!(&told, &Fate::SendAgain);
         } else {
             prop_assert!(matches!(told, Fate::Answer(..)));
         }
         // A word about the program is never among them.
-        if let Fate::Answer(outcome, _) = told {
-            prop_assert!(Reaped::Answered(outcome).answer().is_some());
-            let counted = Reaped::Answered(outcome).as_str();
+        if let Fate::Answer(word) = told {
+            let counted = word.outcome.as_str();
             prop_assert!(["worker_lost", "expired", "rejected", "engine_fault"].contains(&counted));
         }
     }

@@ -139,6 +139,23 @@ impl Client {
         Some((correlation.to_string(), result))
     }
 
+    /// Takes a message from `queue` over a connection of its own and ends with it in its hands.
+    pub(crate) async fn take_and_die(&self, uri: &str, queue: &str) {
+        let waiting = self.waiting(queue).await;
+        let other = Self::new(uri, "jailfleet.reply.nobody").await;
+        let options = BasicConsumeOptions::default();
+        let taking =
+            other
+                .channel
+                .basic_consume(queue.into(), "".into(), options, FieldTable::default());
+        let mut taking = taking.await.expect("consumable");
+        let taken = timeout(LONG, taking.next()).await.expect("in time");
+        taken.expect("the queue lives").expect("the channel lives");
+        let closed = other._connection.close(200, "dead".into()).await;
+        closed.expect("it ends");
+        self.until_waiting(queue, waiting).await;
+    }
+
     /// Reads `count` messages from `queue`: the reason that each carries, and its body.
     pub(crate) async fn read(&self, queue: &str, count: usize) -> Vec<(String, Vec<u8>)> {
         let options = BasicConsumeOptions {
