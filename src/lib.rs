@@ -14,6 +14,7 @@ pub mod evidence;
 pub mod outcome;
 pub mod verdict;
 pub mod retry;
+pub mod cancel;
 pub mod reply;
 pub mod result;
 pub mod rejection;

@@ -1,4 +1,4 @@
-//! The wire format, version 1: jobs and results as JSON messages.
+//! The wire format, version 1: jobs, results and cancels as JSON messages.
 
 mod given;
 mod blob;
@@ -13,9 +13,11 @@ mod env;
 mod encode;
 mod decimal;
 mod result;
+mod cancel;
 #[cfg(feature = "schema")]
 mod schema;
 
+pub use cancel::{CANCEL_BYTES, decode_cancel, encode_cancel};
 pub use decode::decode_job;
 pub use encode::{encode_job, moment};
 pub use env::is_steering;
@@ -30,7 +32,9 @@ use crate::rejection::Rejection;
 pub const JOB_TYPE: &str = "jailfleet.job.v1";
 /// AMQP `type` of a result.
 pub const RESULT_TYPE: &str = "jailfleet.result.v1";
-/// AMQP `content_type` of both.
+/// AMQP `type` of a cancel.
+pub const CANCEL_TYPE: &str = "jailfleet.cancel.v1";
+/// AMQP `content_type` of all of them.
 pub const CONTENT_TYPE: &str = "application/json";
 /// Header of a job: when it was published, in epoch milliseconds.
 pub const HEADER_PUBLISHED_MS: &str = "jailfleet-published-ms";

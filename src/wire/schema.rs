@@ -1,5 +1,6 @@
 //! JSON Schemas of the messages, from the very types that read and write them.
 
+use super::cancel::CancelMessage;
 use super::message::JobMessage;
 use super::result::ResultMessage;
 
@@ -9,9 +10,11 @@ use super::result::ResultMessage;
 /// Never: a schema is JSON.
 #[must_use]
 pub fn schemas() -> Vec<(String, String)> {
+    let cancel = schemars::schema_for!(CancelMessage);
     let job = schemars::schema_for!(JobMessage);
     let result = schemars::schema_for!(ResultMessage);
     [
+        ("cancel.v1.schema.json", cancel),
         ("job.v1.schema.json", job),
         ("result.v1.schema.json", result),
     ]
