@@ -2,7 +2,7 @@
 
 use crate::answer::{self, Answers};
 use crate::embedded;
-use crate::programs::{Owned, command};
+use crate::programs::{Owned, capture, command};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -178,6 +178,14 @@ impl Fleet {
         let file = File::create(summary).with_context(|| format!("make {}", summary.display()))?;
         let mut bulk = self.bulk_command(jobs, results);
         Owned::start("jailfleet-producer bulk", bulk.arg("--json").stdout(file))
+    }
+
+    /// Runs one program in the interactive lane and returns what it printed.
+    pub(crate) fn submit(&self, code: &Path) -> Result<String> {
+        let mut submit = command(&self.producer);
+        submit.args(["submit", "--runtime", "native", "--code"]);
+        self.point_at_broker(submit.arg(code));
+        capture("jailfleet-producer submit", &mut submit)
     }
 
     fn bulk_command(&self, jobs: &Path, results: &Path) -> Command {

@@ -11,6 +11,7 @@ use crate::programs::Owned;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
+use std::path::Path;
 use std::time::Duration;
 
 const JOBS: usize = 100_000;
@@ -41,11 +42,13 @@ pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
     let number = fleet.add_worker(embedded::worker(workspace))?;
     let worker = fleet.living(number)?.pid();
     let most = most_resident(worker, &mut bulk)?;
+    let overtaking = overtake(&fleet, &folder)?;
     let left = fleet.jobs_queued()?;
     println!(
         "With {JOBS} jobs queued at its start and {left} at the end: at most {} resident",
         mib(most)
     );
+    println!("An interactive job, sent last of all, had its result after {overtaking:?}");
     // The producer goes first, in the middle of its work; its queue is left on purpose, in a broker
     // that ends now.
     drop(bulk);
@@ -54,6 +57,10 @@ pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
     ensure!(
         idle <= MOST_IDLE_CPU,
         "use no CPU when idle: {idle:?} in {IDLE:?}"
+    );
+    ensure!(
+        left >= JOBS as u64 / 2,
+        "let an interactive job overtake the others: {left} of {JOBS} were left"
     );
     ensure!(
         most <= MOST_RESIDENT_BYTES,
@@ -106,6 +113,16 @@ fn most_resident(worker: u32, bulk: &mut Owned) -> Result<u64> {
         most = most.max(proc_tree::look(worker)?.resident_bytes);
     }
     Ok(most)
+}
+
+/// Sends an interactive job behind all the others and waits for its result.
+fn overtake(fleet: &Fleet, folder: &Path) -> Result<Duration> {
+    let code = folder.join("overtakes.sh");
+    std::fs::write(&code, "#!/bin/sh\necho first\n").context("write a program")?;
+    let watch = Stopwatch::start();
+    let printed = fleet.submit(&code)?;
+    ensure!(printed == "first\n", "see it print \"first\": {printed:?}");
+    Ok(watch.elapsed())
 }
 
 fn job(number: usize) -> Value {
