@@ -77,6 +77,9 @@ impl Ledger {
 mod tests {
     use super::*;
     use Disposition::{Ack, DeadLetter, Requeue};
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
 
     fn ledger(tags: std::ops::RangeInclusive<u64>) -> Ledger {
         let mut ledger = Ledger::default();
@@ -128,5 +131,87 @@ mod tests {
         assert_eq!(ledger.settle(1, Ack), None);
         assert_eq!(ledger.flush(), []);
         assert_eq!(ledger.settle(7, Requeue), None);
+    }
+
+    /// What may happen to a channel, the tag chosen among the first sixteen.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        Deliver,
+        Settle(u64, Disposition),
+        Flush,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let disposition = prop_oneof![Just(Ack), Just(Requeue), Just(DeadLetter)];
+        prop_oneof![
+            4 => Just(Step::Deliver),
+            6 => (1..=16_u64, disposition).prop_map(|(tag, done)| Step::Settle(tag, done)),
+            2 => Just(Step::Flush),
+        ]
+    }
+
+    /// The broker's side: what it waits for, and what it was told of each tag.
+    #[derive(Debug, Default)]
+    struct Books {
+        open: BTreeSet<u64>,
+        told: BTreeMap<u64, Disposition>,
+    }
+
+    impl Books {
+        fn hear(&mut self, frame: Frame) -> Result<(), TestCaseError> {
+            let (tags, disposition): (Vec<u64>, _) = match frame {
+                Frame::AckThrough(last) => (self.open.range(..=last).copied().collect(), Ack),
+                Frame::Ack(tag) => (vec![tag], Ack),
+                Frame::Requeue(tag) => (vec![tag], Requeue),
+                Frame::DeadLetter(tag) => (vec![tag], DeadLetter),
+            };
+            for tag in tags {
+                // A broker closes the channel over a tag that it does not know.
+                prop_assert!(self.open.remove(&tag), "{frame:?} of a tag that is not out");
+                self.told.insert(tag, disposition);
+            }
+            Ok(())
+        }
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2_000))]
+        #[test]
+        fn the_broker_hears_of_each_tag_once_what_was_first_said_and_nothing_before(
+            steps in vec(step(), 0..60),
+        ) {
+            let (mut ledger, mut books) = (Ledger::default(), Books::default());
+            let mut said: BTreeMap<u64, Disposition> = BTreeMap::new();
+            let mut last = 0;
+            for step in steps {
+                match step {
+                    Step::Deliver => {
+                        last += 1;
+                        ledger.handed_out(last);
+                        books.open.insert(last);
+                    }
+                    Step::Settle(tag, disposition) => {
+                        if tag <= last {
+                            said.entry(tag).or_insert(disposition);
+                        }
+                        if let Some(frame) = ledger.settle(tag, disposition) {
+                            books.hear(frame)?;
+                        }
+                    }
+                    Step::Flush => {
+                        for frame in ledger.flush() {
+                            books.hear(frame)?;
+                        }
+                    }
+                }
+                for (tag, disposition) in &books.told {
+                    prop_assert_eq!(said.get(tag), Some(disposition), "tag {}", tag);
+                }
+            }
+            for frame in ledger.flush() {
+                books.hear(frame)?;
+            }
+            prop_assert_eq!(books.told, said);
+        }
     }
 }
