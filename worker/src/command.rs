@@ -322,6 +322,7 @@ const fn exit_of(ending: Ending) -> Exit {
         Ending::HandedBack => Exit::HandedBack,
         Ending::WardenGone => Exit::WardenGone,
         Ending::Breached => Exit::Breached,
+        Ending::Broken => Exit::Failed,
     }
 }
 
