@@ -28,6 +28,7 @@ pub(crate) enum Role {
     Consume,
     Publish,
     Reap,
+    Control,
 }
 
 impl Role {
@@ -36,6 +37,7 @@ impl Role {
             Self::Consume => "consume",
             Self::Publish => "publish",
             Self::Reap => "reap",
+            Self::Control => "control",
         }
     }
 }
@@ -187,6 +189,7 @@ impl Board {
                 Role::Consume => &mut state.consume,
                 Role::Publish => &mut state.publish,
                 Role::Reap => &mut state.reap,
+                Role::Control => &mut state.control,
             };
             std::mem::replace(place, link) != link
         });
@@ -197,6 +200,7 @@ impl Board {
             Role::Consume => self.counters.consume_sessions.add_one(),
             Role::Publish => self.counters.publish_sessions.add_one(),
             Role::Reap => self.counters.reap_sessions.add_one(),
+            Role::Control => self.counters.control_sessions.add_one(),
         }
         self.link(Link::Up);
     }

@@ -18,10 +18,11 @@ use jailfleet::wire::{self, DecodeHint, Refused};
 use jailfleet_queue::{Delivery, Disposition};
 
 use crate::answer::{self, Message, Requester};
-use crate::events::{JobReceived, ProgramRan, SettleFailed};
-use crate::metrics::{Ran, SetAside};
+use crate::cancels::Wanted;
+use crate::events::{JobCancelled, JobReceived, ProgramRan, SettleFailed};
+use crate::metrics::{Met, Ran, SetAside};
 use crate::plan::{self, NoPlan, Plan};
-use crate::run::{self, RunEnded};
+use crate::run::{self, RunEnded, Stops};
 use crate::slots::{Lease, SlotError};
 use crate::station::{Station, jitter};
 
@@ -66,7 +67,8 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
     message.origin.lane
 }
 
-/// The story: vet the reply queue, admit, decode, plan, lease a slot, run, judge, answer.
+/// The story: vet the reply queue, admit, decode, see that it is still wanted, plan, lease a slot,
+/// run, judge, answer.
 async fn story(station: &Station, message: &Message) -> Disposition {
     let reply_to = match vet(station, message) {
         Ok(reply_to) => reply_to,
@@ -90,6 +92,14 @@ async fn story(station: &Station, message: &Message) -> Disposition {
         }
         Err(refused) => return answer::reject(station, message, &requester, refused).await,
     };
+    let wanted = station.cancels.enter(&job, message.envelope.published_ms);
+    tokio::select! {
+        () = station.cancels.caught_up() => {}
+        () = station.hand_back.cancelled() => return answer::hand_back(station, message, &"stopping"),
+    }
+    if wanted.no_more() {
+        return unwanted(station, message, &requester, &job).await;
+    }
     if plan::expired(&job, message.received_at) {
         let result = answer::expired(station, message, &job);
         return answer::answer(station, message, &requester, result).await;
@@ -101,11 +111,15 @@ async fn story(station: &Station, message: &Message) -> Disposition {
             return answer::reject(station, message, &requester, refused).await;
         }
         Err(NoPlan::Memfd(error)) => {
-            return fault(station, message, &requester, &job, None, &error).await;
+            return fault(station, message, &requester, (&job, &wanted), None, &error).await;
         }
     };
 
     let lease = tokio::select! {
+        biased;
+        () = wanted.token().cancelled() => {
+            return unwanted(station, message, &requester, &job).await;
+        }
         lease = station.slots.lease(message.origin.lane) => lease,
         () = station.hand_back.cancelled() => return answer::hand_back(station, message, &"stopping"),
     };
@@ -119,7 +133,7 @@ async fn story(station: &Station, message: &Message) -> Disposition {
         let result = answer::expired(station, message, &job);
         return answer::answer(station, message, &requester, result).await;
     }
-    execute(station, message, &requester, &job, plan, lease).await
+    execute(station, message, &requester, (&job, &wanted), plan, lease).await
 }
 
 /// The second half of the story: run, judge, answer.
@@ -127,7 +141,7 @@ async fn execute(
     station: &Station,
     message: &Message,
     requester: &Requester,
-    job: &Job,
+    (job, wanted): (&Job, &Wanted),
     plan: Plan<'_>,
     mut lease: Lease,
 ) -> Disposition {
@@ -137,11 +151,22 @@ async fn execute(
         order,
     } = plan;
     let slot = lease.slot();
-    let ran = run::run(&mut lease, order, &station.kill).await;
+    let stops = Stops::by(&station.kill).or_cancelled_by(wanted.token());
+    let ran = run::run(&mut lease, order, stops).await;
     drop(lease);
     let ran = match ran {
         Ok(ran) => ran,
-        Err(error) => return fault(station, message, requester, job, Some(slot), &error).await,
+        Err(error) => {
+            return fault(
+                station,
+                message,
+                requester,
+                (job, wanted),
+                Some(slot),
+                &error,
+            )
+            .await;
+        }
     };
     if ran.evidence.acted == Some(Acted::Drain) {
         return answer::hand_back(
@@ -162,8 +187,25 @@ async fn execute(
         judged,
     );
     if result.outcome == Outcome::EngineFault {
-        return retry_or_answer(station, message, requester, result).await;
+        return retry_or_answer(station, message, requester, (result, wanted)).await;
     }
+    if result.outcome == Outcome::Cancelled {
+        let (job_id, met) = (&job.id, Met::Running);
+        JobCancelled { job_id, met }.emit(&station.metrics);
+    }
+    answer::answer(station, message, requester, result).await
+}
+
+/// Answers a job that is wanted no more before it began to run.
+async fn unwanted(
+    station: &Station,
+    message: &Message,
+    requester: &Requester,
+    job: &Job,
+) -> Disposition {
+    let (job_id, met) = (&job.id, Met::Waiting);
+    JobCancelled { job_id, met }.emit(&station.metrics);
+    let result = answer::cancelled(station, message, job);
     answer::answer(station, message, requester, result).await
 }
 
@@ -215,7 +257,7 @@ async fn fault(
     station: &Station,
     message: &Message,
     requester: &Requester,
-    job: &Job,
+    (job, wanted): (&Job, &Wanted),
     slot: Option<u16>,
     error: &(dyn std::error::Error + Send + Sync + 'static),
 ) -> Disposition {
@@ -230,16 +272,21 @@ async fn fault(
         format!("the worker failed to {error}"),
     );
     let result = answer::without_run(station, message, job, slot, Outcome::EngineFault, detail);
-    retry_or_answer(station, message, requester, result).await
+    retry_or_answer(station, message, requester, (result, wanted)).await
 }
 
-/// A fault of ours is tried again a few times, elsewhere if possible, and then answered.
+/// A fault of ours is tried again a few times, elsewhere if possible, and then answered; at once
+/// where nobody wants the job any more.
 async fn retry_or_answer(
     station: &Station,
     message: &Message,
     requester: &Requester,
-    result: JobResult,
+    (result, wanted): (JobResult, &Wanted),
 ) -> Disposition {
+    if wanted.no_more() {
+        let result = answer::cancelled_instead(result);
+        return answer::answer(station, message, requester, result).await;
+    }
     // This worker is about to end: whoever takes the job next has not failed it yet.
     if station.slots.gone() || station.kill.is_cancelled() {
         return answer::hand_back(station, message, &SlotError::WardenGone);

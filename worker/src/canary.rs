@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::events::CanaryFlew;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
-use crate::run::{self, RunEnded, RunOrder};
+use crate::run::{self, RunEnded, RunOrder, Stops};
 use crate::slots::{Lease, SlotError, Slots};
 use crate::supervisor::Event;
 
@@ -292,7 +292,7 @@ impl Flight {
             Ok(order) => {
                 // Nobody ends a canary early: its own wall limit is short.
                 let never = CancellationToken::new();
-                match run::run(&mut lease, order, &never).await {
+                match run::run(&mut lease, order, Stops::by(&never)).await {
                     Ok(ran) => heard(&ran),
                     Err(error) => Sang::Silent(error.to_string()),
                 }

@@ -13,7 +13,7 @@ use jailfleet::wall::{HeldWall, WallSet};
 use jailfleet_queue::Delivery;
 
 use crate::canary::Sang;
-use crate::metrics::{Metrics, PublishEnd, Ran, Reaped, SetAside};
+use crate::metrics::{Heard, Met, Metrics, PublishEnd, Ran, Reaped, SetAside};
 
 /// A delivery came in.
 pub(crate) struct JobReceived<'a> {
@@ -113,6 +113,38 @@ impl JobFinished<'_> {
                 attempt,
                 "job finished"
             );
+        }
+    }
+}
+
+/// A cancel came. One line each at most at debug: whoever may cancel may send any number of them.
+pub(crate) struct CancelHeard<'a> {
+    pub(crate) heard: Heard,
+    pub(crate) why: Option<&'a str>,
+    pub(crate) remembered: usize,
+}
+
+impl CancelHeard<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.cancel_heard(self.heard, self.remembered);
+        let (result, why) = (self.heard.as_str(), self.why);
+        tracing::debug!(result, why, remembered = self.remembered, "a cancel came");
+    }
+}
+
+/// A cancel hit a job that is here.
+pub(crate) struct JobCancelled<'a> {
+    pub(crate) job_id: &'a JobId,
+    pub(crate) met: Met,
+}
+
+impl JobCancelled<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.job_cancelled(self.met);
+        let job_id = self.job_id.as_str();
+        match self.met {
+            Met::Waiting => tracing::debug!(job_id, "a cancelled job is not run"),
+            Met::Running => tracing::debug!(job_id, "the run of a cancelled job was ended"),
         }
     }
 }

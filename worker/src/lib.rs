@@ -11,6 +11,7 @@ mod plan;
 mod run;
 mod answer;
 mod reaper;
+mod cancels;
 mod station;
 pub mod supervisor;
 pub mod slots;

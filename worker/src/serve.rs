@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
 use crate::canary::{Canaries, CanaryError};
+use crate::cancels::{CATCH_UP, Cancels};
 use crate::confine;
 use crate::events::WardenReady;
 use crate::fitness::{self, Unfit};
@@ -181,6 +182,7 @@ pub async fn run(
         intake,
         outbox,
         dead,
+        cancels: asked,
         state,
         counters,
         sessions,
@@ -190,17 +192,10 @@ pub async fn run(
         unready: Some("starting"),
         alive: true,
     });
-    let bounds = Bounds {
-        drain: settings.worker.drain_ms.duration(),
-        shares,
-        ahead: usize::from(settings.amqp.prefetch_extra),
-        // Whoever asks at the admin port shall hear of it; without one there is nobody to tell.
-        breached: if admin.is_some() {
-            AfterBreach::Stay
-        } else {
-            AfterBreach::Leave
-        },
-    };
+    let bounds = bounds(&settings, shares, admin.as_ref());
+    let pool = settings.worker.pool.clone();
+    let cancels = Arc::new(Cancels::new(pool, clock, Arc::clone(&metrics)));
+    owned.spawn(Arc::clone(&cancels).listen(asked, CATCH_UP));
     let station = Arc::new(Station {
         host: host_name(&settings),
         caps: settings.caps.wire(),
@@ -214,6 +209,7 @@ pub async fn run(
         held: ready.held,
         last_good: canaries.last_good(),
         outbox,
+        cancels,
         clock,
     });
     let mut reaping = JoinSet::new();
@@ -230,6 +226,20 @@ pub async fn run(
     admin_stop.cancel();
     owned.shutdown().await;
     ending
+}
+
+fn bounds(settings: &WorkerSettings, shares: LaneShares, admin: Option<&Admin>) -> Bounds {
+    Bounds {
+        drain: settings.worker.drain_ms.duration(),
+        shares,
+        ahead: usize::from(settings.amqp.prefetch_extra),
+        // Whoever asks at the admin port shall hear of it; without one there is nobody to tell.
+        breached: if admin.is_some() {
+            AfterBreach::Stay
+        } else {
+            AfterBreach::Leave
+        },
+    }
 }
 
 /// Leaves both sides in peace; what they do not do in time they do by themselves.

@@ -14,6 +14,7 @@ use jailfleet_queue::Outbox;
 use tokio_util::sync::CancellationToken;
 
 use crate::canary::LastGood;
+use crate::cancels::Cancels;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::Slots;
@@ -36,6 +37,8 @@ pub(crate) struct Station {
     pub(crate) last_good: Arc<LastGood>,
     pub(crate) slots: Slots,
     pub(crate) outbox: Outbox,
+    /// What is wanted no more.
+    pub(crate) cancels: Arc<Cancels>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     /// Cancelled when jobs that have no slot yet shall go back.

@@ -18,8 +18,8 @@ use super::doors::DoorEvents;
 use crate::canary::Sang;
 
 use super::{
-    CALLS_TO_COME, DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd,
-    Reaped, RunMetrics, SetAside, SlotMetrics, Step,
+    CALLS_TO_COME, CancelMetrics, DoorMetrics, EndMetrics, Heard, LaneMetrics, Met, Metrics,
+    MetricsError, PerKey, PublishEnd, Reaped, RunMetrics, SetAside, SlotMetrics, Step,
 };
 
 /// 100 µs to 10 min.
@@ -119,6 +119,7 @@ pub(super) fn all() -> Result<Metrics, MetricsError> {
         draining: make.gauge("jailfleet_worker_draining", "1 while the worker stops.")?,
         walls: PerKey::new(Wall::ALL, |wall| walls.with_label_values(&[wall.as_str()])),
         doors: door_metrics(&make)?,
+        cancels: cancel_metrics(&make)?,
         registry,
     })
 }
@@ -183,6 +184,33 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
             "jailfleet_result_confirm_seconds",
             "From publishing a result to the broker's confirm.",
             CONFIRM_BUCKETS,
+        )?,
+    })
+}
+
+fn cancel_metrics(make: &Maker<'_>) -> Result<CancelMetrics, MetricsError> {
+    let heard = make.counters(
+        "jailfleet_cancels_total",
+        "Cancels that this worker heard, by what became of them.",
+        &["result"],
+    )?;
+    let jobs = make.counters(
+        "jailfleet_jobs_cancelled_total",
+        "Jobs that a cancel hit here, by whether they had begun to run.",
+        &["met"],
+    )?;
+    Ok(CancelMetrics {
+        heard: PerKey::new(&Heard::ALL, |heard_as| {
+            heard.with_label_values(&[heard_as.as_str()])
+        }),
+        jobs: PerKey::new(&Met::ALL, |met| jobs.with_label_values(&[met.as_str()])),
+        forgotten: make.counter(
+            "jailfleet_cancels_forgotten_total",
+            "Cancelled ids and batches forgotten before their time, for want of room.",
+        )?,
+        remembered: make.gauge(
+            "jailfleet_cancels_remembered",
+            "Cancelled ids and batches that this worker remembers.",
         )?,
     })
 }
