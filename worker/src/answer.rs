@@ -299,20 +299,6 @@ pub(crate) fn cancelled(station: &Station, message: &Message, job: &Job) -> JobR
     without_run(station, message, job, None, Outcome::Cancelled, detail)
 }
 
-/// The same result for a job that failed by trouble of ours, which nobody wants to be tried again.
-pub(crate) fn cancelled_instead(result: JobResult) -> JobResult {
-    let failed = result.error.map(|error| error.message);
-    let message = format!(
-        "the job was cancelled, and is not tried again after a fault of ours: {}",
-        failed.as_deref().unwrap_or("nothing more is known")
-    );
-    JobResult {
-        outcome: Outcome::Cancelled,
-        error: Some(ErrorDetail::new(ErrorCode::Cancelled, message)),
-        ..result
-    }
-}
-
 /// The result of a job that was there too often when workers died.
 pub(crate) fn given_up(station: &Station, message: &Message) -> JobResult {
     let attempt = message.history.attempt(&station.settings.retry);

@@ -18,13 +18,14 @@ use jailfleet::wire::{self, DecodeHint, Refused};
 use jailfleet_queue::{Delivery, Disposition};
 
 use crate::answer::{self, Message, Requester};
-use crate::cancels::Wanted;
-use crate::events::{JobCancelled, JobReceived, ProgramRan, SettleFailed};
+use crate::cancels::{self, Wanted};
+use crate::events::{JobAdopted, JobCancelled, JobReceived, ProgramRan, SettleFailed};
 use crate::metrics::{Met, Ran, SetAside};
 use crate::plan::{self, NoPlan, Plan};
 use crate::run::{self, RunEnded, Stops};
 use crate::slots::{Lease, SlotError};
 use crate::station::{Station, jitter};
+use crate::twins::{self, Again, Arrival, Key};
 
 /// Carries one delivery through and settles it. Answers with its lane.
 pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
@@ -53,7 +54,7 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
         received,
         received_at,
     };
-    let disposition = story(&station, &message).await;
+    let disposition = once(&station, &message).await;
     if let Err(error) = ticket.settle(disposition).await {
         let job_id = message.envelope.message_id.as_deref();
         SettleFailed {
@@ -65,6 +66,31 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
     let total = station.clock.now().saturating_sub(received);
     station.metrics.job_settled(message.origin.lane, total);
     message.origin.lane
+}
+
+/// Carries the message through, unless the broker brings it again and it is under way here, or was.
+async fn once(station: &Station, message: &Message) -> Disposition {
+    let key = Key::of(&message.origin, &message.envelope, &message.body);
+    loop {
+        let arrival = station.twins.enter(key, Again::of(&message.envelope));
+        if let Some(adopted) = twins::counted(&arrival) {
+            let job_id = message.envelope.message_id.as_deref();
+            JobAdopted { job_id, adopted }.emit(&station.metrics);
+        }
+        match arrival {
+            Arrival::First(place) => {
+                let disposition = story(station, message).await;
+                place.end(disposition);
+                return disposition;
+            }
+            Arrival::Finished => return Disposition::Ack,
+            Arrival::Twin(twin) => {
+                if let Some(disposition) = twins::end_of(twin).await {
+                    return disposition;
+                }
+            }
+        }
+    }
 }
 
 /// The story: vet the reply queue, admit, decode, see that it is still wanted, plan, lease a slot,
@@ -284,7 +310,7 @@ async fn retry_or_answer(
     (result, wanted): (JobResult, &Wanted),
 ) -> Disposition {
     if wanted.no_more() {
-        let result = answer::cancelled_instead(result);
+        let result = cancels::instead_of_another_try(result);
         return answer::answer(station, message, requester, result).await;
     }
     // This worker is about to end: whoever takes the job next has not failed it yet.

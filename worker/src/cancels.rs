@@ -10,6 +10,8 @@ use std::time::Duration;
 
 use jailfleet::cancel::{Cancel, Entered, Register, Subject};
 use jailfleet::job::{EpochMs, Job, Name};
+use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
+use jailfleet::result::JobResult;
 use jailfleet::wire::decode_cancel;
 use jailfleet_program::Clock;
 use jailfleet_queue::{CancelIntake, CancelNews};
@@ -185,6 +187,20 @@ impl Wanted {
 impl Drop for Wanted {
     fn drop(&mut self) {
         self.cancels.book().here.remove(&self.number);
+    }
+}
+
+/// The result of a job that failed by trouble of ours and that nobody wants to be tried again.
+pub(crate) fn instead_of_another_try(result: JobResult) -> JobResult {
+    let failed = result.error.map(|error| error.message);
+    let message = format!(
+        "the job was cancelled, and is not tried again after a fault of ours: {}",
+        failed.as_deref().unwrap_or("nothing more is known")
+    );
+    JobResult {
+        outcome: Outcome::Cancelled,
+        error: Some(ErrorDetail::new(ErrorCode::Cancelled, message)),
+        ..result
     }
 }
 

@@ -13,7 +13,7 @@ use jailfleet::wall::{HeldWall, WallSet};
 use jailfleet_queue::Delivery;
 
 use crate::canary::Sang;
-use crate::metrics::{Heard, Met, Metrics, PublishEnd, Ran, Reaped, SetAside};
+use crate::metrics::{Adopted, Heard, Met, Metrics, PublishEnd, Ran, Reaped, SetAside};
 
 /// A delivery came in.
 pub(crate) struct JobReceived<'a> {
@@ -114,6 +114,20 @@ impl JobFinished<'_> {
                 "job finished"
             );
         }
+    }
+}
+
+/// The broker brought a message again that is under way here, or was.
+pub(crate) struct JobAdopted<'a> {
+    pub(crate) job_id: Option<&'a str>,
+    pub(crate) adopted: Adopted,
+}
+
+impl JobAdopted<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.job_adopted(self.adopted);
+        let (job_id, twin) = (self.job_id, self.adopted.as_str());
+        tracing::debug!(job_id, twin, "a job came again and is not run again");
     }
 }
 

@@ -12,6 +12,7 @@ mod run;
 mod answer;
 mod reaper;
 mod cancels;
+mod twins;
 mod station;
 pub mod supervisor;
 pub mod slots;

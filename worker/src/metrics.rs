@@ -23,7 +23,7 @@ mod doors;
 mod made;
 
 use doors::DoorEvents;
-pub use words::{Heard, Met, PublishEnd, Reaped, SetAside, Step};
+pub use words::{Adopted, Heard, Met, PublishEnd, Reaped, SetAside, Step};
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
 pub type MetricsError = prometheus::Error;
@@ -79,6 +79,7 @@ struct EndMetrics {
     set_aside: PerKey<SetAside, IntCounter>,
     published: PerKey<PublishEnd, IntCounter>,
     settle_failures: IntCounter,
+    adopted: PerKey<Adopted, IntCounter>,
     confirm: Histogram,
     reaped: PerKey<Reaped, IntCounter>,
     kept: PerKey<Kept, IntGauge>,
@@ -244,6 +245,11 @@ impl Metrics {
         self.cancels
             .forgotten
             .inc_by(u64::try_from(forgotten).unwrap_or(u64::MAX));
+    }
+
+    /// The broker brought a message again that was not carried through again.
+    pub fn job_adopted(&self, adopted: Adopted) {
+        self.ends.adopted.with(adopted, IntCounter::inc);
     }
 
     /// A job was answered with the word that it was cancelled.

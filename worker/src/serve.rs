@@ -210,6 +210,7 @@ pub async fn run(
         last_good: canaries.last_good(),
         outbox,
         cancels,
+        twins: Arc::default(),
         clock,
     });
     let mut reaping = JoinSet::new();

@@ -98,3 +98,21 @@ async fn the_first_jobs_wait_for_the_cancels_of_the_past_and_not_for_ever() {
     tasks.spawn(Arc::clone(&without).listen(None, CATCH_UP * 100));
     without.caught_up().await;
 }
+
+#[test]
+fn a_fault_of_a_job_that_is_wanted_no_more_is_told_and_is_no_reason_for_another_try() {
+    let worker = jailfleet::result::WorkerStamp {
+        host: "here".to_owned(),
+        version: "0".to_owned(),
+        slot: Some(1),
+        attempt: 2,
+        last_canary: None,
+    };
+    let fault = ErrorDetail::new(ErrorCode::JailLost, "the jail vanished without a word");
+    let failed = JobResult::without_run(None, Outcome::EngineFault, Some(fault), worker.clone());
+    let told = instead_of_another_try(failed);
+    assert_eq!((told.outcome, told.worker), (Outcome::Cancelled, worker));
+    let error = told.error.expect("the reason");
+    assert_eq!(error.code, ErrorCode::Cancelled);
+    assert!(error.message.contains("vanished"), "{}", error.message);
+}

@@ -18,8 +18,8 @@ use super::doors::DoorEvents;
 use crate::canary::Sang;
 
 use super::{
-    CALLS_TO_COME, CancelMetrics, DoorMetrics, EndMetrics, Heard, LaneMetrics, Met, Metrics,
-    MetricsError, PerKey, PublishEnd, Reaped, RunMetrics, SetAside, SlotMetrics, Step,
+    Adopted, CALLS_TO_COME, CancelMetrics, DoorMetrics, EndMetrics, Heard, LaneMetrics, Met,
+    Metrics, MetricsError, PerKey, PublishEnd, Reaped, RunMetrics, SetAside, SlotMetrics, Step,
 };
 
 /// 100 µs to 10 min.
@@ -160,7 +160,15 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
             .with_label_values(&[queue.as_str()])
             .set(i64::from(queue.bound()));
     }
+    let adopted = make.counters(
+        "jailfleet_jobs_adopted_total",
+        "Deliveries that came again and were not run again, by where their twin was.",
+        &["twin"],
+    )?;
     Ok(EndMetrics {
+        adopted: PerKey::new(&Adopted::ALL, |twin| {
+            adopted.with_label_values(&[twin.as_str()])
+        }),
         reaped: PerKey::new(&Reaped::ALL, |end| {
             reaped.with_label_values(&[end.as_str()])
         }),

@@ -114,6 +114,28 @@ impl Reaped {
     }
 }
 
+/// Where a delivery that came again found its twin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adopted {
+    /// Under way: it shares its end.
+    Running,
+    /// Done, and whoever must know was told.
+    Finished,
+}
+
+impl Adopted {
+    pub(super) const ALL: [Self; 2] = [Self::Running, Self::Finished];
+
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+        }
+    }
+}
+
 /// What became of a cancel that this worker heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Heard {
