@@ -7,7 +7,8 @@
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use crate::job::{EpochMs, Job, JobId, Name};
+use crate::job::{EpochMs, Job, JobId, Name, is_label};
+use crate::rejection::{Rejection, RejectionCode};
 
 /// How long a cancel is remembered. A reply queue keeps results as long: past that nobody hears
 /// the answer of a job that is still queued.
@@ -25,6 +26,20 @@ pub enum Target {
     Job(JobId),
     /// Every job of a batch.
     Batch(String),
+}
+
+impl Target {
+    /// Reads the name of a batch.
+    ///
+    /// # Errors
+    /// [`RejectionCode::BadLabel`] for what can be no batch.
+    pub fn batch(name: &str) -> Result<Self, Rejection> {
+        if is_label(name) {
+            return Ok(Self::Batch(name.to_owned()));
+        }
+        let complaint = "is no batch; use 1 to 256 bytes without control characters";
+        Err(Rejection::about(RejectionCode::BadLabel, name, complaint))
+    }
 }
 
 /// An order to cancel. One that exists is valid.

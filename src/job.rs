@@ -89,6 +89,15 @@ impl ProfileName {
     }
 }
 
+/// How long a slug or batch may be: they appear in logs.
+const LABEL_BYTES: usize = 256;
+
+/// Whether `text` can be a slug or a batch.
+#[must_use]
+pub fn is_label(text: &str) -> bool {
+    (1..=LABEL_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
 /// Which of a pool's two queues a job waits in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Lane {

@@ -6,9 +6,11 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use jailfleet_program::flag::setting;
 
+mod cancel;
 mod dispatch;
 mod kept;
 
+pub use cancel::CancelArgs;
 pub use kept::{DeadCommand, FetchArgs, ListArgs, LostCommand, Which};
 
 const AFTER_HELP: &str = "\
@@ -17,6 +19,8 @@ Examples:
       run one program and see what it prints
   jailfleet-producer bulk jobs.jsonl --results results.jsonl
       run a file of jobs; the same command again goes on where it was stopped
+  jailfleet-producer cancel --batch exam-7
+      stop what is queued or runs of a batch
   JAILFLEET__AMQP__URI=amqp://user:password@broker:5672/%2f jailfleet-producer check-config
       any scalar setting by variable, or by --set section.key=value
 
@@ -97,6 +101,9 @@ pub enum Command {
     /// Publish a file of jobs and collect the results in another.
     #[command(after_help = BULK_HELP)]
     Bulk(BulkArgs),
+    /// Cancel jobs by id, or a whole batch, queued or running.
+    #[command(after_help = cancel::CANCEL_HELP)]
+    Cancel(CancelArgs),
     /// Look at dead jobs that a reaper has parked, send them again, or drop them.
     #[command(subcommand, after_help = kept::DEAD_HELP)]
     Dead(DeadCommand),

@@ -9,6 +9,7 @@ pub mod configure;
 pub mod client;
 pub mod submit;
 pub mod bulk;
+pub mod cancel;
 pub mod dead;
 pub mod lost;
 mod kept;

@@ -7,8 +7,10 @@ mod barrier;
 mod consume;
 mod publish;
 mod reap;
+mod control;
 pub mod producer;
 pub mod shelf;
+pub mod canceller;
 
 use jailfleet::job::{Lane, Name};
 use jailfleet::settings::{AmqpSection, LaneShares};
@@ -20,6 +22,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cancels::CancelIntake;
 use crate::connection::{Board, Dialer, Role};
 use crate::counters::DoorCounters;
 use crate::dead::DeadIntake;
@@ -72,17 +75,19 @@ pub enum OpenError {
 /// # Errors
 /// When the URI cannot be read or the threads cannot be started; never for an absent broker.
 pub fn open(amqp: &AmqpSection, plan: &ConsumePlan) -> Result<Doors, OpenError> {
-    Ok(doors(Backroom::new(amqp)?, amqp, plan, None))
+    Ok(doors(Backroom::new(amqp)?, amqp, plan, None, None))
 }
 
-/// Opens the door as [`open`] does, with a third session that takes dead letters.
+/// Opens the door as [`open`] does, with two more sessions: one takes dead letters, one hears
+/// cancels.
 ///
 /// # Errors
 /// As [`open`].
 pub fn open_and_reap(amqp: &AmqpSection, plan: &ConsumePlan) -> Result<Doors, OpenError> {
     let room = Backroom::new(amqp)?;
     let dead = reap::start(&room, amqp, plan);
-    Ok(doors(room, amqp, plan, Some(dead)))
+    let cancels = control::start(&room, amqp);
+    Ok(doors(room, amqp, plan, Some(dead), Some(cancels)))
 }
 
 fn doors(
@@ -90,6 +95,7 @@ fn doors(
     amqp: &AmqpSection,
     plan: &ConsumePlan,
     dead: Option<DeadIntake>,
+    cancels: Option<CancelIntake>,
 ) -> Doors {
     let names = Names::new(&amqp.prefix);
     let topology = Topology::new(&names, std::slice::from_ref(&plan.pool));
@@ -118,6 +124,7 @@ fn doors(
         intake,
         outbox,
         dead,
+        cancels,
         state,
         counters,
         sessions: room.into_sessions(),

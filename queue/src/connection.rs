@@ -33,6 +33,7 @@ pub(crate) enum Role {
     Consume,
     Publish,
     Reap,
+    Control,
 }
 
 impl Role {
@@ -41,6 +42,7 @@ impl Role {
             Self::Consume => "consume",
             Self::Publish => "publish",
             Self::Reap => "reap",
+            Self::Control => "control",
         }
     }
 }
@@ -217,6 +219,7 @@ impl Board {
                 Role::Consume => &mut state.consume,
                 Role::Publish => &mut state.publish,
                 Role::Reap => &mut state.reap,
+                Role::Control => &mut state.control,
             };
             std::mem::replace(place, link) != link
         });
@@ -227,6 +230,7 @@ impl Board {
             Role::Consume => self.counters.consume_sessions.add_one(),
             Role::Publish => self.counters.publish_sessions.add_one(),
             Role::Reap => self.counters.reap_sessions.add_one(),
+            Role::Control => self.counters.control_sessions.add_one(),
         }
         self.link(Link::Up);
     }
@@ -237,8 +241,9 @@ impl Board {
         self.counters.session_failures.add_one();
         let role = self.role.as_str();
         let pause = match self.role {
-            Role::Reap if error.lacks_right() => pause + RIGHTS_PAUSE,
-            Role::Reap | Role::Consume | Role::Publish => pause,
+            // Jobs go on without these two: nobody need ask often whether the right has come.
+            Role::Reap | Role::Control if error.lacks_right() => pause + RIGHTS_PAUSE,
+            Role::Reap | Role::Control | Role::Consume | Role::Publish => pause,
         };
         let pause_ms = pause.as_millis();
         if error.lacks_right() {

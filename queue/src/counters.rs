@@ -47,6 +47,8 @@ counters! {
     stale_deliveries,
     /// Dead letters handed to the reaper.
     dead_letters,
+    /// Cancels handed to the worker, those of the past again at each session.
+    cancel_messages,
     /// Tickets settled by an ack.
     acked,
     /// Tickets settled by a requeue, dropped ones included.
@@ -75,6 +77,8 @@ counters! {
     publish_sessions,
     /// Sessions of the reaper that came up.
     reap_sessions,
+    /// Sessions that hear cancels that came up.
+    control_sessions,
     /// Connections and sessions that failed.
     session_failures,
     /// Sessions that the broker refused because its user lacks a right.

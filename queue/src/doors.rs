@@ -6,6 +6,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::cancels::CancelIntake;
 use crate::counters::DoorCounters;
 use crate::dead::DeadIntake;
 use crate::intake::Intake;
@@ -20,6 +21,8 @@ pub struct Doors {
     pub outbox: Outbox,
     /// Where dead letters come in, at a door that reaps.
     pub dead: Option<DeadIntake>,
+    /// Where cancels come in, at a door that hears them.
+    pub cancels: Option<CancelIntake>,
     /// How the connections are.
     pub state: watch::Receiver<DoorState>,
     /// What the doors count.
@@ -64,6 +67,8 @@ pub struct DoorState {
     pub publish: Link,
     /// The one that takes dead letters; no job needs it.
     pub reap: Link,
+    /// The one that hears cancels; no job waits for it but the first ones.
+    pub control: Link,
     /// What went wrong last, for people.
     pub trouble: Option<String>,
 }

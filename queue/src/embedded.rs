@@ -5,16 +5,19 @@
 
 mod store;
 
+use jailfleet::cancel::Cancel;
 use jailfleet::job::Name;
+use jailfleet::wire::encode_cancel;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::amqp::ConsumePlan;
+use crate::cancels::{CancelIntake, CancelNews};
 use crate::counters::DoorCounters;
 use crate::doors::{DoorState, Doors, Link, Sessions};
-use crate::envelope::{Envelope, JobMessage, ResultMessage, Source};
+use crate::envelope::{Delivery, Envelope, JobMessage, ResultMessage, Source};
 use crate::intake::{Epoch, Intake};
 use crate::outbox::{DeadLetter, Outbox, Reply};
 use store::Store;
@@ -47,6 +50,7 @@ pub struct EmbeddedProducer {
 pub struct EmbeddedSender {
     jobs: mpsc::Sender<Waiting>,
     room: Arc<Semaphore>,
+    cancels: mpsc::Sender<CancelNews>,
 }
 
 /// A job inside the door, from its coming in to its settlement.
@@ -91,6 +95,16 @@ impl EmbeddedSender {
             _room: Some(room),
         };
         self.jobs.send(waiting).await.map_err(|_gone| DoorGone)
+    }
+
+    /// Cancels what was handed in before, by the same rules as over a broker: waiting jobs are
+    /// answered without a run, running ones are killed.
+    ///
+    /// # Errors
+    /// When the worker's side is closed.
+    pub async fn cancel(&self, cancel: &Cancel) -> Result<(), DoorGone> {
+        let news = CancelNews::asked(&encode_cancel(cancel));
+        self.cancels.send(news).await.map_err(|_gone| DoorGone)
     }
 }
 
@@ -178,23 +192,8 @@ pub fn pair(capacity: usize, plan: &ConsumePlan) -> (Doors, EmbeddedProducer) {
     let epoch = Epoch::default();
     epoch.advance();
 
-    let reading = [
-        (Source::Interactive, plan.slots.interactive),
-        (Source::Bulk, plan.slots.bulk),
-        (Source::Suspect, 1),
-    ];
-    let mut lines = Vec::new();
-    let mut ends = Vec::new();
-    for (source, slots) in reading {
-        let prefetch = slots.saturating_add(1).min(capacity.max(1));
-        let (out, end) = mpsc::channel(prefetch);
-        lines.push(store::Line {
-            source,
-            prefetch,
-            out,
-        });
-        ends.push((source, end));
-    }
+    let (lines, ends) = lines(capacity, plan);
+    let (cancels, cancels_in) = CancelIntake::in_one_process();
     let closing = CancellationToken::new();
     let state = watch::Sender::new(DoorState {
         consume: Link::Up,
@@ -222,6 +221,7 @@ pub fn pair(capacity: usize, plan: &ConsumePlan) -> (Doors, EmbeddedProducer) {
         intake: Intake::new(ends, stop, epoch, Arc::clone(&counters)),
         outbox: Outbox::new(orders, OUTBOX_BYTES),
         dead: None,
+        cancels: Some(cancels_in),
         state: seen,
         counters,
         sessions: Sessions {
@@ -230,7 +230,11 @@ pub fn pair(capacity: usize, plan: &ConsumePlan) -> (Doors, EmbeddedProducer) {
             runtime: None,
         },
     };
-    let sender = EmbeddedSender { jobs, room };
+    let sender = EmbeddedSender {
+        jobs,
+        room,
+        cancels,
+    };
     (
         doors,
         EmbeddedProducer {
@@ -239,6 +243,31 @@ pub fn pair(capacity: usize, plan: &ConsumePlan) -> (Doors, EmbeddedProducer) {
             kept,
         },
     )
+}
+
+/// Both ends of every source's line.
+fn lines(
+    capacity: usize,
+    plan: &ConsumePlan,
+) -> (Vec<store::Line>, Vec<(Source, mpsc::Receiver<Delivery>)>) {
+    let reading = [
+        (Source::Interactive, plan.slots.interactive),
+        (Source::Bulk, plan.slots.bulk),
+        (Source::Suspect, 1),
+    ];
+    let mut lines = Vec::new();
+    let mut ends = Vec::new();
+    for (source, slots) in reading {
+        let prefetch = slots.saturating_add(1).min(capacity.max(1));
+        let (out, end) = mpsc::channel(prefetch);
+        lines.push(store::Line {
+            source,
+            prefetch,
+            out,
+        });
+        ends.push((source, end));
+    }
+    (lines, ends)
 }
 
 #[cfg(test)]

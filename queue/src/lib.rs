@@ -13,6 +13,7 @@ pub mod intake;
 pub mod ticket;
 pub mod outbox;
 pub mod dead;
+pub mod cancels;
 pub mod doors;
 pub mod counters;
 pub mod topology;
@@ -22,6 +23,7 @@ mod backoff;
 mod clock;
 mod connection;
 
+pub use cancels::{CancelIntake, CancelNews};
 pub use counters::DoorCounters;
 pub use dead::{DeadDelivery, DeadIntake, Death, Depths};
 pub use doors::{DoorState, Doors, Link, Sessions};

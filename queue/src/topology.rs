@@ -3,9 +3,11 @@
 //! Arguments are only what correctness needs; operators tune the rest by policy. A queue that
 //! exists is taken as it is: its arguments are compared with nothing.
 
+mod cancels;
 mod declare;
 mod names;
 
+pub(crate) use cancels::MARK_KEY;
 pub(crate) use declare::{DeclareError, declare};
 pub use names::Names;
 

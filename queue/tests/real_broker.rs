@@ -9,3 +9,5 @@ mod results;
 mod jobs;
 #[path = "real_broker/sessions.rs"]
 mod sessions;
+#[path = "real_broker/cancels.rs"]
+mod cancels;

@@ -2,7 +2,7 @@
 
 use super::given::{Given, Object};
 use super::refuse::{self, Unread};
-use super::{MINOR, VERSION, scan, vet};
+use super::{MINOR, VERSION, scan};
 use crate::cancel::{Cancel, MOST_JOBS, Target};
 use crate::job::{EpochMs, JobId, Name};
 use crate::rejection::{Rejection, RejectionCode};
@@ -136,12 +136,8 @@ fn targets(job_ids: Option<Vec<String>>, batch: Option<String>) -> Result<Vec<Ta
             Err(Rejection::new(RejectionCode::MissingField, text))
         }
         (None, Some(name)) => {
-            if !vet::is_label(&name) {
-                let complaint = "is no batch; use 1 to 256 bytes without control characters";
-                let refusal = Rejection::about(RejectionCode::BadLabel, &name, complaint);
-                return Err(refusal.in_field("batch"));
-            }
-            Ok(vec![Target::Batch(name)])
+            let target = Target::batch(&name).map_err(|rejection| rejection.in_field("batch"))?;
+            Ok(vec![target])
         }
         (Some(ids), None) => {
             if ids.is_empty() || ids.len() > MOST_JOBS {

@@ -6,17 +6,10 @@ use super::message::JobMessage;
 use super::refuse::bad_limit;
 use super::{DecodeHint, WireCaps, env, files};
 use crate::blob::Blob;
+pub(super) use crate::job::is_label;
 use crate::job::{EpochMs, Job, JobFile, JobId, Lane, Name, ProfileName, RelativePath};
 use crate::limits::LimitsRequest;
 use crate::rejection::{Rejection, RejectionCode};
-
-/// How long a slug or batch may be: they appear in logs.
-const LABEL_BYTES: usize = 256;
-
-/// Whether `text` can be a slug or a batch.
-pub(super) fn is_label(text: &str) -> bool {
-    (1..=LABEL_BYTES).contains(&text.len()) && !text.chars().any(char::is_control)
-}
 
 /// The job that a message means.
 pub(super) fn job(

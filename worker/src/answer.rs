@@ -291,6 +291,15 @@ pub(crate) fn expired(station: &Station, message: &Message, job: &Job) -> JobRes
     without_run(station, message, job, None, Outcome::Expired, detail)
 }
 
+/// The result of a job that is wanted no more and did not run.
+pub(crate) fn cancelled(station: &Station, message: &Message, job: &Job) -> JobResult {
+    let detail = ErrorDetail::new(
+        ErrorCode::Cancelled,
+        "the job was cancelled before it was started",
+    );
+    without_run(station, message, job, None, Outcome::Cancelled, detail)
+}
+
 /// The result of a job that was there too often when workers died.
 pub(crate) fn given_up(station: &Station, message: &Message) -> JobResult {
     let attempt = message.history.attempt(&station.settings.retry);

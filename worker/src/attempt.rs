@@ -18,12 +18,14 @@ use jailfleet::wire::{self, DecodeHint, Refused};
 use jailfleet_queue::{Delivery, Disposition};
 
 use crate::answer::{self, Message, Requester};
-use crate::events::{JobReceived, ProgramRan, SettleFailed};
-use crate::metrics::{Ran, SetAside};
+use crate::cancels::{self, Wanted};
+use crate::events::{JobAdopted, JobCancelled, JobReceived, ProgramRan, SettleFailed};
+use crate::metrics::{Met, Ran, SetAside};
 use crate::plan::{self, NoPlan, Plan};
-use crate::run::{self, RunEnded};
+use crate::run::{self, RunEnded, Stops};
 use crate::slots::{Lease, Place, SlotError};
 use crate::station::{Station, jitter};
+use crate::twins::{self, Again, Arrival, Key};
 
 /// Carries one delivery through and settles it. Answers with its lane.
 pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
@@ -52,7 +54,7 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
         received,
         received_at,
     };
-    let disposition = story(&station, &message).await;
+    let disposition = once(&station, &message).await;
     if let Err(error) = ticket.settle(disposition).await {
         let job_id = message.envelope.message_id.as_deref();
         SettleFailed {
@@ -66,7 +68,33 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
     message.origin.lane
 }
 
-/// The story: vet the reply queue, admit, decode, plan, lease a slot, run, judge, answer.
+/// Carries the message through, unless the broker brings it again and it is under way here, or was.
+async fn once(station: &Station, message: &Message) -> Disposition {
+    let key = Key::of(&message.origin, &message.envelope, &message.body);
+    loop {
+        let arrival = station.twins.enter(key, Again::of(&message.envelope));
+        if let Some(adopted) = twins::counted(&arrival) {
+            let job_id = message.envelope.message_id.as_deref();
+            JobAdopted { job_id, adopted }.emit(&station.metrics);
+        }
+        match arrival {
+            Arrival::First(place) => {
+                let disposition = story(station, message).await;
+                place.end(disposition);
+                return disposition;
+            }
+            Arrival::Finished => return Disposition::Ack,
+            Arrival::Twin(twin) => {
+                if let Some(disposition) = twins::end_of(twin).await {
+                    return disposition;
+                }
+            }
+        }
+    }
+}
+
+/// The story: vet the reply queue, admit, decode, see that it is still wanted, plan, lease a slot,
+/// run, judge, answer.
 async fn story(station: &Station, message: &Message) -> Disposition {
     let reply_to = match vet(station, message) {
         Ok(reply_to) => reply_to,
@@ -90,6 +118,14 @@ async fn story(station: &Station, message: &Message) -> Disposition {
         }
         Err(refused) => return answer::reject(station, message, &requester, refused).await,
     };
+    let wanted = station.cancels.enter(&job, message.envelope.published_ms);
+    tokio::select! {
+        () = station.cancels.caught_up() => {}
+        () = station.hand_back.cancelled() => return answer::hand_back(station, message, &"stopping"),
+    }
+    if wanted.no_more() {
+        return unwanted(station, message, &requester, &job).await;
+    }
     if plan::expired(&job, message.received_at) {
         let result = answer::expired(station, message, &job);
         return answer::answer(station, message, &requester, result).await;
@@ -101,11 +137,15 @@ async fn story(station: &Station, message: &Message) -> Disposition {
             return answer::reject(station, message, &requester, refused).await;
         }
         Err(NoPlan::Memfd(error)) => {
-            return fault(station, message, &requester, &job, None, &error).await;
+            return fault(station, message, &requester, (&job, &wanted), None, &error).await;
         }
     };
 
     let lease = tokio::select! {
+        biased;
+        () = wanted.token().cancelled() => {
+            return unwanted(station, message, &requester, &job).await;
+        }
         lease = station.slots.lease(message.origin.lane) => lease,
         () = station.hand_back.cancelled() => return answer::hand_back(station, message, &"stopping"),
     };
@@ -119,7 +159,7 @@ async fn story(station: &Station, message: &Message) -> Disposition {
         let result = answer::expired(station, message, &job);
         return answer::answer(station, message, &requester, result).await;
     }
-    execute(station, message, &requester, &job, plan, lease).await
+    execute(station, message, &requester, (&job, &wanted), plan, lease).await
 }
 
 /// The second half of the story: run, judge, answer.
@@ -127,7 +167,7 @@ async fn execute(
     station: &Station,
     message: &Message,
     requester: &Requester,
-    job: &Job,
+    (job, wanted): (&Job, &Wanted),
     plan: Plan<'_>,
     mut lease: Lease,
 ) -> Disposition {
@@ -137,11 +177,15 @@ async fn execute(
         order,
     } = plan;
     let place = lease.place();
-    let ran = run::run(&mut lease, order, &station.kill).await;
+    let stops = Stops::by(&station.kill).or_cancelled_by(wanted.token());
+    let ran = run::run(&mut lease, order, stops).await;
     drop(lease);
     let ran = match ran {
         Ok(ran) => ran,
-        Err(error) => return fault(station, message, requester, job, Some(place), &error).await,
+        Err(error) => {
+            let wanted = (job, wanted);
+            return fault(station, message, requester, wanted, Some(place), &error).await;
+        }
     };
     if ran.evidence.acted == Some(Acted::Drain) {
         return answer::hand_back(
@@ -162,8 +206,25 @@ async fn execute(
         judged,
     );
     if result.outcome == Outcome::EngineFault {
-        return retry_or_answer(station, message, requester, result).await;
+        return retry_or_answer(station, message, requester, (result, wanted)).await;
     }
+    if result.outcome == Outcome::Cancelled {
+        let (job_id, met) = (&job.id, Met::Running);
+        JobCancelled { job_id, met }.emit(&station.metrics);
+    }
+    answer::answer(station, message, requester, result).await
+}
+
+/// Answers a job that is wanted no more before it began to run.
+async fn unwanted(
+    station: &Station,
+    message: &Message,
+    requester: &Requester,
+    job: &Job,
+) -> Disposition {
+    let (job_id, met) = (&job.id, Met::Waiting);
+    JobCancelled { job_id, met }.emit(&station.metrics);
+    let result = answer::cancelled(station, message, job);
     answer::answer(station, message, requester, result).await
 }
 
@@ -215,7 +276,7 @@ async fn fault(
     station: &Station,
     message: &Message,
     requester: &Requester,
-    job: &Job,
+    (job, wanted): (&Job, &Wanted),
     place: Option<Place>,
     error: &(dyn std::error::Error + Send + Sync + 'static),
 ) -> Disposition {
@@ -230,16 +291,21 @@ async fn fault(
         format!("the worker failed to {error}"),
     );
     let result = answer::without_run(station, message, job, place, Outcome::EngineFault, detail);
-    retry_or_answer(station, message, requester, result).await
+    retry_or_answer(station, message, requester, (result, wanted)).await
 }
 
-/// A fault of ours is tried again a few times, elsewhere if possible, and then answered.
+/// A fault of ours is tried again a few times, elsewhere if possible, and then answered; at once
+/// where nobody wants the job any more.
 async fn retry_or_answer(
     station: &Station,
     message: &Message,
     requester: &Requester,
-    result: JobResult,
+    (result, wanted): (JobResult, &Wanted),
 ) -> Disposition {
+    if wanted.no_more() {
+        let result = cancels::instead_of_another_try(result);
+        return answer::answer(station, message, requester, result).await;
+    }
     // This worker is about to end: whoever takes the job next has not failed it yet.
     if station.slots.gone() || station.kill.is_cancelled() {
         return answer::hand_back(station, message, &SlotError::WardenGone);

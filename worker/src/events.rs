@@ -13,7 +13,7 @@ use jailfleet::wall::{HeldWall, WallSet};
 use jailfleet_queue::Delivery;
 
 use crate::canary::Sang;
-use crate::metrics::{Metrics, PublishEnd, Ran, Reaped, SetAside};
+use crate::metrics::{Adopted, Heard, Met, Metrics, PublishEnd, Ran, Reaped, SetAside};
 
 /// A delivery came in.
 pub(crate) struct JobReceived<'a> {
@@ -113,6 +113,52 @@ impl JobFinished<'_> {
                 attempt,
                 "job finished"
             );
+        }
+    }
+}
+
+/// The broker brought a message again that is under way here, or was.
+pub(crate) struct JobAdopted<'a> {
+    pub(crate) job_id: Option<&'a str>,
+    pub(crate) adopted: Adopted,
+}
+
+impl JobAdopted<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.job_adopted(self.adopted);
+        let (job_id, twin) = (self.job_id, self.adopted.as_str());
+        tracing::debug!(job_id, twin, "a job came again and is not run again");
+    }
+}
+
+/// A cancel came. One line each at most at debug: whoever may cancel may send any number of them.
+pub(crate) struct CancelHeard<'a> {
+    pub(crate) heard: Heard,
+    pub(crate) why: Option<&'a str>,
+    pub(crate) remembered: usize,
+}
+
+impl CancelHeard<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.cancel_heard(self.heard, self.remembered);
+        let (result, why) = (self.heard.as_str(), self.why);
+        tracing::debug!(result, why, remembered = self.remembered, "a cancel came");
+    }
+}
+
+/// A cancel hit a job that is here.
+pub(crate) struct JobCancelled<'a> {
+    pub(crate) job_id: &'a JobId,
+    pub(crate) met: Met,
+}
+
+impl JobCancelled<'_> {
+    pub(crate) fn emit(&self, metrics: &Metrics) {
+        metrics.job_cancelled(self.met);
+        let job_id = self.job_id.as_str();
+        match self.met {
+            Met::Waiting => tracing::debug!(job_id, "a cancelled job is not run"),
+            Met::Running => tracing::debug!(job_id, "the run of a cancelled job was ended"),
         }
     }
 }

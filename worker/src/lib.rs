@@ -11,6 +11,8 @@ mod plan;
 mod run;
 mod answer;
 mod reaper;
+mod cancels;
+mod twins;
 mod station;
 pub mod supervisor;
 pub mod slots;

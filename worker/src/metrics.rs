@@ -23,7 +23,7 @@ mod doors;
 mod made;
 
 use doors::DoorEvents;
-pub use words::{PublishEnd, Reaped, SetAside, Step};
+pub use words::{Adopted, Heard, Met, PublishEnd, Reaped, SetAside, Step};
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
 pub type MetricsError = prometheus::Error;
@@ -69,6 +69,7 @@ pub struct Metrics {
     draining: IntGauge,
     walls: PerKey<Wall, IntGauge>,
     doors: DoorMetrics,
+    cancels: CancelMetrics,
 }
 
 /// How deliveries and results ended.
@@ -78,6 +79,7 @@ struct EndMetrics {
     set_aside: PerKey<SetAside, IntCounter>,
     published: PerKey<PublishEnd, IntCounter>,
     settle_failures: IntCounter,
+    adopted: PerKey<Adopted, IntCounter>,
     confirm: Histogram,
     reaped: PerKey<Reaped, IntCounter>,
     kept: PerKey<Kept, Gauge>,
@@ -106,6 +108,15 @@ struct SlotMetrics {
     canaries: PerKey<&'static str, IntCounter>,
     last_good_canary: Gauge,
     escaped: IntGauge,
+}
+
+/// What was cancelled, and what is remembered of it.
+#[derive(Debug)]
+struct CancelMetrics {
+    heard: PerKey<Heard, IntCounter>,
+    jobs: PerKey<Met, IntCounter>,
+    forgotten: IntCounter,
+    remembered: IntGauge,
 }
 
 /// The connections, and what the doors count by themselves.
@@ -223,6 +234,30 @@ impl Metrics {
         self.ends.kept.with(queue, |gauge| gauge.set(shown));
     }
 
+    /// A cancel was heard; so many ids and batches are remembered now.
+    pub fn cancel_heard(&self, heard: Heard, remembered: usize) {
+        self.cancels.heard.with(heard, IntCounter::inc);
+        let remembered = i64::try_from(remembered).unwrap_or(i64::MAX);
+        self.cancels.remembered.set(remembered);
+    }
+
+    /// So many older cancels were forgotten for want of room.
+    pub fn cancels_forgotten(&self, forgotten: usize) {
+        self.cancels
+            .forgotten
+            .inc_by(u64::try_from(forgotten).unwrap_or(u64::MAX));
+    }
+
+    /// The broker brought a message again that was not carried through again.
+    pub fn job_adopted(&self, adopted: Adopted) {
+        self.ends.adopted.with(adopted, IntCounter::inc);
+    }
+
+    /// A job was answered with the word that it was cancelled.
+    pub fn job_cancelled(&self, met: Met) {
+        self.cancels.jobs.with(met, IntCounter::inc);
+    }
+
     /// A delivery could not be settled.
     pub fn settle_failed(&self) {
         self.ends.settle_failures.inc();
@@ -293,7 +328,7 @@ impl Metrics {
             .with(role, |gauge| gauge.set(i64::from(connected)));
         match role {
             Role::Publish => self.doors.blocked.set(i64::from(blocked)),
-            Role::Consume | Role::Reap => {}
+            Role::Consume | Role::Reap | Role::Control => {}
         }
     }
 

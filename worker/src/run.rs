@@ -35,6 +35,39 @@ pub(crate) struct RunOrder {
     pub(crate) stdin: OwnedFd,
 }
 
+/// What may end a run from outside, before its program or a limit does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stops<'a> {
+    drain: &'a CancellationToken,
+    cancel: Option<&'a CancellationToken>,
+}
+
+impl<'a> Stops<'a> {
+    /// The worker's own stop ([`Acted::Drain`]).
+    pub(crate) const fn by(drain: &'a CancellationToken) -> Self {
+        Self {
+            drain,
+            cancel: None,
+        }
+    }
+
+    /// And the end of anybody's wanting it ([`Acted::Cancel`]).
+    pub(crate) const fn or_cancelled_by(self, cancel: &'a CancellationToken) -> Self {
+        Self {
+            cancel: Some(cancel),
+            ..self
+        }
+    }
+
+    /// Waits for a cancel; for ever where nobody can cancel it.
+    async fn cancelled(&self) {
+        match self.cancel {
+            Some(cancel) => cancel.cancelled().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
 /// What a run brought.
 #[derive(Debug)]
 pub(crate) struct RunEnded {
@@ -69,14 +102,14 @@ pub(crate) enum RunFault {
     Overdue,
 }
 
-/// Runs `order` in the leased slot and waits for its end; `kill` ends it early ([`Acted::Drain`]).
+/// Runs `order` in the leased slot and waits for its end, which `stops` may bring about early.
 ///
 /// # Errors
 /// [`RunFault`]: trouble of ours.
 pub(crate) async fn run(
     lease: &mut Lease,
     order: RunOrder,
-    kill: &CancellationToken,
+    stops: Stops<'_>,
 ) -> Result<RunEnded, RunFault> {
     let (out, out_write) = client::output_pipe().map_err(RunFault::Pipe)?;
     let (err, err_write) = client::output_pipe().map_err(RunFault::Pipe)?;
@@ -96,7 +129,7 @@ pub(crate) async fn run(
             let err = capture(err, &budget, &mut stderr);
             tokio::try_join!(out, err)
         });
-        let mut ending = pin!(end(running, &budget, limits.wall_ms.duration(), kill));
+        let mut ending = pin!(end(running, &budget, limits.wall_ms.duration(), stops));
         // Both streams usually close before the warden has swept and reported.
         tokio::select! {
             ended = &mut ending => {
@@ -138,15 +171,16 @@ fn mark_output(evidence: &mut Evidence, cut: bool) {
     }
 }
 
-/// Waits for the end, and brings it about where the output or the worker's own stop asks for it.
+/// Waits for the end, and brings it about where the output, a cancel or the worker's own stop asks
+/// for it. The warden keeps the first reason that it acts on.
 async fn end(
     mut running: Running<'_>,
     budget: &OutputBudget,
     wall: Duration,
-    kill: &CancellationToken,
+    stops: Stops<'_>,
 ) -> Result<Ended, RunFault> {
     let mut overdue = pin!(sleep(wall + OVERDUE));
-    let (mut output_told, mut drain_told) = (false, false);
+    let (mut output_told, mut cancel_told, mut drain_told) = (false, false, false);
     loop {
         tokio::select! {
             biased;
@@ -155,7 +189,11 @@ async fn end(
                 output_told = true;
                 running.kill(Acted::Output).await?;
             }
-            () = kill.cancelled(), if !drain_told => {
+            () = stops.cancelled(), if !cancel_told => {
+                cancel_told = true;
+                running.kill(Acted::Cancel).await?;
+            }
+            () = stops.drain.cancelled(), if !drain_told => {
                 drain_told = true;
                 running.kill(Acted::Drain).await?;
             }

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::admin::{Admin, Health};
 use crate::canary::{Canaries, CanaryError};
+use crate::cancels::{CATCH_UP, Cancels};
 use crate::confine;
 use crate::events::WardenReady;
 use crate::fitness::{self, Unfit};
@@ -182,6 +183,7 @@ pub async fn run(
         intake,
         outbox,
         dead,
+        cancels: asked,
         state,
         counters,
         sessions,
@@ -192,6 +194,9 @@ pub async fn run(
         alive: true,
     });
     let bounds = bounds(&settings, shares, admin.as_ref());
+    let pool = settings.worker.pool.clone();
+    let cancels = Arc::new(Cancels::new(pool, clock, Arc::clone(&metrics)));
+    crew.spawn(Part::Cancels, Arc::clone(&cancels).listen(asked, CATCH_UP));
     let station = Arc::new(Station {
         host: host_name(&settings),
         caps: settings.caps.wire(),
@@ -204,6 +209,8 @@ pub async fn run(
         offer,
         held: ready.held,
         outbox,
+        cancels,
+        twins: Arc::default(),
         clock,
     });
     crew.spawn(Part::Reaper, reap(Arc::clone(&station), dead));

@@ -13,9 +13,11 @@ use jailfleet_program::Clock;
 use jailfleet_queue::Outbox;
 use tokio_util::sync::CancellationToken;
 
+use crate::cancels::Cancels;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::{Place, Slots};
+use crate::twins::Twins;
 
 /// How long a result may wait for its confirm. The broker may be away for a while, and a run is
 /// worth keeping; but past this its delivery has long gone to somebody else.
@@ -33,6 +35,10 @@ pub(crate) struct Station {
     pub(crate) held: Vec<HeldWall>,
     pub(crate) slots: Slots,
     pub(crate) outbox: Outbox,
+    /// What is wanted no more.
+    pub(crate) cancels: Arc<Cancels>,
+    /// What is under way here, and what was lately.
+    pub(crate) twins: Arc<Twins>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     /// Cancelled when jobs that have no slot yet shall go back.

@@ -71,11 +71,13 @@ pub enum Role {
     Publish,
     /// Dead letters come in.
     Reap,
+    /// Cancels come in.
+    Control,
 }
 
 impl Role {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Consume, Self::Publish, Self::Reap];
+    pub const ALL: [Self; 4] = [Self::Consume, Self::Publish, Self::Reap, Self::Control];
 
     /// The word for it in metrics.
     #[must_use]
@@ -84,6 +86,7 @@ impl Role {
             Self::Consume => "consume",
             Self::Publish => "publish",
             Self::Reap => "reap",
+            Self::Control => "control",
         }
     }
 }
@@ -274,6 +277,8 @@ impl Supervisor {
                     Role::Publish => self.publish = link,
                     // No job waits for it, and another worker's reaper does the same work.
                     Role::Reap => {}
+                    // Without it jobs run on, and what was cancelled meanwhile is heard later.
+                    Role::Control => {}
                 }
                 Vec::new()
             }

@@ -45,7 +45,7 @@ enum Seeds {
     Nothing,
 }
 
-const TARGETS: [Target; 4] = [
+const TARGETS: [Target; 5] = [
     Target {
         name: "decode_job",
         seeds: Seeds::Examples(&["job", "refused"]),
@@ -53,6 +53,10 @@ const TARGETS: [Target; 4] = [
     Target {
         name: "decode_result",
         seeds: Seeds::Examples(&["result"]),
+    },
+    Target {
+        name: "decode_cancel",
+        seeds: Seeds::Examples(&["cancel"]),
     },
     Target {
         name: "replay_journal",

@@ -9,8 +9,10 @@ use jailfleet_program::logging;
 
 use super::{Cli, Command, Exit};
 
+use crate::bulk::BulkError;
+use crate::cancel::CancelError;
 use crate::kept::KeptError;
-use crate::{bulk, configure, dead, lost, progress, submit};
+use crate::{bulk, cancel, configure, dead, lost, progress, submit};
 
 /// Runs the program and returns how it ends.
 pub(super) fn main() -> Exit {
@@ -66,31 +68,31 @@ pub(super) fn main() -> Exit {
             answer.and_then(Result::ok).unwrap_or(submit::NO_WORD)
         }
         Command::Bulk(args) => {
-            let answer = with_runtime(&settings, async {
-                bulk::run(&settings, &args).await.unwrap_or_else(|error| {
-                    complain(&error);
-                    error.exit()
-                })
-            });
-            answer.unwrap_or(Exit::Failed)
+            let answer = with_runtime(&settings, bulk::run(&settings, &args));
+            answer.map_or(Exit::Failed, |answer| exit_of(answer, BulkError::exit))
+        }
+        Command::Cancel(args) => {
+            let answer = with_runtime(&settings, cancel::run(&settings, &args));
+            answer.map_or(Exit::Failed, |answer| exit_of(answer, CancelError::exit))
         }
         Command::Dead(command) => {
             let answer = with_runtime(&settings, dead::run(&settings, &command));
-            answer.map_or(Exit::Failed, of_kept)
+            answer.map_or(Exit::Failed, |answer| exit_of(answer, KeptError::exit))
         }
         Command::Lost(command) => {
             let answer = with_runtime(&settings, lost::run(&settings, &command));
-            answer.map_or(Exit::Failed, of_kept)
+            answer.map_or(Exit::Failed, |answer| exit_of(answer, KeptError::exit))
         }
         // Answered before the settings were read.
         Command::Completion { .. } => Exit::Done,
     }
 }
 
-fn of_kept(answer: Result<Exit, KeptError>) -> Exit {
+/// The exit code of a subcommand; of an error, after it was said.
+fn exit_of<E: Error>(answer: Result<Exit, E>, of_error: impl Fn(&E) -> Exit) -> Exit {
     answer.unwrap_or_else(|error| {
         complain(&error);
-        error.exit()
+        of_error(&error)
     })
 }
 

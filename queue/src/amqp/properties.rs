@@ -3,9 +3,11 @@
 //! A message that we pass on gets its properties built anew. A copied `user_id` or a `reply_to`
 //! out of the broker's own name space would close the channel, and all its neighbours with it.
 
-use jailfleet::job::Lane;
+use jailfleet::job::{EpochMs, Lane};
 use jailfleet::reply;
-use jailfleet::wire::{CONTENT_TYPE, HEADER_DIGEST, HEADER_PUBLISHED_MS, JOB_TYPE, RESULT_TYPE};
+use jailfleet::wire::{
+    CANCEL_TYPE, CONTENT_TYPE, HEADER_DIGEST, HEADER_PUBLISHED_MS, JOB_TYPE, RESULT_TYPE,
+};
 use lapin::BasicProperties;
 use lapin::message::Delivery as Received;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
@@ -131,6 +133,18 @@ pub(super) fn of_result(reply: &Reply, again: bool, lost: Option<&str>) -> Basic
         kind: Some(RESULT_TYPE),
         headers,
     })
+}
+
+/// The properties of a cancel.
+pub(super) fn of_cancel(id: &str, sent: EpochMs) -> BasicProperties {
+    build(Fields {
+        message_id: Some(id),
+        correlation_id: None,
+        reply_to: None,
+        kind: Some(CANCEL_TYPE),
+        headers: Headers::default(),
+    })
+    .with_timestamp(sent.0 / 1000)
 }
 
 /// The properties of a job that moves to another queue of ours.

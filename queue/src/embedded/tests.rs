@@ -251,3 +251,18 @@ async fn more_results_than_the_producer_has_room_for_do_not_stop_the_settling() 
         .await
         .expect("in time");
 }
+
+#[tokio::test]
+async fn a_cancel_of_the_producer_comes_to_the_worker_and_there_is_no_past_to_wait_for() {
+    let (mut doors, producer) = pair(4, &plan());
+    let cancel = Cancel {
+        targets: vec![jailfleet::cancel::Target::Batch("exam".to_owned())],
+        pool: None,
+        sent: jailfleet::job::EpochMs(7),
+    };
+    producer.sender().cancel(&cancel).await.expect("open");
+    let mut cancels = doors.cancels.take().expect("it hears cancels");
+    assert_eq!(cancels.next().await, Some(CancelNews::CaughtUp));
+    let asked = CancelNews::Asked(encode_cancel(&cancel).into());
+    assert_eq!(cancels.next().await, Some(asked));
+}

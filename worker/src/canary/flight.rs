@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Sang;
 use crate::programs::Offer;
-use crate::run::{self, RunEnded, RunOrder};
+use crate::run::{self, RunEnded, RunOrder, Stops};
 use crate::slots::Lease;
 
 const PYTHON: &str = include_str!("escape.py");
@@ -41,7 +41,7 @@ impl Flight {
             Ok(order) => {
                 // Nobody ends a canary early: its own wall limit is short.
                 let never = CancellationToken::new();
-                match run::run(&mut lease, order, &never).await {
+                match run::run(&mut lease, order, Stops::by(&never)).await {
                     Ok(ran) => heard(&ran),
                     Err(error) => Sang::Silent(error.to_string()),
                 }

@@ -18,8 +18,8 @@ use super::doors::DoorEvents;
 use crate::canary::Sang;
 
 use super::{
-    CALLS_TO_COME, DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd,
-    Reaped, RunMetrics, SetAside, SlotMetrics, Step,
+    Adopted, CALLS_TO_COME, CancelMetrics, DoorMetrics, EndMetrics, Heard, LaneMetrics, Met,
+    Metrics, MetricsError, PerKey, PublishEnd, Reaped, RunMetrics, SetAside, SlotMetrics, Step,
 };
 
 /// 100 µs to 10 min.
@@ -119,6 +119,7 @@ pub(super) fn all() -> Result<Metrics, MetricsError> {
         draining: make.gauge("jailfleet_worker_draining", "1 while the worker stops.")?,
         walls: PerKey::new(Wall::ALL, |wall| walls.with_label_values(&[wall.as_str()])),
         doors: door_metrics(&make)?,
+        cancels: cancel_metrics(&make)?,
         registry,
     })
 }
@@ -144,32 +145,19 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
         "Dead letters that the reaper took, by what became of them.",
         &["end"],
     )?;
-    let kept = make.keep(GaugeVec::new(
-        Opts::new(
-            "jailfleet_kept_messages",
-            "Messages in a queue that keeps them for people, looked at once a minute; NaN unseen.",
-        ),
-        &["queue"],
-    )?)?;
-    let bound = make.gauges(
-        "jailfleet_kept_messages_bound",
-        "The most messages that such a queue holds.",
-        &["queue"],
+    let adopted = make.counters(
+        "jailfleet_jobs_adopted_total",
+        "Deliveries that came again and were not run again, by where their twin was.",
+        &["twin"],
     )?;
-    for queue in Kept::ALL {
-        bound
-            .with_label_values(&[queue.as_str()])
-            .set(i64::from(queue.bound()));
-    }
     Ok(EndMetrics {
+        adopted: PerKey::new(&Adopted::ALL, |twin| {
+            adopted.with_label_values(&[twin.as_str()])
+        }),
         reaped: PerKey::new(&Reaped::ALL, |end| {
             reaped.with_label_values(&[end.as_str()])
         }),
-        kept: PerKey::new(&Kept::ALL, |queue| {
-            let gauge = kept.with_label_values(&[queue.as_str()]);
-            gauge.set(f64::NAN);
-            gauge
-        }),
+        kept: kept_metrics(make)?,
         rejected: PerKey::new(RejectionCode::ALL, |code| {
             rejected.with_label_values(&[code.as_str()])
         }),
@@ -187,6 +175,59 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
             "jailfleet_result_confirm_seconds",
             "From publishing a result to the broker's confirm.",
             CONFIRM_BUCKETS,
+        )?,
+    })
+}
+
+/// How full the queues are that keep messages for people, and how full they may get.
+fn kept_metrics(make: &Maker<'_>) -> Result<PerKey<Kept, Gauge>, MetricsError> {
+    let kept = make.keep(GaugeVec::new(
+        Opts::new(
+            "jailfleet_kept_messages",
+            "Messages in a queue that keeps them for people, looked at once a minute; NaN unseen.",
+        ),
+        &["queue"],
+    )?)?;
+    let bound = make.gauges(
+        "jailfleet_kept_messages_bound",
+        "The most messages that such a queue holds.",
+        &["queue"],
+    )?;
+    for queue in Kept::ALL {
+        bound
+            .with_label_values(&[queue.as_str()])
+            .set(i64::from(queue.bound()));
+    }
+    Ok(PerKey::new(&Kept::ALL, |queue| {
+        let gauge = kept.with_label_values(&[queue.as_str()]);
+        gauge.set(f64::NAN);
+        gauge
+    }))
+}
+
+fn cancel_metrics(make: &Maker<'_>) -> Result<CancelMetrics, MetricsError> {
+    let heard = make.counters(
+        "jailfleet_cancels_total",
+        "Cancels that this worker heard, by what became of them.",
+        &["result"],
+    )?;
+    let jobs = make.counters(
+        "jailfleet_jobs_cancelled_total",
+        "Jobs that a cancel hit here, by whether they had begun to run.",
+        &["met"],
+    )?;
+    Ok(CancelMetrics {
+        heard: PerKey::new(&Heard::ALL, |heard_as| {
+            heard.with_label_values(&[heard_as.as_str()])
+        }),
+        jobs: PerKey::new(&Met::ALL, |met| jobs.with_label_values(&[met.as_str()])),
+        forgotten: make.counter(
+            "jailfleet_cancels_forgotten_total",
+            "Cancelled ids and batches forgotten before their time, for want of room.",
+        )?,
+        remembered: make.gauge(
+            "jailfleet_cancels_remembered",
+            "Cancelled ids and batches that this worker remembers.",
         )?,
     })
 }

@@ -106,6 +106,89 @@ impl Reaped {
     }
 }
 
+/// Where a delivery that came again found its twin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adopted {
+    /// Under way: it shares its end.
+    Running,
+    /// Done, and whoever must know was told.
+    Finished,
+}
+
+impl Adopted {
+    pub(super) const ALL: [Self; 2] = [Self::Running, Self::Finished];
+
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Finished => "finished",
+        }
+    }
+}
+
+/// What became of a cancel that this worker heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// It is remembered from now on.
+    Taken,
+    /// It says nothing new: the past is told again at each session.
+    Known,
+    /// It is about another pool's jobs.
+    OtherPool,
+    /// It is older than anything that is remembered.
+    Old,
+    /// It comes from too far in the future: a clock is wrong.
+    Ahead,
+    /// It is no cancel.
+    Refused,
+}
+
+impl Heard {
+    pub(super) const ALL: [Self; 6] = [
+        Self::Taken,
+        Self::Known,
+        Self::OtherPool,
+        Self::Old,
+        Self::Ahead,
+        Self::Refused,
+    ];
+
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Taken => "taken",
+            Self::Known => "known",
+            Self::OtherPool => "other_pool",
+            Self::Old => "old",
+            Self::Ahead => "ahead",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// Where a cancel met its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Met {
+    /// Before its run began: there was none.
+    Waiting,
+    /// In its run, which was ended.
+    Running,
+}
+
+impl Met {
+    pub(super) const ALL: [Self; 2] = [Self::Waiting, Self::Running];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+        }
+    }
+}
+
 /// What a job's time goes into, from its delivery to a slot that is clean again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

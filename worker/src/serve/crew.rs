@@ -18,6 +18,8 @@ pub(super) enum Part {
     Canaries,
     /// Takes dead letters.
     Reaper,
+    /// Hears what is wanted no more.
+    Cancels,
     /// Answers at the admin port.
     Admin,
 }
@@ -28,6 +30,7 @@ impl Part {
             Self::Reports => "reports",
             Self::Canaries => "canaries",
             Self::Reaper => "reaper",
+            Self::Cancels => "cancels",
             Self::Admin => "admin",
         }
     }
@@ -130,6 +133,8 @@ const fn follows(part: Part, broke_off: BrokeOff) -> Option<Event> {
         // Another worker's reaper does the same work; a letter that ends each of them in turn must not
         // end every worker.
         (Part::Reaper, BrokeOff::Yes | BrokeOff::No) => None,
+        // Jobs that nobody wants any more are run all the same, as if their cancel had come late.
+        (Part::Cancels, BrokeOff::Yes | BrokeOff::No) => None,
         // Whoever probes the port finds out.
         (Part::Admin, BrokeOff::Yes | BrokeOff::No) => None,
     }
@@ -146,6 +151,7 @@ mod tests {
         assert_eq!(told(Part::Canaries), (ended, ended));
         assert_eq!(told(Part::Reports), (Some(Event::WardenGone), None));
         assert_eq!(told(Part::Reaper), (None, None));
+        assert_eq!(told(Part::Cancels), (None, None));
         assert_eq!(told(Part::Admin), (None, None));
     }
 

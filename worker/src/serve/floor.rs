@@ -163,6 +163,7 @@ impl Floor {
             (Role::Consume, state.consume),
             (Role::Publish, state.publish),
             (Role::Reap, state.reap),
+            (Role::Control, state.control),
         ];
         let event = |(role, link)| {
             let metrics = &self.station.metrics;

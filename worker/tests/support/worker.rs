@@ -58,6 +58,30 @@ pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     Command::new(program)
 }
 
+/// The producer's executable, connected to that vhost; built as the warden is.
+pub(crate) fn producer(uri: &str) -> Command {
+    static BUILT: OnceLock<()> = OnceLock::new();
+    let folder = executable().parent().expect("target/<profile>");
+    BUILT.get_or_init(|| {
+        let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../producer/Cargo.toml");
+        let target = folder.parent().expect("target/<profile>");
+        let built = command(env!("CARGO"))
+            .args(["build", "--quiet", "--bin", "jailfleet-producer"])
+            .args(["--manifest-path", manifest, "--target-dir"])
+            .arg(target)
+            .status();
+        let built = built.expect("cargo starts").success();
+        assert!(built, "the producer does not build");
+    });
+    let mut producer = command(folder.join("jailfleet-producer"));
+    producer
+        .env("JAILFLEET__AMQP__URI", uri)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    producer
+}
+
 fn worker_command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = command(executable());
     command.args(["--walls", "laptop", "--set", "log.format=json"]);

@@ -1,0 +1,204 @@
+//! Messages that the broker delivers again although they were dealt with, or still are, here.
+//!
+//! When a session breaks, the broker takes back whatever was not acked and hands it out anew, often to
+//! the same worker: a job whose run goes on, or whose result was confirmed and whose ack was lost.
+//! Such a delivery is not run a second time: it waits for its twin's end and shares it. Only the
+//! very same message counts, and only one that the broker says it delivered before; the same id with
+//! anything else is a job of its own.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use jailfleet_queue::{Disposition, Envelope, Origin};
+use tokio::sync::watch;
+
+use crate::metrics::Adopted;
+
+/// How many finished messages are remembered: more than any prefetch, and 32 bytes each.
+const FINISHED: usize = 4096;
+
+/// What makes a message that message: a digest of its tenant, place, body, and of every property that a
+/// worker acts on. Retries and moves are messages of their own, by their faults and their queue.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Key([u8; 32]);
+
+impl Key {
+    pub(crate) fn of(origin: &Origin, envelope: &Envelope, body: &[u8]) -> Self {
+        let mut digest = Digester::default();
+        digest.text(Some(&origin.tenant));
+        digest.text(Some(origin.pool.as_str()));
+        digest.text(Some(origin.lane.as_str()));
+        digest.text(origin.suspect.then_some("suspect"));
+        digest.text(envelope.message_id.as_deref());
+        digest.text(envelope.correlation_id.as_deref());
+        digest.text(envelope.reply_to.as_deref());
+        let published = envelope.published_ms.map(|ms| ms.to_string());
+        digest.text(published.as_deref());
+        digest.text(Some(&envelope.faults.to_string()));
+        digest.bytes(body);
+        Self(digest.finish())
+    }
+}
+
+/// Texts and bytes, each with its length, so that no two lists of them look the same.
+#[derive(Default)]
+struct Digester(sha2::Sha256);
+
+impl Digester {
+    fn text(&mut self, text: Option<&str>) {
+        use sha2::Digest;
+        match text {
+            Some(text) => self.bytes(text.as_bytes()),
+            None => self.0.update([0]),
+        }
+    }
+
+    fn bytes(&mut self, bytes: &[u8]) {
+        use sha2::Digest;
+        self.0.update([1]);
+        self.0.update((bytes.len() as u64).to_be_bytes());
+        self.0.update(bytes);
+    }
+
+    fn finish(self) -> [u8; 32] {
+        use sha2::Digest;
+        self.0.finalize().into()
+    }
+}
+
+/// What is under way here, and what was.
+#[derive(Debug, Default)]
+pub(crate) struct Twins(Mutex<Book>);
+
+#[derive(Debug, Default)]
+struct Book {
+    running: HashMap<Key, watch::Receiver<Option<Disposition>>>,
+    finished: HashSet<Key>,
+    /// The same, the oldest first.
+    by_age: VecDeque<Key>,
+}
+
+/// What a delivery is to this worker.
+#[derive(Debug)]
+pub(crate) enum Arrival {
+    /// It is the only one of its message here: carry it through.
+    First(Place),
+    /// It has a twin that is under way.
+    Twin(watch::Receiver<Option<Disposition>>),
+    /// It was dealt with, and whoever must know of it was told.
+    Finished,
+}
+
+/// The duty to say how a message ended. Dropped without a word, its twins carry it through themselves.
+#[derive(Debug)]
+pub(crate) struct Place {
+    twins: Arc<Twins>,
+    key: Key,
+    end: watch::Sender<Option<Disposition>>,
+    /// A second one of a key that is taken is told to nobody.
+    booked: bool,
+}
+
+impl Twins {
+    /// Enters a delivery; `again` is the broker's word that it delivered the message before.
+    pub(crate) fn enter(self: &Arc<Self>, key: Key, again: Again) -> Arrival {
+        let mut book = self.book();
+        if again == Again::Redelivered {
+            if let Some(twin) = book.running.get(&key) {
+                return Arrival::Twin(twin.clone());
+            }
+            if book.finished.contains(&key) {
+                return Arrival::Finished;
+            }
+        }
+        let (end, seen) = watch::channel(None);
+        let booked = !book.running.contains_key(&key);
+        if booked {
+            book.running.insert(key, seen);
+        }
+        Arrival::First(Place {
+            twins: Arc::clone(self),
+            key,
+            end,
+            booked,
+        })
+    }
+
+    fn book(&self) -> MutexGuard<'_, Book> {
+        // Nothing panics while it holds the lock; and if it did, the book would still be whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether the broker delivered a message before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Again {
+    /// Not that it knows.
+    New,
+    /// It did.
+    Redelivered,
+}
+
+impl Again {
+    pub(crate) const fn of(envelope: &Envelope) -> Self {
+        if envelope.redelivered {
+            Self::Redelivered
+        } else {
+            Self::New
+        }
+    }
+}
+
+impl Place {
+    /// Says how the message ended.
+    pub(crate) fn end(self, disposition: Disposition) {
+        if disposition == Disposition::Ack {
+            self.twins.book().finish(self.key);
+        }
+        // Kept in the channel, also where nobody has asked yet.
+        self.end.send_replace(Some(disposition));
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if self.booked {
+            self.twins.book().running.remove(&self.key);
+        }
+    }
+}
+
+impl Book {
+    fn finish(&mut self, key: Key) {
+        if !self.finished.insert(key) {
+            return;
+        }
+        self.by_age.push_back(key);
+        if self.by_age.len() > FINISHED
+            && let Some(oldest) = self.by_age.pop_front()
+        {
+            self.finished.remove(&oldest);
+        }
+    }
+}
+
+/// Waits for the twin's end; `None` where it broke off.
+pub(crate) async fn end_of(mut twin: watch::Receiver<Option<Disposition>>) -> Option<Disposition> {
+    // An error says that the place is gone; what it said before that still counts.
+    match twin.wait_for(Option::is_some).await {
+        Ok(end) => *end,
+        Err(_gone) => None,
+    }
+}
+
+/// What an adopted delivery is counted as.
+pub(crate) const fn counted(arrival: &Arrival) -> Option<Adopted> {
+    match arrival {
+        Arrival::First(_) => None,
+        Arrival::Twin(_) => Some(Adopted::Running),
+        Arrival::Finished => Some(Adopted::Finished),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,116 @@
+//! Twins: which deliveries share an end, and which are jobs of their own.
+
+use super::*;
+use jailfleet::job::{Lane, Name};
+use proptest::prelude::*;
+
+fn origin() -> Origin {
+    Origin {
+        tenant: "/".into(),
+        pool: Name::parse("default").expect("a name"),
+        lane: Lane::Bulk,
+        suspect: false,
+    }
+}
+
+fn envelope() -> Envelope {
+    Envelope {
+        message_id: Some("a".to_owned()),
+        correlation_id: Some("secret".to_owned()),
+        reply_to: Some("jailfleet.reply.x".to_owned()),
+        published_ms: Some(7),
+        ..Envelope::default()
+    }
+}
+
+fn key() -> Key {
+    Key::of(&origin(), &envelope(), b"body")
+}
+
+#[test]
+fn only_the_very_same_message_has_the_same_key() {
+    let of = |change: fn(&mut Origin, &mut Envelope)| {
+        let (mut origin, mut envelope) = (origin(), envelope());
+        change(&mut origin, &mut envelope);
+        Key::of(&origin, &envelope, b"body")
+    };
+    let others = [
+        of(|origin, _| origin.tenant = "other".into()),
+        of(|origin, _| origin.lane = Lane::Interactive),
+        of(|origin, _| origin.suspect = true),
+        of(|_, envelope| envelope.message_id = Some("b".to_owned())),
+        of(|_, envelope| envelope.correlation_id = None),
+        of(|_, envelope| envelope.correlation_id = Some(String::new())),
+        of(|_, envelope| envelope.reply_to = Some("jailfleet.reply.y".to_owned())),
+        of(|_, envelope| envelope.published_ms = Some(8)),
+        of(|_, envelope| envelope.faults = 1),
+        Key::of(&origin(), &envelope(), b"another body"),
+    ];
+    let distinct: HashSet<Key> = others.iter().copied().chain([key()]).collect();
+    assert_eq!(distinct.len(), others.len() + 1);
+    // How often it was delivered is what twins differ in.
+    let again = of(|_, envelope| (envelope.redelivered, envelope.delivery_count) = (true, 3));
+    assert_eq!(again, key());
+}
+
+#[tokio::test]
+async fn a_redelivery_shares_the_end_of_its_twin_and_one_that_comes_after_it_is_known() {
+    let twins = Arc::new(Twins::default());
+    let Arrival::First(place) = twins.enter(key(), Again::New) else {
+        panic!("nothing is here yet");
+    };
+    let Arrival::Twin(twin) = twins.enter(key(), Again::Redelivered) else {
+        panic!("it runs here");
+    };
+    place.end(Disposition::Ack);
+    assert_eq!(end_of(twin).await, Some(Disposition::Ack));
+    let late = twins.enter(key(), Again::Redelivered);
+    assert!(matches!(late, Arrival::Finished), "{late:?}");
+    let new = twins.enter(key(), Again::New);
+    assert!(
+        matches!(new, Arrival::First(_)),
+        "published twice, run twice: {new:?}"
+    );
+}
+
+#[tokio::test]
+async fn what_was_handed_back_is_not_finished_and_a_twin_that_broke_off_is_carried_through() {
+    let twins = Arc::new(Twins::default());
+    let Arrival::First(place) = twins.enter(key(), Again::New) else {
+        panic!("nothing is here yet");
+    };
+    place.end(Disposition::Requeue);
+    let Arrival::First(second) = twins.enter(key(), Again::Redelivered) else {
+        panic!("it was handed back");
+    };
+    let Arrival::Twin(twin) = twins.enter(key(), Again::Redelivered) else {
+        panic!("it runs here");
+    };
+    drop(second);
+    assert_eq!(end_of(twin).await, None);
+    assert!(twins.book().running.is_empty());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn what_is_finished_is_remembered_within_a_bound_the_newest_first(
+        numbers in proptest::collection::vec(0..3 * FINISHED as u64, 0..3 * FINISHED),
+    ) {
+        let mut book = Book::default();
+        let of = |number: u64| {
+            let mut digest = [0; 32];
+            for (byte, part) in digest.iter_mut().zip(number.to_be_bytes()) {
+                *byte = part;
+            }
+            Key(digest)
+        };
+        for number in &numbers {
+            book.finish(of(*number));
+            prop_assert!(book.finished.contains(&of(*number)));
+            prop_assert!(book.finished.len() <= FINISHED);
+            prop_assert_eq!(book.finished.len(), book.by_age.len());
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Jobs that the broker brings again to the worker that runs them still.
+
+#[path = "support/client.rs"]
+#[expect(dead_code, reason = "shared with the tests of jobs")]
+mod client;
+#[path = "support/sender.rs"]
+#[expect(dead_code, reason = "shared with the tests of cancels")]
+mod sender;
+#[path = "support/worker.rs"]
+#[expect(dead_code, reason = "shared with the tests that need no broker")]
+mod worker;
+
+use client::Client;
+use jailfleet_harness::{Broker, require};
+use nix::sys::signal::Signal;
+use sender::{Sender, now};
+use serde_json::{Value, json};
+use worker::Worker;
+
+const REPLY: &str = "jailfleet.reply.twins";
+
+#[tokio::test]
+async fn a_job_whose_connection_breaks_while_it_runs_is_run_once_and_answered_once() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let uri = vhost.uri();
+    let arguments = [
+        "--set",
+        "admin.listen=127.0.0.1:0",
+        "--set",
+        "worker.lanes.interactive=0",
+    ];
+    let worker = Worker::start(&arguments, &[("JAILFLEET__AMQP__URI", &uri)]);
+    let line = worker.says("the admin port is open");
+    let admin = line.get("address").and_then(Value::as_str);
+    let admin = admin.expect("its address").to_owned();
+    let until = async |line: &str| {
+        client::get_until(&admin, "/metrics", |metrics| metrics.contains(line)).await;
+    };
+    until("jailfleet_amqp_connected{role=\"consume\"} 1\n").await;
+    let mut client = Client::new(&uri, REPLY).await;
+    let sender = Sender::new(&uri, REPLY).await;
+    let limits = json!({ "cpu_ms": 60_000, "wall_ms": 60_000 });
+    let code = "while :; do :; done";
+    let job = json!({ "v": 1, "id": "twin", "runtime": "bash", "code": code, "limits": limits });
+    sender.job(&job, now()).await;
+    until("jailfleet_worker_slots_busy 1\n").await;
+
+    let connections = ["list_connections", "pid", "client_properties"];
+    let connections = broker.ctl(&connections).expect("a list");
+    let ours = format!("jailfleet consume {}", worker.pid());
+    let line = connections.lines().find(|line| line.contains(&ours));
+    let line = line.unwrap_or_else(|| panic!("{ours} is not in {connections}"));
+    let pid = line.split_whitespace().next().expect("its first word");
+    let close = ["close_connection", pid, "for a test"];
+    broker.ctl(&close).expect("closed");
+
+    // It is back, and the second slot stays free for others.
+    until("jailfleet_jobs_received_total{lane=\"bulk\",redelivered=\"true\"} 1\n").await;
+    until("jailfleet_jobs_adopted_total{twin=\"running\"} 1\n").await;
+    until("jailfleet_worker_slots_busy 1\n").await;
+    sender.cancel_jobs(&["twin"], now()).await;
+    let (_, result) = client.result().await;
+    assert_eq!(result["outcome"], "cancelled", "{result}");
+    until("jailfleet_jobs_in_progress{lane=\"bulk\"} 0\n").await;
+    until("jailfleet_job_run_seconds_count{lane=\"bulk\"} 1\n").await;
+    assert_eq!(client.waiting(REPLY).await, 0, "one answer");
+    assert_eq!(client.waiting("jailfleet.jobs.default.bulk").await, 0);
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
+}
