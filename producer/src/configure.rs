@@ -3,7 +3,8 @@
 use std::fs;
 use std::io;
 
-use jailfleet::settings::{self, Mistakes, ProducerSettings, Secret, SourceText};
+use jailfleet::settings::{self, Mistakes, ProducerSettings, SourceText};
+use jailfleet_program::logging::{self, LoggingError};
 
 use crate::cli::Common;
 
@@ -21,12 +22,16 @@ pub enum ConfigureError {
     /// Values are wrong.
     #[error("read the configuration:\n{0}")]
     Wrong(Mistakes),
+    /// The level of the log does not parse.
+    #[error(transparent)]
+    Log(#[from] LoggingError),
 }
 
 /// Reads the configuration: the embedded defaults, the file, the environment, the flags.
 ///
 /// # Errors
-/// When a file cannot be read, and for every mistake of every layer at once.
+/// When a file cannot be read, and for every mistake of every layer at once. The file that
+/// `amqp.uri_file` names and the level of the log are looked at when all else is right.
 pub fn settings(common: &Common) -> Result<ProducerSettings, ConfigureError> {
     let file = match &common.config {
         Some(path) => Some((
@@ -39,9 +44,11 @@ pub fn settings(common: &Common) -> Result<ProducerSettings, ConfigureError> {
     let env = settings::env_pairs(std::env::vars_os());
     let mut settings =
         settings::producer_settings(source, &env, &common.set).map_err(ConfigureError::Wrong)?;
-    if let Some(path) = &settings.amqp.uri_file {
-        settings.amqp.uri = Secret::new(read(path)?.trim());
+    if let Some(path) = settings.amqp.uri_file.clone() {
+        let taken = settings.amqp.take_uri(&read(&path)?);
+        taken.map_err(|mistake| ConfigureError::Wrong(Mistakes(vec![mistake])))?;
     }
+    logging::check(&settings.log)?;
     Ok(settings)
 }
 

@@ -33,16 +33,28 @@ pub enum LoggingError {
     Twice(#[source] tracing_subscriber::util::TryInitError),
 }
 
+/// Whether logs can be sent as the settings say. The words know no filters, so that a wrong one is
+/// found here and not where the rest of the configuration is read.
+///
+/// # Errors
+/// When the level does not parse.
+pub fn check(log: &LogSection) -> Result<(), LoggingError> {
+    targets(log).map(drop)
+}
+
+fn targets(log: &LogSection) -> Result<Targets, LoggingError> {
+    log.level.parse().map_err(|source| LoggingError::Level {
+        value: log.level.clone(),
+        source,
+    })
+}
+
 /// Sends logs to stderr as the settings say.
 ///
 /// # Errors
 /// When the level does not parse, or logging was set up before.
 pub fn start(log: &LogSection) -> Result<(), LoggingError> {
-    let bad = |source| LoggingError::Level {
-        value: log.level.clone(),
-        source,
-    };
-    let mut targets: Targets = log.level.parse().map_err(bad)?;
+    let mut targets = targets(log)?;
     if !log.level.contains(AMQP_CLIENT) {
         targets = targets.with_target(AMQP_CLIENT, LevelFilter::OFF);
     }

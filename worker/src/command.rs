@@ -80,12 +80,14 @@ pub fn carry_out(cli: &Cli) -> Result<Exit, Failure> {
             Ok(doctor::examine(&settings, *json)?)
         }
         Some(Command::CheckConfig(_)) => {
-            read_settings(&common)?;
+            let mut settings = read_settings(&common)?;
+            read_uri_file(&mut settings)?;
             eprintln!("the configuration is good");
             Ok(Exit::Done)
         }
         Some(Command::PrintConfig(_)) => {
-            let settings = read_settings(&common)?;
+            let mut settings = read_settings(&common)?;
+            read_uri_file(&mut settings)?;
             io::stdout().write_all(settings.to_toml_redacted().as_bytes())?;
             Ok(Exit::Done)
         }
@@ -117,8 +119,10 @@ fn read_settings(common: &Common) -> Result<WorkerSettings, Failure> {
         (None, _) | (_, None) => None,
     };
     let env = env_pairs(std::env::vars_os());
-    worker_settings(file, &env, &common.flags())
-        .map_err(|mistakes| bad(anyhow::anyhow!("read the configuration:\n{mistakes}")))
+    let settings = worker_settings(file, &env, &common.flags())
+        .map_err(|mistakes| bad(anyhow::anyhow!("read the configuration:\n{mistakes}")))?;
+    logging::check(&settings.log).map_err(|error| bad(error.into()))?;
+    Ok(settings)
 }
 
 /// A worker that has its warden and no privileges any more.

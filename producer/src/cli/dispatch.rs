@@ -53,7 +53,7 @@ pub(super) fn main() -> Exit {
     };
     match cli.command {
         Command::CheckConfig => {
-            progress::say("the configuration is well-formed");
+            progress::say("the configuration is good");
             Exit::Done
         }
         Command::PrintConfig => print(settings.to_toml_redacted().as_bytes()),
