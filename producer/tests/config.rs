@@ -1,0 +1,240 @@
+//! `check-config` and `print-config` of the built producer, as an operator runs them.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// A file of many mistakes, and a variable and a flag with one each.
+const WRONG: &str = r#"
+[producer]
+window = 0
+widow = 1
+lane = "fast"
+idle_timeout_ms = -1
+[amqp]
+heartbeat_s = "15"
+backoff_min_ms = 500000
+"#;
+const WRONG_VARIABLE: (&str, &str) = ("JAILFLEET__PRODUCER__PREFETCH", "0");
+const WRONG_FLAG: [&str; 2] = ["--set", "log.format=xml"];
+
+/// What must be said of them, each on a line of its own; `{file}` stands for the file's name.
+const SAID: [&str; 8] = [
+    "{file}: producer.window = 0: expected a whole number of messages from 1 to 10000",
+    "{file}: producer.widow: unknown key: did you mean producer.window?",
+    "{file}: producer.lane = \"fast\": expected one of interactive, bulk",
+    "{file}: producer.idle_timeout_ms = -1: expected a whole number of milliseconds from 1000 to \
+     604800000",
+    "{file}: amqp.heartbeat_s = \"15\": expected a whole number of seconds from 1 to 600",
+    "{file}: amqp.backoff_min_ms = 500000: expected at most amqp.backoff_max_ms",
+    "variable JAILFLEET__PRODUCER__PREFETCH: producer.prefetch = \"0\": expected a whole number of \
+     results from 1 to 2000",
+    "flag log.format: log.format = \"xml\": expected one of text, json",
+];
+
+/// Runs the producer with these arguments and no variables but these.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "these tests run the built program"
+)]
+fn producer(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_jailfleet-producer"))
+        .args(arguments)
+        .env_clear()
+        .envs(variables.iter().copied())
+        .output()
+        .expect("the producer starts")
+}
+
+/// A configuration file that vanishes with the test.
+struct Site(tempfile::NamedTempFile);
+
+impl Site {
+    fn of(text: &str) -> Self {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), text).expect("writable");
+        Self(file)
+    }
+
+    fn name(&self) -> &str {
+        self.0.path().to_str().expect("a plain path")
+    }
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).expect("the producer writes UTF-8")
+}
+
+/// What `print-config` says is in force, as TOML.
+fn printed(arguments: &[&str], variables: &[(&str, &str)]) -> String {
+    let output = producer(&[&["print-config"], arguments].concat(), variables);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stderr), "");
+    text(&output.stdout).to_owned()
+}
+
+fn has_line(page: &str, line: &str) -> bool {
+    page.lines().any(|found| found == line)
+}
+
+#[test]
+fn a_good_configuration_is_called_so_on_stderr_and_the_exit_code_is_0() {
+    let site = Site::of("[producer]\nwindow = 64");
+    for arguments in [
+        &["check-config"][..],
+        &["check-config", "--config", site.name()],
+        &["--config", site.name(), "check-config"],
+    ] {
+        let output = producer(arguments, &[]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        assert_eq!(said, "the configuration is good\n");
+        assert_eq!(text(&output.stdout), "");
+    }
+}
+
+#[test]
+fn all_mistakes_of_all_layers_are_told_at_once_and_nothing_is_begun() {
+    let site = Site::of(WRONG);
+    let results = Path::new(site.name()).with_extension("results");
+    let results = results.to_str().expect("a plain path");
+    // The exit code of submit is the program's: 125 says that there is none.
+    for (command, code) in [
+        (&["check-config"][..], 2),
+        (&["print-config"], 2),
+        (&["bulk", "/dev/null", "--results", results], 2),
+        (&["submit", "--code", "/dev/null"], 125),
+        (&["dead", "list"], 2),
+        (&["lost", "list"], 2),
+    ] {
+        let arguments = [&["--config", site.name()], &WRONG_FLAG[..], command].concat();
+        let output = producer(&arguments, &[WRONG_VARIABLE]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{command:?}: {said}");
+        assert_eq!(text(&output.stdout), "", "{command:?}");
+        let (first, lines) = said.split_once('\n').expect("several lines");
+        let expected = "jailfleet-producer: failed to read the configuration:";
+        assert_eq!(first, expected, "{command:?}");
+        let lines: Vec<&str> = lines.lines().collect();
+        for mistake in SAID {
+            let mistake = mistake.replace("{file}", site.name());
+            assert!(
+                lines.contains(&mistake.as_str()),
+                "{mistake}\nis not among\n{said}"
+            );
+        }
+        assert_eq!(lines.len(), SAID.len(), "{said}");
+        assert!(!Path::new(results).exists(), "{command:?}");
+    }
+}
+
+#[test]
+fn what_is_in_force_is_the_flag_over_the_variable_over_the_file_over_the_default() {
+    let site = Site::of("[producer]\nwindow = 2\nprefetch = 20\nlane = \"interactive\"");
+    let arguments = ["--config", site.name(), "--set", "producer.window=4"];
+    let variables = [
+        ("JAILFLEET__PRODUCER__WINDOW", "3"),
+        ("jailfleet__producer__prefetch", "30"),
+        ("JAILFLEETX__PRODUCER__LANE", "not ours"),
+    ];
+    let shown = printed(&arguments, &variables);
+    for line in [
+        "window = 4",
+        "prefetch = 30",
+        "lane = \"interactive\"",
+        "pool = \"default\"",
+    ] {
+        assert!(has_line(&shown, line), "{line}\n{shown}");
+    }
+    // As a file it gives the same again, with none of the layers that made it.
+    let again = Site::of(&shown);
+    assert_eq!(printed(&["--config", again.name()], &[]), shown);
+}
+
+#[test]
+fn no_password_or_token_is_printed_whatever_is_wrong_beside_it() {
+    let good = "amqp://grader:hunter2@broker/%2f";
+    let redacted = "uri = \"amqp://grader:***@broker/%2f\"";
+    let shown = printed(&[], &[("JAILFLEET__AMQP__URI", good)]);
+    assert!(has_line(&shown, redacted), "{shown}");
+    let token = "amqp.uri=amqps://broker/exams?token=hunter2";
+    let shown = printed(&["--set", token], &[]);
+    assert!(
+        has_line(&shown, "uri = \"amqps://broker/exams?***\""),
+        "{shown}"
+    );
+    // A mounted secret wins over the URI, and is as secret.
+    let mounted = Site::of(good);
+    let named = format!("amqp.uri_file={}", mounted.name());
+    let shown = printed(&["--set", &named], &[]);
+    assert!(has_line(&shown, redacted), "{shown}");
+
+    let mounted = Site::of("grader:hunter2@broker");
+    for (file, variable, code) in [
+        ("[amqp]\nuri = \"http://g:hunter2@h/\"", "", 2),
+        ("[amqp]\nurl = \"amqp://g:hunter2@h/\"", "", 2),
+        ("[amqp]\nuri = \"amqp://g:hunter2@h/\nprefix = 1", "", 2),
+        ("producer.window = 0", good, 2),
+        ("", "hunter2", 2),
+        (&format!("amqp.uri_file = \"{}\"", mounted.name()), "", 2),
+        ("", good, 0),
+    ] {
+        let site = Site::of(file);
+        let variables = [("JAILFLEET__AMQP__URI", variable)];
+        let variables = if variable.is_empty() {
+            &[]
+        } else {
+            &variables[..]
+        };
+        for command in ["check-config", "print-config"] {
+            let output = producer(&["--config", site.name(), command], variables);
+            let said = [text(&output.stdout), text(&output.stderr)].concat();
+            assert_eq!(output.status.code(), Some(code), "{said}");
+            assert!(!said.contains("hunter2"), "{command}: {said}");
+        }
+    }
+}
+
+#[test]
+fn the_workers_sections_and_variables_are_none_of_the_producers_business() {
+    let site = Site::of(
+        "[worker]\nslots = 0\n[runtimes.x]\ny = 1\n[profiles.z]\ncpu_ms = 0\n[producer]\nwindow = 7",
+    );
+    let variables = [
+        ("JAILFLEET__WORKER__SLOTS", "many"),
+        ("JAILFLEET__CAPS__DEPTH", "0"),
+    ];
+    let shown = printed(&["--config", site.name()], &variables);
+    assert!(has_line(&shown, "window = 7"), "{shown}");
+    for section in ["[worker]", "[runtimes", "[profiles", "[caps]"] {
+        assert!(!shown.contains(section), "{section}: {shown}");
+    }
+}
+
+#[test]
+fn what_is_found_before_or_after_the_layers_are_read_ends_with_2_as_well() {
+    for (arguments, words) in [
+        (
+            &["check-config", "--config", "/nonexistent/site.toml"][..],
+            "read /nonexistent/site.toml: No such file",
+        ),
+        (
+            &["check-config", "--set", "amqp.uri_file=/nonexistent/uri"],
+            "read /nonexistent/uri: No such file",
+        ),
+        (
+            &["check-config", "--set", "window=3"],
+            "expected SECTION.KEY=VALUE",
+        ),
+        (
+            &["check-config", "--set", "log.level=jailfleet=loud"],
+            "read log.level \"jailfleet=loud\": expected error, warn",
+        ),
+        (&["check-confg"], "check-config"),
+    ] {
+        let output = producer(arguments, &[]);
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+        assert_eq!(text(&output.stdout), "");
+    }
+}
