@@ -86,43 +86,71 @@ proptest! {
     }
 }
 
-#[test]
-fn a_request_above_the_ceiling_is_refused_with_field_value_and_range() {
-    let job = LimitsRequest {
-        memory_bytes: Some(101),
-        ..LimitsRequest::default()
+/// A request for so much of each limit in turn, with the limit's name.
+fn each(number: u64) -> Vec<(String, LimitsRequest)> {
+    let mut every = all(number.max(1));
+    every.address_space_bytes = ByteCount::new(number.max(1));
+    let every = serde_json::to_value(LimitsRequest::from(every)).expect("numbers");
+    let fields = every.as_object().expect("an object").keys();
+    let request = |field: &String| {
+        let request = serde_json::json!({ field: number });
+        serde_json::from_value(request).expect("a field of a request")
     };
-    let refusal = job
-        .over(&all(10), &Ceiling(all(100)))
-        .expect_err("101 is above 100");
-    assert_eq!(refusal.code, RejectionCode::AboveCeiling);
-    for part in ["limits.memory_bytes", "101", "1 to 100"] {
-        assert!(
-            refusal.message.contains(part),
-            "{part} is not in {}",
-            refusal.message
-        );
+    fields
+        .map(|field| (field.clone(), request(field)))
+        .collect()
+}
+
+#[test]
+fn each_limit_above_its_ceiling_is_refused_with_field_value_and_range() {
+    let mut top = all(100);
+    top.address_space_bytes = ByteCount::new(100);
+    for number in [101, u64::MAX] {
+        for (field, job) in each(number) {
+            let refusal = job
+                .over(&all(10), &Ceiling(top))
+                .expect_err("it is above 100");
+            assert_eq!(refusal.code, RejectionCode::AboveCeiling, "{field}");
+            let least = if field == "file_bytes" { 0 } else { 1 };
+            for part in [
+                format!("limits.{field}: {number} "),
+                format!("{least} to 100"),
+            ] {
+                assert!(
+                    refusal.message.contains(&part),
+                    "{part} is not in {}",
+                    refusal.message
+                );
+            }
+        }
+    }
+    assert_eq!(each(100).len(), 11);
+    for (field, job) in each(100) {
+        let granted = job.over(&all(10), &Ceiling(top));
+        granted.unwrap_or_else(|refusal| panic!("{field} is at its ceiling: {refusal}"));
     }
 }
 
 #[test]
-fn zero_is_refused_but_for_file_bytes() {
-    let job = LimitsRequest {
-        processes: Some(0),
-        ..LimitsRequest::default()
-    };
-    let refusal = job
-        .over(&all(10), &Ceiling(all(100)))
-        .expect_err("zero processes");
-    assert_eq!(refusal.code, RejectionCode::BadLimit);
-    let job = LimitsRequest {
-        file_bytes: Some(0),
-        ..LimitsRequest::default()
-    };
-    let limits = job
-        .over(&all(10), &Ceiling(all(100)))
-        .expect("no file may grow");
-    assert_eq!(limits.file_bytes, FileBytes::new(0));
+fn zero_is_refused_in_each_limit_but_the_size_of_a_file() {
+    let mut top = all(100);
+    top.address_space_bytes = ByteCount::new(100);
+    for (field, job) in each(0) {
+        let layered = job.over(&all(10), &Ceiling(top));
+        if field == "file_bytes" {
+            let limits = layered.expect("no file may grow");
+            assert_eq!(limits.file_bytes, FileBytes::new(0));
+            continue;
+        }
+        let refusal = layered.expect_err("zero means nothing");
+        assert_eq!(refusal.code, RejectionCode::BadLimit, "{field}");
+        let part = format!("limits.{field}: 0 ");
+        assert!(
+            refusal.message.contains(&part),
+            "{part} is not in {}",
+            refusal.message
+        );
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use crate::job::{EpochMs, Job, JobFileKind};
 use crate::rejection::RejectionCode;
 
 mod caps;
+mod limits;
 mod properties;
 mod refusals;
 mod results;
