@@ -130,6 +130,11 @@ impl<'a> Section<'a> {
         let limits = self.limits(read, "limits");
         let ceiling = self.limits(read, "ceiling");
         self.check_limits(read);
+        let limits = limits.zip(ceiling).map(|(limits, ceiling)| Limits {
+            // The only limit that may be left out, which would be wider than a ceiling that is not.
+            address_space_bytes: limits.address_space_bytes.or(ceiling.address_space_bytes),
+            ..limits
+        });
         if program == Some(Program::MainFile) && execute_scratch == Some(false) {
             let key = self.key(read, "execute_scratch");
             read.complain(

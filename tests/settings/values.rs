@@ -110,6 +110,20 @@ fn a_job_gets_its_own_limits_over_the_profile_over_the_runtime() {
 }
 
 #[test]
+fn no_limit_of_a_runtime_is_wider_than_its_ceiling_even_where_none_is_named() {
+    let file = "[runtime_defaults.ceiling]\naddress_space_bytes = 1073741824";
+    let settings = worker(file, &[], &[]).expect("the file is right");
+    for runtime in settings.runtimes {
+        assert!(
+            runtime.limits.within(&runtime.ceiling),
+            "{}: {:?}",
+            runtime.name,
+            runtime.limits
+        );
+    }
+}
+
+#[test]
 fn a_runtime_that_is_never_offered_is_left_out_but_still_checked() {
     let settings = worker("[runtimes.node]\noffered = \"never\"", &[], &[]).expect("it is right");
     assert!(
