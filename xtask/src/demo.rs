@@ -213,7 +213,10 @@ pub(crate) fn judge(examples: &[Example], answers: &Answers) -> Result<Tally> {
             "skipped"
         } else {
             tally.wrong += 1;
-            notes.push(format!("{}: {}", example.id, example.about));
+            notes.push(format!(
+                "{} ({}): {}",
+                example.id, example.kind, example.about
+            ));
             notes.extend(wrong.iter().map(|line| format!("    {line}")));
             "WRONG"
         };

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Card {
+    kind: String,
     about: String,
     expect: Expectation,
     /// Walls without which the expectation cannot hold.
@@ -101,6 +102,8 @@ impl OneOrMore {
 pub(crate) struct Example {
     /// `<group>.<name>`: the job's id.
     pub(crate) id: String,
+    /// The kind of program that it is, as `tests/examples.rs` lists them.
+    pub(crate) kind: String,
     /// What it shows, in one sentence.
     pub(crate) about: String,
     /// What its result must say.
@@ -186,6 +189,7 @@ fn read(path: &Path, build: &Path) -> Result<Example> {
     }
     Ok(Example {
         id,
+        kind: card.kind,
         about: card.about,
         expect: card.expect,
         needs: card.needs,

@@ -88,6 +88,7 @@ fn repeated(examples: &[Example], count: usize) -> Vec<Example> {
             }
             Example {
                 id,
+                kind: example.kind.clone(),
                 about: example.about.clone(),
                 expect: example.expect.clone(),
                 needs: example.needs.clone(),
