@@ -220,6 +220,24 @@ impl Broker {
             .collect()
     }
 
+    /// The names that clients gave their connections, of all vhosts; those without one are left out.
+    ///
+    /// # Errors
+    /// When `rabbitmqctl` fails.
+    pub fn connections(&self) -> Result<Vec<String>> {
+        // The name by itself can be asked for only by way of the management plugin.
+        let list = [
+            "list_connections",
+            "--no-table-headers",
+            "client_properties",
+        ];
+        Ok(self
+            .ctl(&list)?
+            .lines()
+            .filter_map(connection_name)
+            .collect())
+    }
+
     /// The names of all queues of all vhosts.
     ///
     /// # Errors
@@ -345,6 +363,12 @@ impl Drop for Vhost<'_> {
             eprintln!("the vhost {} was left behind: {error:#}", self.name);
         }
     }
+}
+
+/// The name among the properties of a client, written as Erlang does: the text after the key's own.
+fn connection_name(properties: &str) -> Option<String> {
+    let (_, rest) = properties.split_once("\"connection_name\"")?;
+    rest.split('"').nth(1).map(ToOwned::to_owned)
 }
 
 fn log_file(path: &Path) -> Result<File> {

@@ -1,9 +1,10 @@
 //! The command line: what it takes and what it answers with.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use jailfleet_program::flag::setting;
 
 mod cancel;
@@ -81,14 +82,52 @@ pub struct Cli {
     pub command: Command,
 }
 
+impl Cli {
+    /// The command line: settings may stand before and after each subcommand. (Arguments that clap
+    /// calls global would lose the earlier ones.)
+    #[must_use]
+    pub fn command_line() -> clap::Command {
+        with_settings(Self::command())
+    }
+
+    /// Reads the command line; settings of all places together, the later ones on top.
+    ///
+    /// # Errors
+    /// What clap has to say about it, help included.
+    pub fn read<T: Into<OsString> + Clone>(
+        arguments: impl IntoIterator<Item = T>,
+    ) -> Result<Self, clap::Error> {
+        let matches = Self::command_line().try_get_matches_from(arguments)?;
+        let mut cli = Self::from_arg_matches(&matches)?;
+        let mut inner = matches.subcommand();
+        while let Some((_, matches)) = inner {
+            let Common { config, set } = Common::from_arg_matches(matches)?;
+            cli.common.config = config.or(cli.common.config);
+            cli.common.set.extend(set);
+            inner = matches.subcommand();
+        }
+        Ok(cli)
+    }
+}
+
+/// The same command with the settings among the arguments of its subcommands, and of theirs.
+fn with_settings(command: clap::Command) -> clap::Command {
+    command.mut_subcommands(|command| {
+        let about = command.get_about().cloned();
+        // The description of the settings would take the place of the subcommand's own.
+        let command = Common::augment_args(command).about(about.unwrap_or_default());
+        with_settings(command)
+    })
+}
+
 /// Where the settings come from.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Common {
     /// Configuration file, on top of the embedded defaults and below the environment.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Any setting, e.g. producer.window=64; may be repeated.
-    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = setting)]
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
     pub set: Vec<(String, String)>,
 }
 
@@ -269,62 +308,4 @@ impl From<Exit> for ExitCode {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use clap::CommandFactory;
-
-    #[test]
-    fn the_command_line_is_well_formed() {
-        Cli::command().debug_assert();
-    }
-
-    #[test]
-    fn every_exit_code_is_named_in_the_help() {
-        for exit in Exit::NAMED {
-            assert!(
-                AFTER_HELP.contains(&format!("\n  {}  ", exit.code())),
-                "{exit:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn arguments_of_the_program_may_look_like_options() {
-        let cli = Cli::try_parse_from([
-            "jailfleet-producer",
-            "submit",
-            "--code",
-            "-",
-            "--arg",
-            "-x",
-            "--",
-            "--json",
-            "-v",
-        ])
-        .expect("a valid command line");
-        let Command::Submit(submit) = cli.command else {
-            panic!("another subcommand")
-        };
-        assert_eq!(submit.args, ["-x"]);
-        assert_eq!(submit.rest, ["--json", "-v"]);
-        assert!(!submit.json);
-    }
-
-    #[test]
-    fn limits_and_settings_that_do_not_read_are_refused() {
-        for wrong in [
-            "cpu_ms",
-            "cpu_ms=",
-            "cpu_ms=-1",
-            "cpu_ms=0.5",
-            "cpu_ms=99999999999999999999",
-        ] {
-            let line = ["jailfleet-producer", "submit", "--limit", wrong];
-            assert!(Cli::try_parse_from(line).is_err(), "{wrong}");
-        }
-        for wrong in ["window=3", "producer.window"] {
-            let line = ["jailfleet-producer", "--set", wrong, "check-config"];
-            assert!(Cli::try_parse_from(line).is_err(), "{wrong}");
-        }
-    }
-}
+mod tests;

@@ -145,6 +145,14 @@ fn what_is_in_force_is_the_flag_over_the_variable_over_the_file_over_the_default
     ] {
         assert!(has_line(&shown, line), "{line}\n{shown}");
     }
+    // The other place for settings, and both places at one time.
+    let early = ["--set", "producer.window=5"];
+    let late = ["print-config", "--set", "producer.prefetch=6"];
+    let both = producer(&[&early[..], &late].concat(), &[]);
+    let both = text(&both.stdout);
+    for line in ["window = 5", "prefetch = 6"] {
+        assert!(has_line(both, line), "{line}\n{both}");
+    }
     // As a file it gives the same again, with none of the layers that made it.
     let again = Site::of(&shown);
     assert_eq!(printed(&["--config", again.name()], &[]), shown);

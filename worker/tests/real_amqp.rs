@@ -182,6 +182,40 @@ async fn two_hundred_jobs_get_one_result_each_though_one_of_two_workers_is_stopp
 }
 
 #[tokio::test]
+async fn a_worker_has_one_connection_for_each_role_however_much_it_does() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let (worker, admin) = start(&vhost.uri(), &[]).await;
+    let roles = ["consume", "publish", "reap"];
+    for role in roles {
+        let up = format!("jailfleet_amqp_connected{{role=\"{role}\"}} 1\n");
+        client::get_until(&admin, "/metrics", |metrics| metrics.contains(&up)).await;
+    }
+    let pid = worker.pid();
+    let expected = roles.map(|role| format!("jailfleet {role} {pid}"));
+    let connections = || {
+        let mut names = broker.connections().expect("a list");
+        // Others may share the node, and so does the client below.
+        names.retain(|name| name.ends_with(&format!(" {pid}")));
+        names.sort();
+        names
+    };
+    assert_eq!(connections(), expected);
+    let mut client = Client::new(&vhost.uri(), "jailfleet.reply.roles").await;
+    for number in 0..20 {
+        let id = format!("job-{number}");
+        client.publish(Job::new(&id, &valid(&id).to_string())).await;
+    }
+    for _ in 0..20 {
+        client.result().await;
+    }
+    assert_eq!(connections(), expected, "after twenty jobs");
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
+}
+
+#[tokio::test]
 async fn worker_and_warden_stay_small() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");

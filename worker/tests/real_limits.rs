@@ -48,11 +48,8 @@ fn run(site: &str, jobs: &[String]) -> Map<String, Value> {
     assert_eq!(code, 0);
     assert_eq!(results.len(), jobs.len(), "{results:?}");
     let by_id = |result: Value| {
-        let id = result
-            .get("job_id")
-            .and_then(Value::as_str)
-            .expect("an id")
-            .to_owned();
+        let id = result.get("job_id").and_then(Value::as_str);
+        let id = id.expect("an id").to_owned();
         (id, result)
     };
     results.into_iter().map(by_id).collect()

@@ -35,11 +35,10 @@ pub(crate) fn configuration(workspace: &Workspace, folder: &Path) -> Result<Path
     for step in recipe(venv, text(&wheel)?) {
         let (program, arguments) = step.split_first().context("find a command's name")?;
         let mut step = command(program);
-        // No index, so that pip looks nowhere but at the wheel; no words about newer versions of pip.
-        step.args(arguments).envs([
-            ("PIP_NO_INDEX", "1"),
-            ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
-        ]);
+        // Without an index pip looks nowhere but at the wheel, and it says only what goes wrong.
+        step.args(arguments)
+            .envs([("PIP_NO_INDEX", "1"), ("PIP_QUIET", "1")])
+            .env("PIP_DISABLE_PIP_VERSION_CHECK", "1");
         run(&format!("{program} {}", arguments.join(" ")), &mut step)?;
     }
     let documented = std::fs::read_to_string(example.join("worker.toml"))

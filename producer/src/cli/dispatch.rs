@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::io::{self, Write};
 
-use clap::{CommandFactory, Parser};
 use jailfleet::settings::ProducerSettings;
 use jailfleet_program::logging;
 
@@ -16,7 +15,7 @@ use crate::{bulk, cancel, configure, dead, lost, progress, submit};
 
 /// Runs the program and returns how it ends.
 pub(super) fn main() -> Exit {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             let exit = if error.use_stderr() {
@@ -35,7 +34,7 @@ pub(super) fn main() -> Exit {
         let mut script = Vec::new();
         clap_complete::generate(
             *shell,
-            &mut Cli::command(),
+            &mut Cli::command_line(),
             "jailfleet-producer",
             &mut script,
         );
