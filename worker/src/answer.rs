@@ -28,6 +28,7 @@ use tokio::time::timeout;
 use crate::events::{JobFinished, JobSetAside, ResultPublished};
 use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;
+use crate::slots::Place;
 use crate::station::{PUBLISH_DEADLINE, Station, walls_of};
 
 /// A delivery without its ticket.
@@ -312,11 +313,11 @@ pub(crate) fn without_run(
     station: &Station,
     message: &Message,
     job: &Job,
-    slot: Option<u16>,
+    place: Option<Place>,
     outcome: Outcome,
     detail: ErrorDetail,
 ) -> JobResult {
-    let stamp = station.stamp(slot, message.history.attempt(&station.settings.retry));
+    let stamp = station.stamp(place, message.history.attempt(&station.settings.retry));
     JobResult {
         slug: job.slug.clone(),
         batch: job.batch.clone(),
@@ -330,7 +331,7 @@ pub(crate) fn ran(
     station: &Station,
     message: &Message,
     job: &Job,
-    slot: u16,
+    place: Place,
     ran: RunEnded,
     plan: (&Runtime, LimitsInForce),
     judged: Judged,
@@ -382,7 +383,10 @@ pub(crate) fn ran(
         limits: Some(in_force),
         timing: Some(timing(station, message, started, evidence.wall)),
         walls: walls_of(&station.held, runtime),
-        worker: station.stamp(Some(slot), message.history.attempt(&station.settings.retry)),
+        worker: station.stamp(
+            Some(place),
+            message.history.attempt(&station.settings.retry),
+        ),
         grade: None,
     }
 }

@@ -22,7 +22,7 @@ use crate::events::{JobReceived, ProgramRan, SettleFailed};
 use crate::metrics::{Ran, SetAside};
 use crate::plan::{self, NoPlan, Plan};
 use crate::run::{self, RunEnded};
-use crate::slots::{Lease, SlotError};
+use crate::slots::{Lease, Place, SlotError};
 use crate::station::{Station, jitter};
 
 /// Carries one delivery through and settles it. Answers with its lane.
@@ -136,12 +136,12 @@ async fn execute(
         in_force,
         order,
     } = plan;
-    let slot = lease.slot();
+    let place = lease.place();
     let ran = run::run(&mut lease, order, &station.kill).await;
     drop(lease);
     let ran = match ran {
         Ok(ran) => ran,
-        Err(error) => return fault(station, message, requester, job, Some(slot), &error).await,
+        Err(error) => return fault(station, message, requester, job, Some(place), &error).await,
     };
     if ran.evidence.acted == Some(Acted::Drain) {
         return answer::hand_back(
@@ -156,7 +156,7 @@ async fn execute(
         station,
         message,
         job,
-        slot,
+        place,
         ran,
         (runtime, in_force),
         judged,
@@ -216,12 +216,12 @@ async fn fault(
     message: &Message,
     requester: &Requester,
     job: &Job,
-    slot: Option<u16>,
+    place: Option<Place>,
     error: &(dyn std::error::Error + Send + Sync + 'static),
 ) -> Disposition {
     tracing::error!(
         job_id = job.id.as_str(),
-        slot,
+        slot = place.map(|place| place.slot),
         error = error as &(dyn std::error::Error + 'static),
         "a run failed by trouble of ours"
     );
@@ -229,7 +229,7 @@ async fn fault(
         ErrorCode::SlotFault,
         format!("the worker failed to {error}"),
     );
-    let result = answer::without_run(station, message, job, slot, Outcome::EngineFault, detail);
+    let result = answer::without_run(station, message, job, place, Outcome::EngineFault, detail);
     retry_or_answer(station, message, requester, result).await
 }
 

@@ -1,45 +1,39 @@
 //! Canaries: escape attempts that run through the same path as a job, to prove again and again that the
 //! walls hold.
 //!
-//! One flies in every slot before the first job is taken, then one every few minutes, in the slot that
-//! was proven longest ago. A canary that says that it got out is believed, and the worker takes no more
-//! jobs. One that says nothing of use may be the host's trouble: it is repeated, and then that slot alone
-//! is replaced. Results carry the time of their slot's last good canary.
+//! One flies in every slot before the slot takes its first job: at the start, after each rebuilding, and
+//! after one that said nothing of use. Then one flies every few minutes, in the slot that was proven
+//! longest ago. A canary that says that it got out is believed, and the worker takes no more jobs. One
+//! that says nothing of use may be the host's trouble: its slot takes no job, it is repeated, and then
+//! that slot alone is replaced. Results carry the time of their slot's last good canary.
 
-use std::path::Path;
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use jailfleet::evidence::{End, Evidence};
-use jailfleet::job::EpochMs;
-use jailfleet::runtime::{Program, Runtime};
 use jailfleet::settings::WorkerSettings;
-use jailfleet::units::Millis;
 use jailfleet_program::Clock;
-use jailfleet_sandbox::client::sealed_memfd;
-use jailfleet_sandbox::payload::{self, Payload};
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::task::{Id, JoinSet};
+use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::CanaryFlew;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
-use crate::run::{self, RunEnded, RunOrder};
-use crate::slots::{Lease, SlotError, Slots};
+use crate::slots::{Build, Lease, Proof, SlotError, Slots};
 use crate::supervisor::Event;
 
-mod proofs;
+mod flight;
+mod misses;
 
-use proofs::{MOST_MISSES, Next, Proofs};
+use flight::{Flight, Kind, kinds};
+use misses::{MOST_MISSES, Misses, Next};
 
-const PYTHON: &str = include_str!("canary/escape.py");
-const SHELL: &str = include_str!("canary/escape.sh");
-/// A canary takes milliseconds; a host on which it takes longer than this tells us nothing.
-const WALL: Duration = Duration::from_secs(10);
+/// How long the start of a worker waits for its canaries. A slot of which none has come back by then
+/// stays out until one does.
+const PROVING: Duration = Duration::from_secs(60);
 /// How long a slot in doubt waits for the next canary.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -78,41 +72,11 @@ pub enum CanaryError {
     )]
     Escaped(String),
     /// No slot gave an answer.
-    #[error("prove the walls: no canary came back; the log says what became of them")]
+    #[error("prove the walls: no canary came back in time; the log says what became of them")]
     Unproven,
     /// The warden went away meanwhile.
     #[error(transparent)]
     Slot(#[from] SlotError),
-}
-
-/// The last good canary of each slot, as results tell it.
-#[derive(Debug)]
-pub struct LastGood(Vec<AtomicU64>);
-
-impl LastGood {
-    fn of(slots: u16) -> Self {
-        Self((0..slots).map(|_| AtomicU64::new(0)).collect())
-    }
-
-    /// When the walls of `slot` were last proven.
-    #[must_use]
-    pub fn of_slot(&self, slot: u16) -> Option<EpochMs> {
-        let epoch_ms = self.0.get(usize::from(slot))?.load(Ordering::Relaxed);
-        (epoch_ms > 0).then_some(EpochMs(epoch_ms))
-    }
-
-    fn note(&self, slot: u16, now: EpochMs) {
-        if let Some(last) = self.0.get(usize::from(slot)) {
-            last.store(now.0, Ordering::Relaxed);
-        }
-    }
-}
-
-/// One kind of canary: a runtime and the attempts in its language.
-#[derive(Debug, Clone, Copy)]
-struct Kind {
-    runtime: u16,
-    attempts: &'static str,
 }
 
 /// The canaries of one worker.
@@ -120,12 +84,13 @@ struct Kind {
 pub struct Canaries {
     settings: Arc<WorkerSettings>,
     slots: Slots,
+    count: u16,
     metrics: Arc<Metrics>,
     clock: Clock,
     kinds: Vec<Kind>,
-    proofs: Proofs,
-    last_good: Arc<LastGood>,
+    misses: Misses,
     flown: usize,
+    proving: Duration,
 }
 
 impl Canaries {
@@ -147,104 +112,143 @@ impl Canaries {
         Self {
             settings,
             slots,
+            count,
             metrics,
             clock,
             kinds,
-            proofs: Proofs::of(count),
-            last_good: Arc::new(LastGood::of(count)),
+            misses: Misses::of(count),
             flown: 0,
+            proving: PROVING,
         }
     }
 
-    /// For whoever stamps results.
+    /// Whether there are any.
     #[must_use]
-    pub fn last_good(&self) -> Arc<LastGood> {
-        Arc::clone(&self.last_good)
+    pub const fn can_fly(&self) -> bool {
+        !self.kinds.is_empty()
     }
 
-    /// Proves every slot, before the first job is taken.
+    /// Proves every slot that gives an answer in time, before the first job is taken. The others stay
+    /// out until a canary comes back from them.
     ///
     /// # Errors
     /// [`CanaryError`] when one got out, or none came back: then no job may be taken.
     pub async fn prove_all(&mut self) -> Result<(), CanaryError> {
-        if self.kinds.is_empty() {
+        if !self.can_fly() {
+            self.slots.waive_proofs();
             return Ok(());
         }
-        for _ in 0..MOST_MISSES {
-            let count = self.proofs.due().len();
-            let mut leases = Vec::with_capacity(count);
-            for _ in 0..count {
-                leases.push(self.slots.lease_any().await?);
-            }
-            let mut flights = JoinSet::new();
-            for lease in leases {
-                if !self.proofs.holds(lease.slot()) {
-                    flights.spawn(self.flight().fly(lease));
-                }
-            }
-            while let Some(flown) = flights.join_next().await {
-                let Ok((slot, sang)) = flown else { continue };
-                match self.book(slot, sang).await {
-                    Next::Trust | Next::Again | Next::TakeOut => {}
-                    Next::Stop(way) => return Err(CanaryError::Escaped(way)),
-                }
-            }
-            if self.proofs.complete() {
+        let proving = self.proving;
+        match timeout(proving, self.prove_each()).await {
+            Ok(proven) => proven?,
+            Err(_elapsed) => tracing::warn!(
+                after_s = proving.as_secs(),
+                "canaries are still under way; the start does not wait for them any longer"
+            ),
+        }
+        let counts = *self.slots.counts().borrow();
+        if self.slots.gone() {
+            return Err(SlotError::WardenGone.into());
+        }
+        if counts.proven == 0 {
+            return Err(CanaryError::Unproven);
+        }
+        if counts.proven < self.count {
+            tracing::warn!(
+                proven = counts.proven,
+                slots = self.count,
+                "some slots are not proven; each takes no job until a canary comes back from it"
+            );
+        }
+        Ok(())
+    }
+
+    /// Lets canaries fly until every slot is proven, or was tried often enough.
+    async fn prove_each(&mut self) -> Result<(), CanaryError> {
+        let mut counts = self.slots.counts();
+        let mut tries: HashMap<u16, u8> = HashMap::new();
+        let mut tried_enough: Vec<Lease> = Vec::new();
+        let mut flights = Flights::default();
+        loop {
+            let left = usize::from(counts.borrow_and_update().unproven);
+            if flights.is_empty() && left <= tried_enough.len() {
                 return Ok(());
             }
-        }
-        let proven = self
-            .proofs
-            .due()
-            .into_iter()
-            .any(|slot| self.proofs.holds(slot));
-        if proven {
-            Ok(())
-        } else {
-            Err(CanaryError::Unproven)
+            tokio::select! {
+                // Its word first: the slot of a canary that came back needs no second one.
+                biased;
+                Some((build, sang)) = flights.next() => match self.book(build, sang).await {
+                    Next::Trust | Next::Again | Next::TakeOut => {}
+                    Next::Stop(way) => return Err(CanaryError::Escaped(way)),
+                },
+                lease = self.slots.lease_unproven() => {
+                    let lease = lease?;
+                    let tries = tries.entry(lease.build().slot).or_default();
+                    *tries = tries.saturating_add(1);
+                    if *tries > MOST_MISSES {
+                        tried_enough.push(lease);
+                    } else {
+                        flights.send(self.flight(), lease);
+                    }
+                }
+                changed = counts.changed() => if changed.is_err() {
+                    return Err(SlotError::WardenGone.into());
+                },
+            }
         }
     }
 
     /// Lets one fly again and again, until told to stop; tells `events` when one got out.
     pub async fn watch(mut self, events: mpsc::Sender<Event>, stop: CancellationToken) {
-        if self.kinds.is_empty() {
-            return;
-        }
-        let every = self.every();
+        let mut every = interval(self.every());
+        every.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        // All were proven just now.
+        every.reset();
+        // A slot that takes no job is not kept waiting, but for the breath after a canary in vain.
+        let mut breath = Duration::ZERO;
         loop {
-            let pause = if self.proofs.doubt() {
-                AGAIN.min(every)
-            } else {
-                every
+            let unproven = async {
+                sleep(breath).await;
+                self.slots.lease_unproven().await
             };
-            tokio::select! {
+            let lease = tokio::select! {
                 () = stop.cancelled() => return,
-                () = sleep(pause) => {}
-            }
-            let due = self.proofs.due();
-            // A slot with a job in it comes next time: jobs do not wait for canaries.
-            let Some(lease) = self.slots.try_lease_among(&due) else {
-                continue;
+                lease = unproven => lease,
+                // A slot with a job in it comes next time: jobs do not wait for canaries.
+                _ = every.tick() => match self.slots.try_lease_oldest() {
+                    Some(lease) => Ok(lease),
+                    None => continue,
+                },
             };
-            let (slot, sang) = self.flight().fly(lease).await;
-            if let Next::Stop(way) = self.book(slot, sang).await {
-                tracing::error!(
-                    way,
-                    slot,
-                    "a canary got out of its jail: no more jobs are taken"
-                );
-                if events.send(Event::Escaped).await.is_err() {
-                    tracing::debug!("the worker's loop had ended");
+            let Ok(lease) = lease else {
+                // The warden is gone, which others tell; there is nothing left to prove.
+                return stop.cancelled().await;
+            };
+            let build = lease.build();
+            let sang = self.flight().fly(lease).await;
+            breath = match self.book(build, sang).await {
+                Next::Trust => Duration::ZERO,
+                Next::Again | Next::TakeOut => AGAIN,
+                Next::Stop(way) => {
+                    let slot = build.slot;
+                    tracing::error!(
+                        way,
+                        slot,
+                        "a canary got out of its jail: no more jobs are taken"
+                    );
+                    if events.send(Event::Escaped).await.is_err() {
+                        tracing::debug!("the worker's loop had ended");
+                    }
+                    return;
                 }
-                return;
-            }
+            };
         }
     }
 
     /// Each slot once in the interval.
     fn every(&self) -> Duration {
-        let slots = u32::try_from(self.proofs.due().len()).unwrap_or(1).max(1);
-        Duration::from_secs(u64::from(self.settings.worker.canary_interval_s)) / slots
+        let interval = Duration::from_secs(u64::from(self.settings.worker.canary_interval_s));
+        interval / u32::from(self.count).max(1)
     }
 
     /// The next canary; the kinds take turns.
@@ -257,18 +261,23 @@ impl Canaries {
         }
     }
 
-    async fn book(&mut self, slot: u16, sang: Sang) -> Next {
-        let now = self.clock.epoch_ms();
+    async fn book(&mut self, build: Build, sang: Sang) -> Next {
+        let (slot, now) = (build.slot, self.clock.epoch_ms());
         CanaryFlew {
             slot,
             sang: &sang,
             now,
         }
         .emit(&self.metrics);
-        if sang == Sang::Held {
-            self.last_good.note(slot, now);
+        let next = self.misses.note(build, &sang);
+        match &next {
+            Next::Trust => {
+                let (at, epoch) = (self.clock.now(), now);
+                self.slots.prove(build, Proof { at, epoch });
+            }
+            // What was proven before was proven of walls that answered.
+            Next::Again | Next::TakeOut | Next::Stop(_) => self.slots.doubt(build),
         }
-        let next = self.proofs.note(slot, sang, self.clock.now());
         if next == Next::TakeOut {
             tracing::warn!(slot, "no canary comes back from this slot: it is replaced");
             if let Err(error) = self.slots.replace(slot).await {
@@ -279,151 +288,38 @@ impl Canaries {
     }
 }
 
-/// One canary on its way.
-struct Flight {
-    settings: Arc<WorkerSettings>,
-    kind: Option<Kind>,
+/// Canaries on their way, each with the building of a slot that it speaks of.
+#[derive(Debug, Default)]
+struct Flights {
+    tasks: JoinSet<Sang>,
+    builds: HashMap<Id, Build>,
 }
 
-impl Flight {
-    async fn fly(self, mut lease: Lease) -> (u16, Sang) {
-        let slot = lease.slot();
-        let sang = match self.order() {
-            Ok(order) => {
-                // Nobody ends a canary early: its own wall limit is short.
-                let never = CancellationToken::new();
-                match run::run(&mut lease, order, &never).await {
-                    Ok(ran) => heard(&ran),
-                    Err(error) => Sang::Silent(error.to_string()),
-                }
-            }
-            Err(why) => Sang::Silent(why),
+impl Flights {
+    fn is_empty(&self) -> bool {
+        self.builds.is_empty()
+    }
+
+    fn send(&mut self, flight: Flight, lease: Lease) {
+        let build = lease.build();
+        self.spawn(build, flight.fly(lease));
+    }
+
+    fn spawn(&mut self, build: Build, flight: impl Future<Output = Sang> + Send + 'static) {
+        let task = self.tasks.spawn(flight);
+        self.builds.insert(task.id(), build);
+    }
+
+    /// The next that came back, or broke off, which says as little as one that is silent.
+    async fn next(&mut self) -> Option<(Build, Sang)> {
+        let (id, sang) = match self.tasks.join_next_with_id().await? {
+            Ok((id, sang)) => (id, sang),
+            Err(error) => (error.id(), Sang::Silent(format!("it broke off: {error}"))),
         };
-        (slot, sang)
-    }
-
-    fn order(&self) -> Result<RunOrder, String> {
-        let kind = self.kind.ok_or("there is none")?;
-        let runtime = self.settings.runtimes.get(usize::from(kind.runtime));
-        let runtime = runtime.ok_or("its runtime is gone")?;
-        let mut limits = runtime.limits;
-        if let Some(wall) = Millis::new(u64::try_from(WALL.as_millis()).unwrap_or(u64::MAX)) {
-            limits.wall_ms = wall.min(runtime.ceiling.0.wall_ms);
-        }
-        let payload = Payload {
-            main: Some(kind.attempts.as_bytes()),
-            files: &[],
-            argv: &[],
-            env: &[],
-        };
-        let payload = payload::encode(&payload).map_err(|error| error.to_string())?;
-        let sealed = |name, bytes: &[u8]| {
-            sealed_memfd(name, bytes).map_err(|error| format!("it could not be sealed: {error}"))
-        };
-        Ok(RunOrder {
-            runtime: kind.runtime,
-            limits,
-            payload: sealed("jailfleet-payload", &payload)?,
-            stdin: sealed("jailfleet-stdin", b"")?,
-        })
-    }
-}
-
-/// What a canary's run says. Its output is believed: the program is ours.
-fn heard(ran: &RunEnded) -> Sang {
-    understand(&ran.evidence, &ran.stdout.bytes)
-}
-
-fn understand(evidence: &Evidence, stdout: &[u8]) -> Sang {
-    let text = String::from_utf8_lossy(stdout);
-    let mut ways = text.lines().filter_map(|line| line.strip_prefix("BROKEN "));
-    if let Some(way) = ways.next() {
-        return Sang::Escaped(way.to_owned());
-    }
-    match (evidence.end, evidence.acted, text.as_ref()) {
-        (End::Exited(0), None, "done\n") => Sang::Held,
-        (end, acted, _) => Sang::Silent(format!("it ended with {end:?}, acted on: {acted:?}")),
-    }
-}
-
-/// One kind for each language that a runtime speaks.
-fn kinds(settings: &WorkerSettings, offer: &Offer) -> Vec<Kind> {
-    let offered = settings.runtimes.iter().enumerate();
-    let speaking = offered
-        .filter(|(index, _)| offer.has(*index))
-        .filter_map(|(index, runtime)| {
-            Some(Kind {
-                runtime: u16::try_from(index).ok()?,
-                attempts: attempts_for(runtime)?,
-            })
-        });
-    let mut kinds: Vec<Kind> = Vec::new();
-    for kind in speaking {
-        if kinds.iter().all(|other| other.attempts != kind.attempts) {
-            kinds.push(kind);
-        }
-    }
-    kinds
-}
-
-fn attempts_for(runtime: &Runtime) -> Option<&'static str> {
-    let Program::Path(path) = &runtime.program else {
-        return None;
-    };
-    let name = Path::new(path).file_name()?.to_str()?;
-    match name {
-        "bash" => Some(SHELL),
-        _ if name.starts_with("python") => Some(PYTHON),
-        _ => None,
+        let build = self.builds.remove(&id)?;
+        Some((build, sang))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use jailfleet::evidence::Acted;
-
-    fn ended(end: End) -> Evidence {
-        Evidence {
-            end,
-            ..Evidence::LOST
-        }
-    }
-
-    #[test]
-    fn only_a_canary_that_made_every_attempt_in_vain_proves_anything() {
-        let good = ended(End::Exited(0));
-        assert_eq!(understand(&good, b"done\n"), Sang::Held);
-        for (evidence, stdout) in [
-            (&good, &b""[..]),
-            (&good, b"done"),
-            (&ended(End::Exited(1)), b"done\n"),
-            (&ended(End::Signaled(9)), b""),
-            (&Evidence::LOST, b""),
-        ] {
-            assert!(matches!(understand(evidence, stdout), Sang::Silent(_)));
-        }
-        let cut = Evidence {
-            acted: Some(Acted::Output),
-            ..good
-        };
-        assert!(matches!(understand(&cut, b"done\n"), Sang::Silent(_)));
-    }
-
-    #[test]
-    fn a_canary_that_got_out_is_believed_however_it_ended() {
-        for end in [End::Exited(0), End::Exited(1), End::Signaled(9), End::Lost] {
-            let sang = understand(&ended(end), b"BROKEN lists the root\ndone\n");
-            assert_eq!(sang, Sang::Escaped("lists the root".to_owned()));
-        }
-    }
-
-    #[test]
-    fn a_slot_without_a_good_canary_has_no_time_of_one() {
-        let last = LastGood::of(2);
-        assert_eq!(last.of_slot(1), None);
-        last.note(1, EpochMs(7));
-        assert_eq!((last.of_slot(1), last.of_slot(0)), (Some(EpochMs(7)), None));
-        assert_eq!(last.of_slot(2), None);
-    }
-}
+mod tests;

@@ -318,6 +318,7 @@ const fn exit_of(ending: Ending) -> Exit {
         Ending::HandedBack => Exit::HandedBack,
         Ending::WardenGone => Exit::WardenGone,
         Ending::Breached => Exit::Breached,
+        Ending::Broken => Exit::Failed,
     }
 }
 

@@ -266,6 +266,7 @@ pub fn exit_of(ending: Ending, pumped: Exit) -> Exit {
         Ending::WardenGone => Exit::WardenGone,
         Ending::HandedBack => Exit::HandedBack,
         Ending::Breached => Exit::Breached,
+        Ending::Broken => Exit::Failed,
         Ending::Clean => pumped,
     }
 }

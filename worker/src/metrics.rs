@@ -100,6 +100,7 @@ struct SlotMetrics {
     all: IntGauge,
     busy: IntGauge,
     quarantined: IntGauge,
+    unproven: IntGauge,
     quarantines: IntCounter,
     busy_seconds: Counter,
     canaries: PerKey<&'static str, IntCounter>,
@@ -273,6 +274,11 @@ impl Metrics {
     /// A quarantined slot was rebuilt.
     pub fn slot_rebuilt(&self) {
         self.slots.quarantined.dec();
+    }
+
+    /// So many slots stand that no canary has come back from yet.
+    pub fn slots_unproven(&self, slots: u16) {
+        self.slots.unproven.set(i64::from(slots));
     }
 
     /// The worker began to stop.

@@ -13,7 +13,6 @@ use jailfleet_program::Clock;
 use jailfleet_queue::{Doors, Sessions};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinSet;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
@@ -29,8 +28,10 @@ use crate::slots::{Ready, SlotError, Slots};
 use crate::station::Station;
 use crate::supervisor::{AfterBreach, Bounds, Ending, Event};
 
+mod crew;
 mod floor;
 
+use crew::{Crew, Part};
 use floor::Floor;
 
 /// How long the warden may take until all slots stand.
@@ -92,7 +93,7 @@ pub struct Standing {
     /// The slots' reports, routed since the greeting.
     events: mpsc::Receiver<Event>,
     tell: mpsc::Sender<Event>,
-    routing: JoinSet<()>,
+    crew: Crew,
 }
 
 /// Greets the warden, holds the walls that stand against those that are required, and proves by escape
@@ -126,16 +127,16 @@ pub async fn stand(parts: Parts) -> Result<Standing, ServeError> {
     .emit(&metrics);
     fitness::check_walls(set, &ready.held)?;
     let (tell, events) = mpsc::channel(EVENT_ROOM);
-    let mut routing = JoinSet::new();
+    let mut crew = Crew::default();
     let (routed, told) = (slots.clone(), tell.clone());
-    routing.spawn(async move { routed.route(told).await });
+    crew.spawn(Part::Reports, async move { routed.route(told).await });
     let in_slots = (slots.clone(), ready.slots);
     let counted = Arc::clone(&metrics);
     let mut canaries = Canaries::new(Arc::clone(&settings), &offer, in_slots, counted, clock);
     if let Err(error) = canaries.prove_all().await {
         // Whoever routes holds the warden's socket, and the warden lives as long as somebody does.
         drop(canaries);
-        routing.shutdown().await;
+        crew.dismiss().await;
         return Err(error.into());
     }
     Ok(Standing {
@@ -150,7 +151,7 @@ pub async fn stand(parts: Parts) -> Result<Standing, ServeError> {
         canaries,
         events,
         tell,
-        routing,
+        crew,
     })
 }
 
@@ -174,7 +175,7 @@ pub async fn run(
         canaries,
         events,
         tell,
-        routing: mut owned,
+        mut crew,
     } = standing;
 
     let Doors {
@@ -190,17 +191,7 @@ pub async fn run(
         unready: Some("starting"),
         alive: true,
     });
-    let bounds = Bounds {
-        drain: settings.worker.drain_ms.duration(),
-        shares,
-        ahead: usize::from(settings.amqp.prefetch_extra),
-        // Whoever asks at the admin port shall hear of it; without one there is nobody to tell.
-        breached: if admin.is_some() {
-            AfterBreach::Stay
-        } else {
-            AfterBreach::Leave
-        },
-    };
+    let bounds = bounds(&settings, shares, admin.as_ref());
     let station = Arc::new(Station {
         host: host_name(&settings),
         caps: settings.caps.wire(),
@@ -212,30 +203,47 @@ pub async fn run(
         digest,
         offer,
         held: ready.held,
-        last_good: canaries.last_good(),
         outbox,
         clock,
     });
-    let mut reaping = JoinSet::new();
-    reaping.spawn(reap(Arc::clone(&station), dead));
+    crew.spawn(Part::Reaper, reap(Arc::clone(&station), dead));
     let floor = Floor::new(bounds, station, intake, health);
     let (admin_stop, no_more_canaries) = (CancellationToken::new(), CancellationToken::new());
-    owned.spawn(canaries.watch(tell, no_more_canaries.clone()));
-    if let Some(admin) = admin {
-        owned.spawn(admin.serve(metrics, health_seen, admin_stop.clone()));
+    if canaries.can_fly() {
+        let stop = no_more_canaries.clone();
+        crew.spawn(Part::Canaries, canaries.watch(tell.clone(), stop));
     }
-    let ending = floor.work(ready.slots, events, state, stop).await;
+    if let Some(admin) = admin {
+        let serving = admin.serve(metrics, health_seen, admin_stop.clone());
+        crew.spawn(Part::Admin, serving);
+    }
+    let working = floor.work(events, state, stop);
+    let ending = crew.beside(working, &slots, &tell).await;
     no_more_canaries.cancel();
-    close(reaping, sessions, slots).await;
+    close(&mut crew, sessions, slots).await;
     admin_stop.cancel();
-    owned.shutdown().await;
+    crew.dismiss().await;
     ending
 }
 
+fn bounds(settings: &WorkerSettings, shares: LaneShares, admin: Option<&Admin>) -> Bounds {
+    Bounds {
+        drain: settings.worker.drain_ms.duration(),
+        shares,
+        ahead: usize::from(settings.amqp.prefetch_extra),
+        // Whoever asks at the admin port shall hear of it; without one there is nobody to tell.
+        breached: match admin {
+            Some(_) => AfterBreach::Stay,
+            None => AfterBreach::Leave,
+        },
+    }
+}
+
 /// Leaves both sides in peace; what they do not do in time they do by themselves.
-async fn close(mut reaping: JoinSet<()>, sessions: Sessions, slots: Slots) {
+async fn close(crew: &mut Crew, sessions: Sessions, slots: Slots) {
     // It was told to stop when the jobs were.
-    if timeout(DOORS_CLOSE, reaping.join_next()).await.is_err() {
+    let reaper = crew.end_of(Part::Reaper);
+    if timeout(DOORS_CLOSE, reaper).await.is_err() {
         tracing::warn!("the reaper did not stop in time; the broker takes its letter back");
     }
     if !sessions.close(DOORS_CLOSE).await {

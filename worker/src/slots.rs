@@ -2,7 +2,8 @@
 //!
 //! An attempt leases an idle slot, starts its run in it and waits for the end; one task reads the
 //! warden's reports and routes each to the attempt that waits for it. A slot is idle again only
-//! when the warden says that it proved it clean. When the socket closes, every waiting attempt gets
+//! when the warden says that it proved it clean, and a job's only once a canary came back from it as it
+//! stands. When the socket closes, every waiting attempt gets
 //! [`Evidence::LOST`], and no slot is leased any more.
 
 use std::io;
@@ -21,19 +22,20 @@ use jailfleet_sandbox::protocol::{Order, Report};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::events::SlotChanged;
 use crate::metrics::{Metrics, Step};
-use crate::supervisor::{Event, SlotState};
+use crate::supervisor::{Event, SlotCounts};
 
 mod lease;
 mod table;
 
-pub use lease::{Lease, Running};
-use table::{Booked, Table};
+pub use lease::{Lease, Place, Running};
+use table::{Booked, For, Table, Taken};
+pub use table::{Build, Proof};
 
 /// How long one datagram may wait for room in the socket: the warden's loop never blocks, so that a
 /// full socket means that it is stuck.
@@ -100,7 +102,11 @@ pub struct Slots {
 struct Shared {
     socket: AsyncFd<OwnedFd>,
     table: Mutex<Table>,
+    /// One permit for each idle slot that jobs may have.
     idle: Semaphore,
+    /// One permit for each idle slot that only a canary may have.
+    unproven: Semaphore,
+    counts: watch::Sender<SlotCounts>,
     /// How many runs of a lane there may be at one time.
     interactive: Arc<Semaphore>,
     bulk: Arc<Semaphore>,
@@ -129,7 +135,8 @@ impl Slots {
                       OwnedFd never does"
         )]
         let socket = AsyncFd::new(socket).map_err(SlotError::Send)?;
-        let (table, idle) = (Mutex::default(), Semaphore::new(0));
+        let (table, idle, unproven) = (Mutex::default(), Semaphore::new(0), Semaphore::new(0));
+        let counts = watch::Sender::new(SlotCounts::default());
         let next_run = AtomicU64::new(1);
         let interactive = Arc::new(Semaphore::new(shares.interactive));
         let bulk = Arc::new(Semaphore::new(shares.bulk));
@@ -138,6 +145,8 @@ impl Slots {
             socket,
             table,
             idle,
+            unproven,
+            counts,
             interactive,
             bulk,
             next_run,
@@ -164,8 +173,9 @@ impl Slots {
                  environment, so one of them changed during the start: start again",
             ));
         }
-        *shared.table() = Table::of_idle(slot_count);
-        shared.idle.add_permits(usize::from(slot_count));
+        *shared.table() = Table::of_unproven(slot_count);
+        shared.unproven.add_permits(usize::from(slot_count));
+        shared.count();
         Ok((
             Self { shared },
             Ready {
@@ -175,7 +185,7 @@ impl Slots {
         ))
     }
 
-    /// Routes the warden's reports until its socket closes; tells the supervisor what it must know.
+    /// Routes the warden's reports until its socket closes; then tells the supervisor.
     pub async fn route(&self, events: mpsc::Sender<Event>) {
         loop {
             let received = tokio::select! {
@@ -190,20 +200,20 @@ impl Slots {
                     break;
                 }
             };
-            let Some(event) = self.shared.take(report) else {
-                continue;
-            };
-            if events.send(event).await.is_err() {
-                break; // The worker's loop has ended; nobody needs a report any more.
-            }
+            self.shared.take(report);
         }
-        self.shared.lose_everything();
+        self.abandon();
         if events.send(Event::WardenGone).await.is_err() {
             tracing::debug!("the warden went away after the worker's loop had ended");
         }
     }
 
-    /// Waits for an idle slot.
+    /// Gives everything up: whoever waits for a run or a slot hears that the warden is gone.
+    pub fn abandon(&self) {
+        self.shared.lose_everything();
+    }
+
+    /// Waits for an idle slot whose walls are proven.
     ///
     /// # Errors
     /// When the warden is gone.
@@ -219,29 +229,54 @@ impl Slots {
         let Ok(share) = Arc::clone(share).acquire_owned().await else {
             return Err(SlotError::WardenGone);
         };
-        let slot = shared.idle_slot().await?;
-        Ok(Lease::of(slot, Arc::clone(shared), Some(share)))
+        let taken = shared.taken(&shared.idle, Table::lease).await?;
+        Ok(Lease::of(taken, Arc::clone(shared), Some(share)))
     }
 
-    /// Waits for an idle slot beside the lanes' shares, for a run of our own.
+    /// Waits for an idle slot that no job may have before a canary came back from it.
     ///
     /// # Errors
     /// When the warden is gone.
     ///
     /// # Cancel safety
     /// Dropping the future leases nothing.
-    pub async fn lease_any(&self) -> Result<Lease, SlotError> {
-        let slot = self.shared.idle_slot().await?;
-        Ok(Lease::of(slot, Arc::clone(&self.shared), None))
+    pub async fn lease_unproven(&self) -> Result<Lease, SlotError> {
+        let shared = &self.shared;
+        let taken = shared.taken(&shared.unproven, Table::lease_unproven);
+        Ok(Lease::of(taken.await?, Arc::clone(shared), None))
     }
 
-    /// The first of `slots` that is idle now.
+    /// The slot whose proof is the oldest of those that are idle now.
     #[must_use]
-    pub fn try_lease_among(&self, slots: &[u16]) -> Option<Lease> {
+    pub fn try_lease_oldest(&self) -> Option<Lease> {
         let permit = self.shared.idle.try_acquire().ok()?;
-        let slot = self.shared.table().lease_among(slots)?;
+        let taken = self.shared.table().lease_oldest()?;
         permit.forget();
-        Some(Lease::of(slot, Arc::clone(&self.shared), None))
+        Some(Lease::of(taken, Arc::clone(&self.shared), None))
+    }
+
+    /// A canary came back from this building of a slot: jobs may have it.
+    pub fn prove(&self, build: Build, proof: Proof) {
+        self.shared.prove(build, Some(proof));
+    }
+
+    /// A canary of this building of a slot said nothing of use: no job may have it until one does.
+    pub fn doubt(&self, build: Build) {
+        self.shared.prove(build, None);
+    }
+
+    /// Lets jobs have slots without a proof, where there is no canary to bring one.
+    pub fn waive_proofs(&self) {
+        let waited = self.shared.table().waive_proofs();
+        self.shared.unproven.forget_permits(waited);
+        self.shared.idle.add_permits(waited);
+        self.shared.count();
+    }
+
+    /// How many slots jobs may have, as it changes.
+    #[must_use]
+    pub fn counts(&self) -> watch::Receiver<SlotCounts> {
+        self.shared.counts.subscribe()
     }
 
     /// Has a slot replaced whose walls are in doubt.
@@ -268,17 +303,51 @@ impl Slots {
 }
 
 impl Shared {
-    async fn idle_slot(&self) -> Result<u16, SlotError> {
+    /// Waits for a permit, and takes the slot behind it.
+    async fn taken(
+        &self,
+        permits: &Semaphore,
+        take: impl Fn(&mut Table) -> Option<Taken>,
+    ) -> Result<Taken, SlotError> {
         loop {
-            let Ok(permit) = self.idle.acquire().await else {
+            let Ok(permit) = permits.acquire().await else {
                 return Err(SlotError::WardenGone);
             };
             permit.forget();
-            // The slot behind the permit may have been quarantined in between.
-            if let Some(slot) = self.table().lease() {
-                return Ok(slot);
+            // The slot behind the permit may have been quarantined, or lost its proof, in between.
+            if let Some(taken) = take(&mut self.table()) {
+                return Ok(taken);
             }
         }
+    }
+
+    const fn permits(&self, whose: For) -> &Semaphore {
+        match whose {
+            For::Jobs => &self.idle,
+            For::Canaries => &self.unproven,
+        }
+    }
+
+    fn prove(&self, build: Build, proof: Option<Proof>) {
+        let moved = self.table().prove(build, proof);
+        if let Some((before, now)) = moved {
+            // Where the permit was taken already, whoever took it finds no slot behind it.
+            self.permits(before).forget_permits(1);
+            self.permits(now).add_permits(1);
+        }
+        self.count();
+    }
+
+    /// Says how many slots there are of each kind, if that has changed.
+    fn count(&self) {
+        // Asked under the lock of the channel, so that no older count overtakes a newer one.
+        self.counts.send_if_modified(|counts| {
+            let now = self.table().counts();
+            let changed = *counts != now;
+            *counts = now;
+            changed
+        });
+        self.metrics.slots_unproven(self.counts.borrow().unproven);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -315,31 +384,23 @@ impl Shared {
         }
     }
 
-    /// Books one report; answers with what the supervisor must know of it.
-    fn take(&self, report: Report) -> Option<Event> {
+    /// Books one report.
+    fn take(&self, report: Report) {
         let booked = self.table().book(report, self.clock.now());
         match booked {
-            Booked::Nothing => None,
+            Booked::Nothing => {}
             Booked::Surprise(what) => {
                 tracing::warn!(what, "the warden reported something that cannot be");
-                None
             }
-            Booked::Ended { waiting, evidence } => {
-                waiting.end(evidence, self.clock.now());
-                None
-            }
-            Booked::Idle { swept } => {
+            Booked::Ended { waiting, evidence } => waiting.end(evidence, self.clock.now()),
+            Booked::Idle { swept, whose } => {
                 self.metrics.step(Step::Sweep, swept);
-                self.idle.add_permits(1);
-                None
+                self.permits(whose).add_permits(1);
             }
-            Booked::Rebuilt { slot } => {
-                self.idle.add_permits(1);
+            Booked::Rebuilt { slot, whose } => {
+                self.permits(whose).add_permits(1);
                 SlotChanged::Rebuilt { slot }.emit(&self.metrics);
-                Some(Event::Slot {
-                    slot,
-                    state: SlotState::Idle,
-                })
+                self.count();
             }
             Booked::Quarantined {
                 slot,
@@ -347,9 +408,9 @@ impl Shared {
                 lost,
                 idle_before,
             } => {
-                if idle_before {
+                if let Some(whose) = idle_before {
                     // Where the permit was taken already, whoever took it finds no slot behind it.
-                    self.idle.forget_permits(1);
+                    self.permits(whose).forget_permits(1);
                 }
                 if let Some(waiting) = lost {
                     waiting.end(Evidence::LOST, self.clock.now());
@@ -359,10 +420,7 @@ impl Shared {
                     residue: &residue,
                 }
                 .emit(&self.metrics);
-                Some(Event::Slot {
-                    slot,
-                    state: SlotState::Quarantined,
-                })
+                self.count();
             }
         }
     }
@@ -372,7 +430,9 @@ impl Shared {
             waiting.end(Evidence::LOST, self.clock.now());
         }
         self.idle.close();
+        self.unproven.close();
         self.interactive.close();
         self.bulk.close();
+        self.count();
     }
 }

@@ -13,10 +13,9 @@ use jailfleet_program::Clock;
 use jailfleet_queue::Outbox;
 use tokio_util::sync::CancellationToken;
 
-use crate::canary::LastGood;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
-use crate::slots::Slots;
+use crate::slots::{Place, Slots};
 
 /// How long a result may wait for its confirm. The broker may be away for a while, and a run is
 /// worth keeping; but past this its delivery has long gone to somebody else.
@@ -32,8 +31,6 @@ pub(crate) struct Station {
     pub(crate) caps: WireCaps,
     pub(crate) offer: Offer,
     pub(crate) held: Vec<HeldWall>,
-    /// When each slot's walls were last proven.
-    pub(crate) last_good: Arc<LastGood>,
     pub(crate) slots: Slots,
     pub(crate) outbox: Outbox,
     pub(crate) metrics: Arc<Metrics>,
@@ -46,15 +43,13 @@ pub(crate) struct Station {
 
 impl Station {
     /// The stamp of this worker on the result of one attempt.
-    pub(crate) fn stamp(&self, slot: Option<u16>, attempt: u32) -> WorkerStamp {
+    pub(crate) fn stamp(&self, place: Option<Place>, attempt: u32) -> WorkerStamp {
         WorkerStamp {
             host: self.host.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            slot,
+            slot: place.map(|place| place.slot),
             attempt,
-            last_canary: slot
-                .and_then(|slot| self.last_good.of_slot(slot))
-                .map(moment),
+            last_canary: place.and_then(|place| place.proven).map(moment),
         }
     }
 }

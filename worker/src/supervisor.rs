@@ -47,6 +47,8 @@ pub enum Ending {
     WardenGone,
     /// A canary got out of its jail.
     Breached,
+    /// A part of the worker without which it must take no jobs broke off.
+    Broken,
 }
 
 /// A door's connection.
@@ -86,34 +88,26 @@ impl Role {
     }
 }
 
-/// What a slot is up to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum SlotState {
-    /// Proven clean, waiting for a job.
-    Idle,
-    /// Leased to a job.
-    Busy,
-    /// Its sweep could not prove it clean; the warden rebuilds it.
-    Quarantined,
+/// How many slots there are of each kind, whether something runs in them or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SlotCounts {
+    /// Jobs may have them: a canary came back from each as it stands.
+    pub proven: u16,
+    /// They stand, and no canary has come back from them yet: no job gets one.
+    pub unproven: u16,
+    /// The warden is rebuilding them.
+    pub quarantined: u16,
 }
 
 /// What happened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
-    /// The warden's handshake was accepted.
-    WardenReady {
-        /// How many slots it made.
-        slots: u16,
-    },
+    /// The warden's handshake was accepted, and its slots were tried.
+    WardenReady(SlotCounts),
     /// The warden's socket closed.
     WardenGone,
-    /// A slot changed.
-    Slot {
-        /// Its number.
-        slot: u16,
-        /// What it is now.
-        state: SlotState,
-    },
+    /// Slots were taken out, rebuilt, proven or put in doubt.
+    Slots(SlotCounts),
     /// A connection changed.
     Door {
         /// Which.
@@ -127,6 +121,8 @@ pub enum Event {
     JobEnded(Lane),
     /// A canary got out of its jail.
     Escaped,
+    /// Nobody lets canaries fly any more: the task that did has broken off.
+    CanariesEnded,
     /// The intake has nothing more to give.
     IntakeEnded,
     /// Somebody asked the worker to stop (SIGTERM, SIGINT); asked again, it stops at once.
@@ -175,7 +171,7 @@ pub enum AfterBreach {
 pub struct Supervisor {
     bounds: Bounds,
     phase: Phase,
-    slots: Vec<SlotState>,
+    slots: SlotCounts,
     in_flight: LaneShares,
     consume: DoorLink,
     publish: DoorLink,
@@ -189,7 +185,11 @@ impl Supervisor {
         Self {
             bounds,
             phase: Phase::Starting,
-            slots: Vec::new(),
+            slots: SlotCounts {
+                proven: 0,
+                unproven: 0,
+                quarantined: 0,
+            },
             in_flight: LaneShares {
                 interactive: 0,
                 bulk: 0,
@@ -228,6 +228,9 @@ impl Supervisor {
             Phase::Breached => Some("a canary escaped"),
             Phase::Draining { .. } => Some("draining"),
             Phase::Killing { .. } | Phase::Stopped(_) => Some("stopping"),
+            Phase::Consuming if self.usable_slots() == 0 && self.slots.unproven > 0 => {
+                Some("no proven slot")
+            }
             Phase::Consuming if self.usable_slots() == 0 => Some("no usable slot"),
             Phase::Consuming => match (self.consume, self.publish) {
                 (DoorLink::Up, DoorLink::Up) => None,
@@ -254,17 +257,15 @@ impl Supervisor {
             return Vec::new();
         }
         match event {
-            Event::WardenReady { slots } => {
-                self.slots = vec![SlotState::Idle; usize::from(slots)];
+            Event::WardenReady(slots) => {
+                self.slots = slots;
                 if self.phase == Phase::Starting {
                     self.phase = Phase::Consuming;
                 }
                 Vec::new()
             }
-            Event::Slot { slot, state } => {
-                if let Some(entry) = self.slots.get_mut(usize::from(slot)) {
-                    *entry = state;
-                }
+            Event::Slots(slots) => {
+                self.slots = slots;
                 Vec::new()
             }
             Event::Door { role, link } => {
@@ -286,6 +287,7 @@ impl Supervisor {
                 self.leave_if_empty()
             }
             Event::Escaped => self.breach(now),
+            Event::CanariesEnded => self.canaries_ended(now),
             Event::IntakeEnded => self.drain(now),
             Event::StopAsked => self.stop_asked(now),
             Event::WardenGone => self.warden_gone(now),
@@ -294,10 +296,7 @@ impl Supervisor {
     }
 
     fn usable_slots(&self) -> usize {
-        self.slots
-            .iter()
-            .filter(|state| **state != SlotState::Quarantined)
-            .count()
+        usize::from(self.slots.proven)
     }
 
     fn stop_asked(&mut self, now: Moment) -> Vec<Effect> {
@@ -348,6 +347,21 @@ impl Supervisor {
         }
     }
 
+    /// What runs was let in by a proof and may end; nothing proves the slots from now on, so nothing
+    /// more is let in, and the worker's supervisor starts it anew.
+    fn canaries_ended(&mut self, now: Moment) -> Vec<Effect> {
+        match self.phase {
+            Phase::Starting | Phase::Consuming => {
+                self.ending = Ending::Broken;
+                self.drain(now)
+            }
+            Phase::Draining { .. }
+            | Phase::Killing { .. }
+            | Phase::Breached
+            | Phase::Stopped(_) => Vec::new(),
+        }
+    }
+
     fn kill(&mut self, now: Moment) -> Vec<Effect> {
         if self.ending == Ending::Clean {
             self.ending = Ending::HandedBack;
@@ -384,7 +398,10 @@ impl Supervisor {
             Phase::Killing { until } if now >= until => {
                 let ending = match self.ending {
                     Ending::Clean => Ending::HandedBack,
-                    other @ (Ending::HandedBack | Ending::WardenGone | Ending::Breached) => other,
+                    other @ (Ending::HandedBack
+                    | Ending::WardenGone
+                    | Ending::Breached
+                    | Ending::Broken) => other,
                 };
                 self.leave(ending)
             }

@@ -13,7 +13,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use jailfleet_harness::{Broker, require};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::json;
 use worker::{Worker, file_of, local};
 
@@ -113,6 +114,85 @@ async fn a_hole_that_opens_later_stops_the_worker_and_everybody_who_asks_is_told
     assert_eq!(worker.ends().code(), Some(7));
     let waiting = producer.waiting("jailfleet.jobs.default.bulk").await;
     assert_eq!(waiting, 1, "nobody took the job");
+}
+
+/// A worker of one slot whose only runtime is a bash that the test can take away.
+fn one_bash(bash: &Path) -> tempfile::NamedTempFile {
+    file_of(&format!(
+        "[worker]\nslots = 1\n[warden]\nsystem_binds = [{{ source = \"/usr\" }}, {{ source = \"/bin\" }}, \
+         {{ source = \"/sbin\" }}, {{ source = \"/lib\" }}, {{ source = \"/lib64\", optional = true }}, \
+         {{ source = \"{}\", target = \"/opt/bash\" }}]\n\
+         [runtimes.bash]\nprogram = \"/opt/bash\"\n[runtimes.python]\noffered = \"never\"\n",
+        bash.display()
+    ))
+}
+
+fn allow(path: &Path, mode: u32) {
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).expect("it is ours");
+}
+
+/// Kills the inits of every slot of a warden.
+fn kill_inits(warden: Pid) {
+    let path = format!("/proc/{warden}/task/{warden}/children");
+    let inits = std::fs::read_to_string(path).expect("the warden is alive");
+    for init in inits.split_whitespace() {
+        let init = Pid::from_raw(init.parse().expect("a pid"));
+        kill(init, Signal::SIGKILL).expect("it is alive");
+    }
+}
+
+#[tokio::test]
+async fn a_rebuilt_slot_takes_no_job_before_a_canary_came_back_and_readiness_says_so() {
+    require!(Root, Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let folder = tempfile::tempdir().expect("a folder");
+    let bash = folder.path().join("bash");
+    std::fs::copy("/bin/bash", &bash).expect("copied");
+    allow(&bash, 0o755);
+    let config = one_bash(&bash);
+    let arguments = [
+        "--config",
+        path_of(&config),
+        "--set",
+        "worker.slots=1",
+        "--set",
+        "admin.listen=127.0.0.1:0",
+    ];
+    let worker = Worker::start(&arguments, &[("JAILFLEET__AMQP__URI", &vhost.uri())]);
+    let line = worker.says("the admin port is open");
+    let admin = line["address"].as_str().expect("its address").to_owned();
+    client::get_until(&admin, "/readyz", |answer| {
+        answer.starts_with("HTTP/1.1 200")
+    })
+    .await;
+
+    // No program starts any more: neither a canary nor a job would.
+    allow(&bash, 0o644);
+    kill_inits(worker.warden());
+    client::get_until(&admin, "/readyz", |answer| {
+        answer.starts_with("HTTP/1.1 503") && answer.contains("no proven slot")
+    })
+    .await;
+    let metrics = client::get(&admin, "/metrics").await;
+    assert!(metrics.contains("jailfleet_canaries_total{told=\"held\"} 1\n"));
+    let mut producer = client::Client::new(&vhost.uri(), "jailfleet.reply.rebuilt").await;
+    let job = json!({ "v": 1, "id": "waits", "runtime": "bash", "code": "echo 1" });
+    producer
+        .publish(client::Job::new("waits", &job.to_string()))
+        .await;
+    worker.says("no canary comes back from this slot");
+
+    allow(&bash, 0o755);
+    let (_, result) = producer.result().await;
+    assert_eq!(
+        (&result["outcome"], &result["stdout"]),
+        (&json!("exited"), &json!("1\n"))
+    );
+    assert_eq!(result["worker"]["attempt"], 1, "it was never tried in vain");
+    assert!(result["worker"]["last_canary"].is_string(), "{result}");
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
 }
 
 /// An attempt of a canary alone: what stands before the first one, then this one.

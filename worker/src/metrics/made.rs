@@ -252,6 +252,10 @@ fn slot_metrics(make: &Maker<'_>) -> Result<SlotMetrics, MetricsError> {
             "jailfleet_worker_slots_quarantined",
             "Slots that could not be proven clean and are being rebuilt.",
         )?,
+        unproven: make.gauge(
+            "jailfleet_worker_slots_unproven",
+            "Slots that take no job because no canary has come back from them as they stand.",
+        )?,
         quarantines: make.counter(
             "jailfleet_worker_slot_quarantines_total",
             "How often a slot could not be proven clean.",

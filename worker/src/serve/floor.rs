@@ -51,12 +51,12 @@ impl Floor {
     /// their deliveries go back.
     pub(super) async fn work(
         mut self,
-        slots: u16,
-        mut slot_events: mpsc::Receiver<Event>,
+        mut events: mpsc::Receiver<Event>,
         mut doors: watch::Receiver<DoorState>,
         mut stop: mpsc::Receiver<()>,
     ) -> Ending {
-        let mut pending = vec![Event::WardenReady { slots }];
+        let mut slots = self.station.slots.counts();
+        let mut pending = vec![Event::WardenReady(*slots.borrow_and_update())];
         pending.extend(self.door_events(&doors.borrow_and_update()));
         Consuming {
             pool: &self.station.settings.worker.pool,
@@ -74,7 +74,11 @@ impl Floor {
             let wake = self.supervisor.wake_at();
             let nap = wake.map(|at| at.saturating_sub(self.station.clock.now()));
             tokio::select! {
-                Some(event) = slot_events.recv() => pending.push(event),
+                Some(event) = events.recv() => pending.push(event),
+                // Whoever counts is the station's, which lives as long as this loop.
+                Ok(()) = slots.changed() => {
+                    pending.push(Event::Slots(*slots.borrow_and_update()));
+                }
                 Some(()) = stop.recv() => pending.push(Event::StopAsked),
                 changed = doors.changed(), if doors_open => {
                     doors_open = changed.is_ok();
@@ -184,8 +188,9 @@ const fn why(event: Event) -> &'static str {
         Event::WardenGone => "the warden is gone",
         Event::IntakeEnded => "no more jobs come",
         Event::Escaped => "a canary got out",
-        Event::WardenReady { .. }
-        | Event::Slot { .. }
+        Event::CanariesEnded => "nobody proves the walls any more",
+        Event::WardenReady(_)
+        | Event::Slots(_)
         | Event::Door { .. }
         | Event::JobTaken(_)
         | Event::JobEnded(_)

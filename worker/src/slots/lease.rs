@@ -5,18 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use jailfleet::evidence::{Acted, Evidence};
+use jailfleet::job::EpochMs;
 use jailfleet::limits::Limits;
 use jailfleet_program::Moment;
 use jailfleet_sandbox::protocol::{JailPlan, Order, RUN_DESCRIPTORS};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::table::Waiting;
+use super::table::{Build, Proof, Taken, Waiting};
 use super::{Ended, Shared, SlotError};
+
+/// Where a job runs, as its result tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The slot's number.
+    pub slot: u16,
+    /// When a canary last came back from the slot as it stood when the job got it.
+    pub proven: Option<EpochMs>,
+}
 
 /// The right to run one job in one slot. Dropped unused, the slot is idle again.
 #[derive(Debug)]
 pub struct Lease {
-    slot: u16,
+    build: Build,
+    proven: Option<Proof>,
     since: Moment,
     shared: Arc<Shared>,
     used: bool,
@@ -24,12 +35,18 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Takes note that `slot` is ours from now on; `share` is the lane's room for this run, if it is a
+    /// Takes note that the slot is ours from now on; `share` is the lane's room for this run, if it is a
     /// lane's.
-    pub(super) fn of(slot: u16, shared: Arc<Shared>, share: Option<OwnedSemaphorePermit>) -> Self {
+    pub(super) fn of(
+        taken: Taken,
+        shared: Arc<Shared>,
+        share: Option<OwnedSemaphorePermit>,
+    ) -> Self {
         shared.metrics.slot_leased();
+        let Taken { build, proven } = taken;
         Self {
-            slot,
+            build,
+            proven,
             since: shared.clock.now(),
             shared,
             used: false,
@@ -37,10 +54,19 @@ impl Lease {
         }
     }
 
-    /// The slot's number.
+    /// The slot, and when it was proven.
     #[must_use]
-    pub const fn slot(&self) -> u16 {
-        self.slot
+    pub fn place(&self) -> Place {
+        Place {
+            slot: self.build.slot,
+            proven: self.proven.map(|proof| proof.epoch),
+        }
+    }
+
+    /// Which building of the slot it is.
+    #[must_use]
+    pub const fn build(&self) -> Build {
+        self.build
     }
 
     /// Sends the run's order with its descriptors: payload, stdin, stdout, stderr. Ours are closed
@@ -62,13 +88,13 @@ impl Lease {
             start: None,
             ended,
         };
-        if !self.shared.table().start(self.slot, waiting) {
+        if !self.shared.table().start(self.build, waiting) {
             return Err(SlotError::WardenGone);
         }
         self.used = true;
         let plan = JailPlan {
             run,
-            slot: self.slot,
+            slot: self.build.slot,
             runtime,
             limits,
         };
@@ -89,8 +115,9 @@ impl Drop for Lease {
         if self.used {
             return; // The warden says when the slot is idle again.
         }
-        if self.shared.table().give_back(self.slot) {
-            self.shared.idle.add_permits(1);
+        let whose = self.shared.table().give_back(self.build);
+        if let Some(whose) = whose {
+            self.shared.permits(whose).add_permits(1);
         }
     }
 }
@@ -132,7 +159,7 @@ impl Running<'_> {
     /// When the warden cannot be reached.
     pub async fn kill(&self, why: Acted) -> Result<(), SlotError> {
         let order = Order::Kill {
-            slot: self.lease.slot,
+            slot: self.lease.build.slot,
             run: self.run,
             why,
         };

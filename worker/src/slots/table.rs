@@ -1,19 +1,71 @@
 //! What each slot is up to, as far as the worker knows: booked from reports, without any I/O.
+//!
+//! Whether a slot is proven stands here too, beside what voids it: a quarantine forgets the proof in the
+//! same step in which it takes the slot out, so that no job can find one without the other.
 
 use jailfleet::evidence::Evidence;
+use jailfleet::job::EpochMs;
 use jailfleet_program::Moment;
 use jailfleet_sandbox::protocol::{Report, Residue};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
 use super::{Ended, Start};
+use crate::supervisor::SlotCounts;
 
 /// The slots of one warden.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: Vec<Entry>,
+    places: Vec<Place>,
+    /// Those that jobs may have.
     idle: Vec<u16>,
+    /// Those that only a canary may have.
+    unproven: Vec<u16>,
+    waived: bool,
     gone: bool,
+}
+
+/// One slot.
+#[derive(Debug)]
+struct Place {
+    entry: Entry,
+    /// How often it was taken out of use: a proof speaks of one building alone.
+    built: u32,
+    proven: Option<Proof>,
+}
+
+/// One building of a slot: what a canary speaks of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Build {
+    /// The slot's number.
+    pub slot: u16,
+    /// How often it was rebuilt before.
+    pub number: u32,
+}
+
+/// When a canary made every attempt in vain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proof {
+    /// By the worker's own clock, to say whose turn is next.
+    pub at: Moment,
+    /// By the calendar, for results.
+    pub epoch: EpochMs,
+}
+
+/// Whose an idle slot is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// Any job's.
+    Jobs,
+    /// A canary's alone.
+    Canaries,
+}
+
+/// A slot that was taken from the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) build: Build,
+    pub(super) proven: Option<Proof>,
 }
 
 /// What a slot is up to.
@@ -52,17 +104,18 @@ pub(super) enum Booked {
     Idle {
         /// From the end of its run.
         swept: Duration,
+        whose: For,
     },
     /// One more slot can be leased, and this one was out of use.
-    Rebuilt { slot: u16 },
+    Rebuilt { slot: u16, whose: For },
     /// A slot is out of use.
     Quarantined {
         slot: u16,
         residue: Residue,
         /// Who waited for a run in it.
         lost: Option<Waiting>,
-        /// Whether it could have been leased until now.
-        idle_before: bool,
+        /// Who could have leased it until now.
+        idle_before: Option<For>,
     },
     /// The warden said something that does not fit what it said before.
     Surprise(&'static str),
@@ -90,11 +143,17 @@ impl Waiting {
 }
 
 impl Table {
-    pub(super) fn of_idle(slots: u16) -> Self {
+    /// Slots that were just built: nothing is proven of any of them.
+    pub(super) fn of_unproven(slots: u16) -> Self {
+        let place = || Place {
+            entry: Entry::Idle,
+            built: 0,
+            proven: None,
+        };
         Self {
-            entries: (0..slots).map(|_| Entry::Idle).collect(),
-            idle: (0..slots).rev().collect(),
-            gone: false,
+            places: (0..slots).map(|_| place()).collect(),
+            unproven: (0..slots).collect(),
+            ..Self::default()
         }
     }
 
@@ -102,43 +161,132 @@ impl Table {
         self.gone
     }
 
-    /// Takes an idle slot: the one that was used last, whose pages are still warm.
-    pub(super) fn lease(&mut self) -> Option<u16> {
+    /// How many slots jobs may have, sooner or later, and how many not.
+    pub(super) fn counts(&self) -> SlotCounts {
+        let mut counts = SlotCounts::default();
+        for place in &self.places {
+            let count = match (&place.entry, self.waived || place.proven.is_some()) {
+                (Entry::Quarantined, _) => &mut counts.quarantined,
+                (_, true) => &mut counts.proven,
+                (_, false) => &mut counts.unproven,
+            };
+            *count = count.saturating_add(1);
+        }
+        counts
+    }
+
+    /// Takes an idle slot for a job: the one that was used last, whose pages are still warm.
+    pub(super) fn lease(&mut self) -> Option<Taken> {
         let slot = self.idle.pop()?;
-        *self.entries.get_mut(usize::from(slot))? = Entry::Leased;
-        Some(slot)
+        self.taken(slot)
     }
 
-    /// Takes the first of `slots` that is idle.
-    pub(super) fn lease_among(&mut self, slots: &[u16]) -> Option<u16> {
-        let wanted = slots.iter().find(|slot| self.idle.contains(slot))?;
-        self.idle.retain(|idle| idle != wanted);
-        *self.entries.get_mut(usize::from(*wanted))? = Entry::Leased;
-        Some(*wanted)
+    /// Takes an idle slot that no job may have, for a canary: the one that has waited longest.
+    pub(super) fn lease_unproven(&mut self) -> Option<Taken> {
+        let slot = *self.unproven.first()?;
+        self.unproven.retain(|other| *other != slot);
+        self.taken(slot)
     }
 
-    /// Gives back a lease that was not used; says whether the slot can be leased again.
-    pub(super) fn give_back(&mut self, slot: u16) -> bool {
-        match self.entries.get_mut(usize::from(slot)) {
-            Some(entry @ Entry::Leased) => {
-                *entry = Entry::Idle;
-                self.idle.push(slot);
-                true
-            }
-            Some(Entry::Idle | Entry::Running(_) | Entry::Sweeping { .. } | Entry::Quarantined)
-            | None => false,
+    /// Takes the idle slot whose proof is the oldest, for a canary.
+    pub(super) fn lease_oldest(&mut self) -> Option<Taken> {
+        let proven = self.idle.iter().filter_map(|slot| {
+            let proof = self.places.get(usize::from(*slot))?.proven?;
+            Some((proof.at, *slot))
+        });
+        let (_, slot) = proven.min()?;
+        self.idle.retain(|other| *other != slot);
+        self.taken(slot)
+    }
+
+    fn taken(&mut self, slot: u16) -> Option<Taken> {
+        let place = self.places.get_mut(usize::from(slot))?;
+        place.entry = Entry::Leased;
+        Some(Taken {
+            build: Build {
+                slot,
+                number: place.built,
+            },
+            proven: place.proven,
+        })
+    }
+
+    /// Puts a slot where whoever may have it finds it.
+    fn shelve(&mut self, slot: u16) -> For {
+        let place = self.places.get(usize::from(slot));
+        if self.waived || place.is_some_and(|place| place.proven.is_some()) {
+            self.idle.push(slot);
+            For::Jobs
+        } else {
+            self.unproven.push(slot);
+            For::Canaries
         }
     }
 
-    /// Books a run; `false` when its slot is not leased any more.
-    pub(super) fn start(&mut self, slot: u16, waiting: Waiting) -> bool {
-        match self.entries.get_mut(usize::from(slot)) {
-            Some(entry @ Entry::Leased) => {
-                *entry = Entry::Running(waiting);
-                true
+    /// Takes a slot from where it was put.
+    fn unshelve(&mut self, slot: u16) -> Option<For> {
+        let shelves = [
+            (&mut self.idle, For::Jobs),
+            (&mut self.unproven, For::Canaries),
+        ];
+        for (shelf, whose) in shelves {
+            let before = shelf.len();
+            shelf.retain(|other| *other != slot);
+            if shelf.len() < before {
+                return Some(whose);
             }
-            Some(Entry::Idle | Entry::Running(_) | Entry::Sweeping { .. } | Entry::Quarantined)
-            | None => false,
+        }
+        None
+    }
+
+    /// Notes what a canary found in a building of a slot, `None` for nothing of use; a building that
+    /// is gone by now profits nothing from it. Says whose the slot was and is, where it is idle.
+    pub(super) fn prove(&mut self, build: Build, proof: Option<Proof>) -> Option<(For, For)> {
+        let place = self.places.get_mut(usize::from(build.slot))?;
+        if place.built != build.number {
+            return None;
+        }
+        place.proven = proof;
+        let before = self.unshelve(build.slot)?;
+        Some((before, self.shelve(build.slot)))
+    }
+
+    /// From now on jobs may have every slot: there is no canary to prove one. Answers with how many
+    /// waited for that.
+    pub(super) fn waive_proofs(&mut self) -> usize {
+        self.waived = true;
+        let waited = std::mem::take(&mut self.unproven);
+        for slot in waited.iter().rev() {
+            self.shelve(*slot);
+        }
+        waited.len()
+    }
+
+    /// Gives back a lease that was not used; says whose the slot is now, where it can be leased again.
+    pub(super) fn give_back(&mut self, build: Build) -> Option<For> {
+        let entry = self.leased(build)?;
+        *entry = Entry::Idle;
+        Some(self.shelve(build.slot))
+    }
+
+    /// Books a run; `false` when its slot is not leased any more.
+    pub(super) fn start(&mut self, build: Build, waiting: Waiting) -> bool {
+        let Some(entry) = self.leased(build) else {
+            return false;
+        };
+        *entry = Entry::Running(waiting);
+        true
+    }
+
+    /// The entry of a lease that is still good: another building of the slot may be somebody else's.
+    fn leased(&mut self, build: Build) -> Option<&mut Entry> {
+        let place = self.places.get_mut(usize::from(build.slot))?;
+        match (&mut place.entry, place.built == build.number) {
+            (entry @ Entry::Leased, true) => Some(entry),
+            (Entry::Leased, false)
+            | (Entry::Idle | Entry::Running(_) | Entry::Sweeping { .. } | Entry::Quarantined, _) => {
+                None
+            }
         }
     }
 
@@ -146,21 +294,19 @@ impl Table {
     pub(super) fn book(&mut self, report: Report, now: Moment) -> Booked {
         match report {
             Report::Ready { .. } => Booked::Surprise("that it is ready, a second time"),
-            Report::Started { slot, run, stages } => {
-                match self.entries.get_mut(usize::from(slot)) {
-                    Some(Entry::Running(waiting)) if waiting.run == run => {
-                        waiting.start = Some(Start { at: now, stages });
-                        Booked::Nothing
-                    }
-                    Some(_) | None => Booked::Surprise("the start of a run that nobody asked for"),
+            Report::Started { slot, run, stages } => match self.entry(slot) {
+                Some(Entry::Running(waiting)) if waiting.run == run => {
+                    waiting.start = Some(Start { at: now, stages });
+                    Booked::Nothing
                 }
-            }
+                Some(_) | None => Booked::Surprise("the start of a run that nobody asked for"),
+            },
             Report::Ended {
                 slot,
                 run,
                 evidence,
             } => {
-                let Some(entry) = self.entries.get_mut(usize::from(slot)) else {
+                let Some(entry) = self.entry(slot) else {
                     return Booked::Surprise("the end of a run in no slot of ours");
                 };
                 match std::mem::replace(entry, Entry::Sweeping { since: now }) {
@@ -182,15 +328,18 @@ impl Table {
         }
     }
 
+    fn entry(&mut self, slot: u16) -> Option<&mut Entry> {
+        let place = self.places.get_mut(usize::from(slot))?;
+        Some(&mut place.entry)
+    }
+
     fn idle(&mut self, slot: u16, now: Moment) -> Booked {
-        let Some(entry) = self.entries.get_mut(usize::from(slot)) else {
+        let Some(entry) = self.entry(slot) else {
             return Booked::Surprise("an idle slot that is none of ours");
         };
-        let booked = match entry {
-            Entry::Quarantined => Booked::Rebuilt { slot },
-            Entry::Sweeping { since } => Booked::Idle {
-                swept: now.saturating_sub(*since),
-            },
+        let since = match entry {
+            Entry::Quarantined => None,
+            Entry::Sweeping { since } => Some(*since),
             Entry::Idle => return Booked::Nothing,
             // A lease is ours: the warden cannot give it back.
             Entry::Leased | Entry::Running(_) => {
@@ -198,26 +347,33 @@ impl Table {
             }
         };
         *entry = Entry::Idle;
-        self.idle.push(slot);
-        booked
+        let whose = self.shelve(slot);
+        match since {
+            None => Booked::Rebuilt { slot, whose },
+            Some(since) => {
+                let swept = now.saturating_sub(since);
+                Booked::Idle { swept, whose }
+            }
+        }
     }
 
     fn quarantined(&mut self, slot: u16, residue: Residue) -> Booked {
-        let Some(entry) = self.entries.get_mut(usize::from(slot)) else {
+        let Some(place) = self.places.get_mut(usize::from(slot)) else {
             return Booked::Surprise("a quarantined slot that is none of ours");
         };
-        let lost = match std::mem::replace(entry, Entry::Quarantined) {
+        let lost = match std::mem::replace(&mut place.entry, Entry::Quarantined) {
             Entry::Running(waiting) => Some(waiting),
             Entry::Quarantined => return Booked::Nothing,
             Entry::Idle | Entry::Leased | Entry::Sweeping { .. } => None,
         };
-        let before = self.idle.len();
-        self.idle.retain(|idle| *idle != slot);
+        // What is built next has other walls than those that were tried.
+        place.built = place.built.wrapping_add(1);
+        place.proven = None;
         Booked::Quarantined {
             slot,
             residue,
             lost,
-            idle_before: self.idle.len() < before,
+            idle_before: self.unshelve(slot),
         }
     }
 
@@ -225,8 +381,9 @@ impl Table {
     pub(super) fn lose_everything(&mut self) -> Vec<Waiting> {
         self.gone = true;
         self.idle.clear();
-        self.entries
-            .iter_mut()
+        self.unproven.clear();
+        let entries = self.places.iter_mut().map(|place| &mut place.entry);
+        entries
             .filter_map(|entry| match std::mem::replace(entry, Entry::Quarantined) {
                 Entry::Running(waiting) => Some(waiting),
                 Entry::Idle | Entry::Leased | Entry::Sweeping { .. } | Entry::Quarantined => None,
@@ -236,154 +393,4 @@ impl Table {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use jailfleet::evidence::StageTimes;
-
-    const NOW: Moment = Duration::from_secs(1);
-
-    fn waiting(run: u64) -> (Waiting, oneshot::Receiver<Ended>) {
-        let (ended, receiver) = oneshot::channel();
-        (
-            Waiting {
-                run,
-                leased: NOW,
-                start: None,
-                ended,
-            },
-            receiver,
-        )
-    }
-
-    fn running(run: u64) -> (Table, oneshot::Receiver<Ended>) {
-        let mut table = Table::of_idle(1);
-        assert_eq!(table.lease(), Some(0));
-        let (waiting, receiver) = waiting(run);
-        assert!(table.start(0, waiting));
-        (table, receiver)
-    }
-
-    #[test]
-    fn a_run_is_routed_to_whoever_waits_for_it_and_its_slot_waits_for_the_sweep() {
-        let (mut table, mut receiver) = running(7);
-        let stages = StageTimes::default();
-        let report = Report::Started {
-            slot: 0,
-            run: 7,
-            stages,
-        };
-        assert!(matches!(table.book(report, NOW), Booked::Nothing));
-        let report = Report::Ended {
-            slot: 0,
-            run: 7,
-            evidence: Evidence::LOST,
-        };
-        let Booked::Ended { waiting, evidence } = table.book(report, NOW) else {
-            panic!("the end of a run that somebody waits for");
-        };
-        waiting.end(evidence, NOW);
-        let ended = receiver.try_recv().expect("it was told");
-        assert_eq!(ended.start, Some(Start { at: NOW, stages }));
-        assert_eq!(table.lease(), None, "not clean yet");
-        let later = NOW + Duration::from_millis(3);
-        let Booked::Idle { swept } = table.book(Report::Idle { slot: 0 }, later) else {
-            panic!("an idle slot");
-        };
-        assert_eq!(swept, Duration::from_millis(3));
-        assert_eq!(table.lease(), Some(0));
-    }
-
-    #[test]
-    fn the_report_of_another_run_wakes_nobody() {
-        let (mut table, mut receiver) = running(7);
-        let report = Report::Ended {
-            slot: 0,
-            run: 6,
-            evidence: Evidence::LOST,
-        };
-        assert!(matches!(table.book(report, NOW), Booked::Surprise(_)));
-        let report = Report::Ended {
-            slot: 9,
-            run: 7,
-            evidence: Evidence::LOST,
-        };
-        assert!(matches!(table.book(report, NOW), Booked::Surprise(_)));
-        assert!(receiver.try_recv().is_err());
-    }
-
-    #[test]
-    fn the_first_idle_one_of_those_that_are_wanted_is_leased() {
-        let mut table = Table::of_idle(3);
-        assert_eq!(table.lease_among(&[2, 1]), Some(2));
-        assert_eq!(table.lease_among(&[2, 1]), Some(1));
-        assert_eq!(table.lease_among(&[2, 1]), None);
-        assert_eq!(table.lease(), Some(0));
-    }
-
-    #[test]
-    fn a_slot_in_use_cannot_be_declared_idle() {
-        let (mut table, _receiver) = running(7);
-        assert!(matches!(
-            table.book(Report::Idle { slot: 0 }, NOW),
-            Booked::Surprise(_)
-        ));
-        assert_eq!(table.lease(), None);
-    }
-
-    #[test]
-    fn an_unused_lease_goes_back_and_a_quarantined_one_does_not() {
-        let mut table = Table::of_idle(1);
-        assert_eq!(table.lease(), Some(0));
-        assert!(table.give_back(0));
-        assert_eq!(table.lease(), Some(0));
-        let report = Report::Quarantined {
-            slot: 0,
-            residue: Residue::InitLost,
-        };
-        let booked = table.book(report, NOW);
-        assert!(matches!(
-            booked,
-            Booked::Quarantined {
-                idle_before: false,
-                lost: None,
-                ..
-            }
-        ));
-        assert!(!table.give_back(0));
-        assert!(
-            !table.start(0, waiting(1).0),
-            "its lease is worth nothing now"
-        );
-        assert!(matches!(
-            table.book(Report::Idle { slot: 0 }, NOW),
-            Booked::Rebuilt { slot: 0 }
-        ));
-        assert_eq!(table.lease(), Some(0));
-    }
-
-    #[test]
-    fn an_idle_slot_that_breaks_is_not_leased() {
-        let mut table = Table::of_idle(2);
-        let report = Report::Quarantined {
-            slot: 0,
-            residue: Residue::InitLost,
-        };
-        let booked = table.book(report, NOW);
-        assert!(matches!(
-            booked,
-            Booked::Quarantined {
-                idle_before: true,
-                ..
-            }
-        ));
-        assert_eq!((table.lease(), table.lease()), (Some(1), None));
-    }
-
-    #[test]
-    fn when_the_warden_goes_everybody_who_waits_is_told() {
-        let (mut table, _receiver) = running(7);
-        assert_eq!(table.lose_everything().len(), 1);
-        assert!(table.is_gone());
-        assert_eq!(table.lease(), None);
-    }
-}
+mod tests;

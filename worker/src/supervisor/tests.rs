@@ -19,11 +19,18 @@ fn at(seconds: u64) -> Moment {
     Duration::from_secs(seconds)
 }
 
+fn proven(slots: u16) -> SlotCounts {
+    SlotCounts {
+        proven: slots,
+        ..SlotCounts::default()
+    }
+}
+
 fn consuming(slots: u16) -> Supervisor {
     let mut supervisor = Supervisor::new(BOUNDS);
     assert!(
         supervisor
-            .step(at(0), Event::WardenReady { slots })
+            .step(at(0), Event::WardenReady(proven(slots)))
             .is_empty()
     );
     supervisor
@@ -43,7 +50,7 @@ fn feed(supervisor: &mut Supervisor, events: &[Event]) {
 fn no_job_is_taken_before_the_warden_is_ready() {
     let mut supervisor = Supervisor::new(BOUNDS);
     assert!(!supervisor.wants(Lane::Bulk));
-    feed(&mut supervisor, &[Event::WardenReady { slots: 1 }]);
+    feed(&mut supervisor, &[Event::WardenReady(proven(1))]);
     assert!(supervisor.wants(Lane::Bulk));
 }
 
@@ -64,25 +71,51 @@ fn a_lane_takes_one_job_a_slot_of_its_share_and_the_few_ahead() {
 }
 
 #[test]
-fn a_quarantined_slot_takes_no_job_until_it_was_rebuilt() {
+fn a_quarantined_slot_takes_no_job_until_it_was_rebuilt_and_proven() {
     let mut supervisor = consuming(1);
-    feed(
-        &mut supervisor,
-        &[Event::Slot {
-            slot: 0,
-            state: SlotState::Quarantined,
-        }],
-    );
+    let quarantined = SlotCounts {
+        quarantined: 1,
+        ..SlotCounts::default()
+    };
+    feed(&mut supervisor, &[Event::Slots(quarantined)]);
     assert!(!supervisor.wants(Lane::Bulk));
     assert_eq!(supervisor.unready(), Some("no usable slot"));
-    feed(
-        &mut supervisor,
-        &[Event::Slot {
-            slot: 0,
-            state: SlotState::Idle,
-        }],
-    );
+    let rebuilt = SlotCounts {
+        unproven: 1,
+        ..SlotCounts::default()
+    };
+    feed(&mut supervisor, &[Event::Slots(rebuilt)]);
+    assert!(!supervisor.wants(Lane::Bulk));
+    assert_eq!(supervisor.unready(), Some("no proven slot"));
+    feed(&mut supervisor, &[Event::Slots(proven(1))]);
     assert!(supervisor.wants(Lane::Bulk));
+}
+
+#[test]
+fn without_anybody_who_lets_canaries_fly_it_takes_no_more_jobs_and_leaves() {
+    let mut supervisor = consuming(1);
+    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    assert_eq!(
+        supervisor.step(at(2), Event::CanariesEnded),
+        [Effect::StopIntake, Effect::HandBackUnstarted]
+    );
+    assert!(!supervisor.wants(Lane::Bulk));
+    assert_eq!(supervisor.unready(), Some("draining"));
+    assert_eq!(
+        supervisor.step(at(3), Event::JobEnded(Lane::Bulk)),
+        [Effect::Leave(Ending::Broken)]
+    );
+}
+
+#[test]
+fn a_breach_is_not_forgotten_because_nobody_lets_canaries_fly_any_more() {
+    let mut supervisor = consuming(1);
+    assert_eq!(supervisor.step(at(2), Event::Escaped).len(), 3);
+    feed(&mut supervisor, &[Event::CanariesEnded]);
+    assert_eq!(
+        supervisor.step(at(3), Event::StopAsked),
+        [Effect::Leave(Ending::Breached)]
+    );
 }
 
 #[test]
@@ -241,7 +274,7 @@ fn where_nobody_can_look_a_breached_worker_leaves_as_soon_as_its_jobs_went_back(
     let mut supervisor = Supervisor::new(bounds);
     feed(
         &mut supervisor,
-        &[Event::WardenReady { slots: 1 }, Event::JobTaken(Lane::Bulk)],
+        &[Event::WardenReady(proven(1)), Event::JobTaken(Lane::Bulk)],
     );
     assert_eq!(supervisor.step(at(5), Event::Escaped).len(), 3);
     assert_eq!(
@@ -251,25 +284,31 @@ fn where_nobody_can_look_a_breached_worker_leaves_as_soon_as_its_jobs_went_back(
 }
 
 fn any_event() -> impl Strategy<Value = Event> {
-    let state = prop_oneof![
-        Just(SlotState::Idle),
-        Just(SlotState::Busy),
-        Just(SlotState::Quarantined)
-    ];
+    let counts = || {
+        let count = 0..4_u16;
+        (count.clone(), count.clone(), count).prop_map(|(proven, unproven, quarantined)| {
+            SlotCounts {
+                proven,
+                unproven,
+                quarantined,
+            }
+        })
+    };
     let link = prop_oneof![
         Just(DoorLink::Up),
         Just(DoorLink::Blocked),
         Just(DoorLink::Down)
     ];
     prop_oneof![
-        1 => (0..4_u16).prop_map(|slots| Event::WardenReady { slots }),
+        1 => counts().prop_map(Event::WardenReady),
         1 => Just(Event::WardenGone),
-        1 => (0..5_u16, state).prop_map(|(slot, state)| Event::Slot { slot, state }),
+        1 => counts().prop_map(Event::Slots),
         1 => (prop_oneof![Just(Role::Consume), Just(Role::Publish)], link)
             .prop_map(|(role, link)| Event::Door { role, link }),
         6 => lane().prop_map(Event::JobTaken),
         6 => lane().prop_map(Event::JobEnded),
         1 => Just(Event::Escaped),
+        1 => Just(Event::CanariesEnded),
         1 => Just(Event::IntakeEnded),
         1 => Just(Event::StopAsked),
         1 => Just(Event::Tick),
@@ -303,8 +342,8 @@ proptest! {
                 Event::JobTaken(lane) => *count(lane, &mut taken) += 1,
                 Event::JobEnded(lane) if *count(lane, &mut taken) == 0 => continue,
                 Event::JobEnded(lane) => *count(lane, &mut taken) -= 1,
-                Event::WardenReady { .. } | Event::WardenGone | Event::Slot { .. }
-                | Event::Door { .. } | Event::Escaped | Event::IntakeEnded | Event::StopAsked
+                Event::WardenReady(_) | Event::WardenGone | Event::Slots(_)
+                | Event::Door { .. } | Event::Escaped | Event::CanariesEnded | Event::IntakeEnded | Event::StopAsked
                 | Event::Tick => {}
             }
             for effect in supervisor.step(now, event) {

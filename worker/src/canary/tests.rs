@@ -1,0 +1,203 @@
+//! Canaries of a worker whose warden is played by the test, word by word.
+
+use super::*;
+use futures_util::FutureExt;
+use jailfleet::evidence::{End, Evidence};
+use jailfleet::job::Lane;
+use jailfleet::settings::{LaneShares, worker_settings};
+use jailfleet_sandbox::protocol::{DATAGRAM_BYTES, JailPlan, Order, Report, Residue, Walls};
+use jailfleet_sandbox::sys::message::receive;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+const DIGEST: [u8; 32] = [7; 32];
+/// More than any answer takes here.
+const LONG: Duration = Duration::from_secs(20);
+
+/// The test's side of the socket.
+struct Played(AsyncFd<OwnedFd>);
+
+impl Played {
+    async fn order(&self) -> (Order, Vec<OwnedFd>) {
+        let taking = self.0.async_io(Interest::READABLE, |socket| {
+            let mut bytes = [0; DATAGRAM_BYTES];
+            let message = receive(socket.as_fd(), &mut bytes)?;
+            Ok((Order::decode(&bytes), message.fds))
+        });
+        let taken = timeout(LONG, taking).await.expect("an order in time");
+        let (order, fds) = taken.expect("the socket is open");
+        (order.expect("an order"), fds)
+    }
+
+    async fn run(&self) -> (JailPlan, Vec<OwnedFd>) {
+        match self.order().await {
+            (Order::Run(plan), fds) => (plan, fds),
+            (other, _) => panic!("a run, not {other:?}"),
+        }
+    }
+
+    fn say(&self, report: &Report) {
+        let (socket, flags) = (self.0.get_ref().as_raw_fd(), MsgFlags::MSG_NOSIGNAL);
+        send(socket, &report.encode(), flags).expect("there is room");
+    }
+
+    fn end(&self, plan: &JailPlan, end: End) {
+        self.say(&Report::Ended {
+            slot: plan.slot,
+            run: plan.run,
+            evidence: Evidence {
+                end,
+                ..Evidence::LOST
+            },
+        });
+        self.say(&Report::Idle { slot: plan.slot });
+    }
+
+    /// Answers a run as a canary whose every attempt failed.
+    fn hold(&self, plan: &JailPlan, fds: Vec<OwnedFd>) {
+        nix::unistd::write(&fds[2], b"done\n").expect("the worker reads");
+        drop(fds);
+        self.end(plan, End::Exited(0));
+    }
+
+    fn rebuild(&self, slot: u16) {
+        let residue = Residue::InitLost;
+        self.say(&Report::Quarantined { slot, residue });
+        self.say(&Report::Idle { slot });
+    }
+}
+
+struct Stage {
+    canaries: Canaries,
+    slots: Slots,
+    warden: Played,
+    /// Reads what the played warden says.
+    _reports: JoinSet<()>,
+}
+
+async fn stage(count: u16) -> Stage {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+    let (ours, theirs) = pair.expect("a pair");
+    #[expect(
+        deprecated,
+        reason = "the successor is unsafe, for types that may close their descriptor early"
+    )]
+    let warden = Played(AsyncFd::new(theirs).expect("watchable"));
+    warden.say(&Report::Ready {
+        slot_count: count,
+        walls: Walls::default(),
+        config_digest: DIGEST,
+    });
+    let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new().expect("metrics")));
+    let shares = LaneShares {
+        interactive: 1,
+        bulk: usize::from(count),
+    };
+    let greeting = Slots::greet(ours, DIGEST, shares, clock, Arc::clone(&metrics));
+    let (slots, _) = greeting.await.expect("it is ready");
+    assert!(matches!(warden.order().await.0, Order::Hello { .. }));
+    let (routed, (events, _)) = (slots.clone(), mpsc::channel(64));
+    let mut reports = JoinSet::new();
+    reports.spawn(async move { routed.route(events).await });
+    let settings = Arc::new(worker_settings(None, &[], &[]).expect("the defaults are good"));
+    let offer = Offer::survey(&settings).expect("nothing is required");
+    let in_slots = (slots.clone(), count);
+    let canaries = Canaries::new(settings, &offer, in_slots, metrics, clock);
+    assert!(canaries.can_fly(), "this host has a bash");
+    Stage {
+        canaries,
+        slots,
+        warden,
+        _reports: reports,
+    }
+}
+
+#[tokio::test]
+async fn a_start_does_not_wait_for_ever_for_canaries_that_do_not_come_back() {
+    let mut stage = stage(2).await;
+    stage.canaries.proving = Duration::from_millis(20);
+    let proven = stage.canaries.prove_all().await;
+    assert!(matches!(proven, Err(CanaryError::Unproven)), "{proven:?}");
+    assert!(stage.slots.lease(Lane::Bulk).now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn a_worker_starts_with_the_slots_that_are_proven_and_no_job_gets_another() {
+    let mut stage = stage(2).await;
+    let playing = async {
+        let mut silent = 0;
+        loop {
+            match stage.warden.order().await {
+                (Order::Run(plan), fds) if plan.slot == 0 => stage.warden.hold(&plan, fds),
+                (Order::Run(plan), _) => {
+                    silent += 1;
+                    stage.warden.end(&plan, End::Exited(1));
+                }
+                (Order::Replace { slot }, _) => {
+                    stage.warden.rebuild(slot);
+                    break;
+                }
+                (other, _) => panic!("unasked for: {other:?}"),
+            }
+        }
+        silent
+    };
+    let (proven, silent) = tokio::join!(stage.canaries.prove_all(), playing);
+    proven.expect("one is enough to begin");
+    assert_eq!(silent, u32::from(MOST_MISSES));
+    let lease = stage.slots.lease(Lane::Bulk).await.expect("a proven slot");
+    assert_eq!(lease.place().slot, 0);
+    assert!(lease.place().proven.is_some());
+    assert!(stage.slots.lease(Lane::Bulk).now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn no_job_gets_a_rebuilt_slot_before_its_own_canary_came_back() {
+    let Stage {
+        mut canaries,
+        slots,
+        warden,
+        _reports,
+    } = stage(1).await;
+    let playing = async {
+        let (plan, fds) = warden.run().await;
+        warden.hold(&plan, fds);
+    };
+    let (proven, ()) = tokio::join!(canaries.prove_all(), playing);
+    proven.expect("the canary came back");
+    drop(slots.lease(Lane::Bulk).await.expect("it is proven"));
+
+    warden.rebuild(0);
+    let mut counts = slots.counts();
+    let rebuilt = timeout(LONG, counts.wait_for(|counts| counts.unproven == 1));
+    let rebuilt = rebuilt.await.expect("no job may have it");
+    drop(rebuilt.expect("it was heard"));
+    assert!(slots.lease(Lane::Bulk).now_or_never().is_none());
+
+    let (events, _heard) = mpsc::channel(1);
+    let (stop, mut watching) = (CancellationToken::new(), JoinSet::new());
+    watching.spawn(canaries.watch(events, stop.clone()));
+    let (plan, fds) = warden.run().await;
+    assert!(slots.lease(Lane::Bulk).now_or_never().is_none());
+    warden.hold(&plan, fds);
+    let lease = slots.lease(Lane::Bulk).await.expect("it is proven now");
+    assert!(lease.place().proven.is_some());
+    stop.cancel();
+    watching.join_next().await.expect("one").expect("no panic");
+}
+
+#[tokio::test]
+async fn a_canary_that_breaks_off_is_heard_and_proves_nothing() {
+    let mut flights = Flights::default();
+    let build = Build { slot: 3, number: 1 };
+    flights.spawn(build, async { panic!("a mistake of ours") });
+    let Some((of, Sang::Silent(why))) = flights.next().await else {
+        panic!("it says nothing of use");
+    };
+    assert_eq!(of, build);
+    assert!(why.starts_with("it broke off"), "{why}");
+    assert!(flights.is_empty());
+}

@@ -1,0 +1,251 @@
+//! Plain calls, in every order that can go wrong.
+
+use super::*;
+use jailfleet::evidence::StageTimes;
+
+const NOW: Moment = Duration::from_secs(1);
+
+fn waiting(run: u64) -> (Waiting, oneshot::Receiver<Ended>) {
+    let (ended, receiver) = oneshot::channel();
+    (
+        Waiting {
+            run,
+            leased: NOW,
+            start: None,
+            ended,
+        },
+        receiver,
+    )
+}
+
+fn proof(seconds: u64) -> Proof {
+    Proof {
+        at: Duration::from_secs(seconds),
+        epoch: EpochMs(seconds),
+    }
+}
+
+/// Slots in which a canary flew as soon as they were built.
+fn proven(slots: u16) -> Table {
+    let mut table = Table::of_unproven(slots);
+    for slot in (0..slots).rev() {
+        let moved = table.prove(Build { slot, number: 0 }, Some(proof(1)));
+        assert_eq!(moved, Some((For::Canaries, For::Jobs)));
+    }
+    table
+}
+
+fn leased(table: &mut Table) -> Option<u16> {
+    table.lease().map(|taken| taken.build.slot)
+}
+
+fn quarantine(table: &mut Table, slot: u16) -> Booked {
+    let residue = Residue::InitLost;
+    table.book(Report::Quarantined { slot, residue }, NOW)
+}
+
+fn running(run: u64) -> (Table, oneshot::Receiver<Ended>) {
+    let mut table = proven(1);
+    let taken = table.lease().expect("it is idle");
+    let (waiting, receiver) = waiting(run);
+    assert!(table.start(taken.build, waiting));
+    (table, receiver)
+}
+
+#[test]
+fn a_run_is_routed_to_whoever_waits_for_it_and_its_slot_waits_for_the_sweep() {
+    let (mut table, mut receiver) = running(7);
+    let stages = StageTimes::default();
+    let report = Report::Started {
+        slot: 0,
+        run: 7,
+        stages,
+    };
+    assert!(matches!(table.book(report, NOW), Booked::Nothing));
+    let report = Report::Ended {
+        slot: 0,
+        run: 7,
+        evidence: Evidence::LOST,
+    };
+    let Booked::Ended { waiting, evidence } = table.book(report, NOW) else {
+        panic!("the end of a run that somebody waits for");
+    };
+    waiting.end(evidence, NOW);
+    let ended = receiver.try_recv().expect("it was told");
+    assert_eq!(ended.start, Some(Start { at: NOW, stages }));
+    assert_eq!(table.lease(), None, "not clean yet");
+    let later = NOW + Duration::from_millis(3);
+    let Booked::Idle { swept, whose } = table.book(Report::Idle { slot: 0 }, later) else {
+        panic!("an idle slot");
+    };
+    assert_eq!((swept, whose), (Duration::from_millis(3), For::Jobs));
+    assert_eq!(leased(&mut table), Some(0));
+}
+
+#[test]
+fn the_report_of_another_run_wakes_nobody() {
+    let (mut table, mut receiver) = running(7);
+    let report = Report::Ended {
+        slot: 0,
+        run: 6,
+        evidence: Evidence::LOST,
+    };
+    assert!(matches!(table.book(report, NOW), Booked::Surprise(_)));
+    let report = Report::Ended {
+        slot: 9,
+        run: 7,
+        evidence: Evidence::LOST,
+    };
+    assert!(matches!(table.book(report, NOW), Booked::Surprise(_)));
+    assert!(receiver.try_recv().is_err());
+}
+
+#[test]
+fn a_canary_flies_in_the_idle_slot_whose_proof_is_the_oldest() {
+    let mut table = Table::of_unproven(3);
+    for (slot, seconds) in [(0, 9), (1, 5), (2, 7)] {
+        table.prove(Build { slot, number: 0 }, Some(proof(seconds)));
+    }
+    let turns: Vec<_> = std::iter::from_fn(|| table.lease_oldest())
+        .map(|taken| taken.build.slot)
+        .collect();
+    assert_eq!(turns, [1, 2, 0]);
+}
+
+#[test]
+fn no_job_gets_a_slot_before_a_canary_came_back_from_it() {
+    let mut table = Table::of_unproven(2);
+    assert_eq!(table.lease(), None);
+    let taken = table.lease_unproven().expect("it waits for a canary");
+    assert_eq!((taken.build.slot, taken.proven), (0, None));
+    assert_eq!(table.give_back(taken.build), Some(For::Canaries));
+    table.prove(taken.build, Some(proof(3)));
+    let job = table.lease().expect("it is proven");
+    assert_eq!((job.build.slot, job.proven), (0, Some(proof(3))));
+    assert_eq!(table.lease(), None);
+    let counts = table.counts();
+    assert_eq!((counts.proven, counts.unproven), (1, 1));
+}
+
+#[test]
+fn a_rebuilt_slot_waits_for_a_canary_of_its_own() {
+    let mut table = proven(1);
+    let before = table.lease_oldest().expect("it is idle").build;
+    assert!(matches!(
+        quarantine(&mut table, 0),
+        Booked::Quarantined {
+            idle_before: None,
+            ..
+        }
+    ));
+    let booked = table.book(Report::Idle { slot: 0 }, NOW);
+    assert!(matches!(
+        booked,
+        Booked::Rebuilt {
+            whose: For::Canaries,
+            ..
+        }
+    ));
+    assert_eq!(table.lease(), None, "its proof went with its walls");
+    // The canary of the walls before comes back late: it says nothing of these.
+    assert_eq!(table.prove(before, Some(proof(2))), None);
+    assert_eq!(table.lease(), None);
+    let now = table.lease_unproven().expect("it waits for one").build;
+    assert_eq!((now.slot, now.number), (0, before.number + 1));
+    assert_eq!(table.give_back(now), Some(For::Canaries));
+    let moved = table.prove(now, Some(proof(3)));
+    assert_eq!(moved, Some((For::Canaries, For::Jobs)));
+    assert_eq!(leased(&mut table), Some(0));
+}
+
+#[test]
+fn a_canary_that_says_nothing_takes_its_slot_from_the_jobs() {
+    let mut table = proven(2);
+    let taken = table.lease_oldest().expect("they are idle");
+    assert_eq!(table.give_back(taken.build), Some(For::Jobs));
+    assert_eq!(
+        table.prove(taken.build, None),
+        Some((For::Jobs, For::Canaries))
+    );
+    let other = leased(&mut table).expect("the other is proven");
+    assert_ne!(other, taken.build.slot);
+    assert_eq!(table.lease(), None);
+}
+
+#[test]
+fn where_no_canary_can_fly_jobs_get_slots_without_a_proof() {
+    let mut table = Table::of_unproven(2);
+    assert_eq!(table.waive_proofs(), 2);
+    let taken = table.lease().expect("an idle slot");
+    assert_eq!((taken.build.slot, taken.proven), (0, None));
+    assert_eq!(table.give_back(taken.build), Some(For::Jobs));
+    assert_eq!(table.counts().proven, 2);
+}
+
+#[test]
+fn a_slot_in_use_cannot_be_declared_idle() {
+    let (mut table, _receiver) = running(7);
+    assert!(matches!(
+        table.book(Report::Idle { slot: 0 }, NOW),
+        Booked::Surprise(_)
+    ));
+    assert_eq!(table.lease(), None);
+}
+
+#[test]
+fn an_unused_lease_goes_back_and_a_quarantined_one_does_not() {
+    let mut table = proven(1);
+    let taken = table.lease().expect("it is idle");
+    assert_eq!(table.give_back(taken.build), Some(For::Jobs));
+    let taken = table.lease().expect("it is idle again");
+    assert!(matches!(
+        quarantine(&mut table, 0),
+        Booked::Quarantined {
+            idle_before: None,
+            lost: None,
+            ..
+        }
+    ));
+    assert_eq!(table.give_back(taken.build), None);
+    assert!(
+        !table.start(taken.build, waiting(1).0),
+        "its lease is worth nothing now"
+    );
+}
+
+#[test]
+fn a_lease_of_the_slot_as_it_was_starts_nothing_in_the_slot_as_it_is() {
+    let mut table = proven(1);
+    let old = table.lease().expect("it is idle");
+    let booked = quarantine(&mut table, 0);
+    assert!(matches!(booked, Booked::Quarantined { .. }));
+    let booked = table.book(Report::Idle { slot: 0 }, NOW);
+    assert!(matches!(booked, Booked::Rebuilt { .. }));
+    let canary = table.lease_unproven().expect("it waits for one");
+    assert!(!table.start(old.build, waiting(1).0));
+    assert_eq!(table.give_back(old.build), None);
+    assert!(table.start(canary.build, waiting(2).0));
+}
+
+#[test]
+fn an_idle_slot_that_breaks_is_not_leased() {
+    let mut table = proven(2);
+    assert!(matches!(
+        quarantine(&mut table, 0),
+        Booked::Quarantined {
+            idle_before: Some(For::Jobs),
+            ..
+        }
+    ));
+    assert_eq!(leased(&mut table), Some(1));
+    assert_eq!(table.lease(), None);
+    assert_eq!(table.counts().quarantined, 1);
+}
+
+#[test]
+fn when_the_warden_goes_everybody_who_waits_is_told() {
+    let (mut table, _receiver) = running(7);
+    assert_eq!(table.lose_everything().len(), 1);
+    assert!(table.is_gone());
+    assert_eq!(table.lease(), None);
+}
