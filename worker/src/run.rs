@@ -120,6 +120,10 @@ pub(crate) async fn run(
         at,
         evidence,
     } = ended;
+    let start = start.map(|start| Start {
+        at: begun(start.at, at, evidence.wall),
+        ..start
+    });
     Ok(RunEnded {
         leased,
         start,
@@ -128,6 +132,13 @@ pub(crate) async fn run(
         stdout,
         stderr,
     })
+}
+
+/// When the program began, as near as we can tell. We hear of it late, and of its end too; how long it
+/// ran was measured beside it, by the same kernel clock. The start is no later than the word of it, and no
+/// later than the word of the end less the run: so set-up and run together never exceed the whole.
+fn begun(heard: Moment, ended: Moment, ran: Duration) -> Moment {
+    heard.min(ended.saturating_sub(ran))
 }
 
 /// The program may end by itself between the byte too many and our kill. It passed the limit all
@@ -170,6 +181,25 @@ async fn end(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn setup_and_run_never_exceed_what_the_attempt_took() {
+        let ms = Duration::from_millis;
+        // Heard of at once: the word of the start is right.
+        assert_eq!(begun(ms(10), ms(21), ms(10)), ms(10));
+        // Heard of 3 ms late, and of the end at once: the run tells when it must have begun.
+        assert_eq!(begun(ms(13), ms(20), ms(10)), ms(10));
+        for heard in 0..40 {
+            for ended in heard..40 {
+                let (heard, ended) = (ms(heard), ms(ended));
+                for ran in 0..=40 {
+                    let ran = ms(ran).min(ended);
+                    let at = begun(heard, ended, ran);
+                    assert!(at <= heard && at + ran <= ended);
+                }
+            }
+        }
+    }
 
     #[test]
     fn cut_output_is_the_output_limit_unless_another_limit_came_first() {
