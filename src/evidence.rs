@@ -134,6 +134,8 @@ pub enum End {
     },
     /// The jail vanished without a word (its init or the warden died).
     Lost,
+    /// The same, and nobody had seen the program start: nothing of it can be the program's doing.
+    Unstarted,
 }
 
 /// A limit that we acted on by killing the run.

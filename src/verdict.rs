@@ -4,7 +4,8 @@
 //!
 //! 1. The job was cancelled, or the worker is stopping.
 //! 2. A stage of ours failed before the program started: the job's mistake or our trouble, by the
-//!    table in [`blame`]. No limit can be the program's where there was no program.
+//!    table in [`blame`]. No limit can be the program's where there was no program: an out-of-memory
+//!    kill before the start is our trouble, too, and so is a jail that vanished before it.
 //! 3. The first limit that we acted on, by time. A wall limit while the host withheld the CPU is
 //!    our trouble.
 //! 4. An out-of-memory kill in the run's cgroup, also of a child whose parent then exits 0.
@@ -12,7 +13,8 @@
 //! 6. A signal.
 //! 7. The exit.
 //!
-//! A jail that vanished without a word is our trouble, unless 1, 3 or 4 have their own evidence.
+//! A jail that vanished without a word after the start is our trouble, unless 1, 3 or 4 have their own
+//! evidence.
 
 use crate::evidence::{Acted, End, Evidence, Stage};
 use crate::limits::Limits;
@@ -61,7 +63,7 @@ pub fn judge(evidence: &Evidence, limits: &Limits, program: &Program) -> Judged 
     let (exit_code, signal) = match evidence.end {
         End::Exited(code) => (Some(code), None),
         End::Signaled(signal) => (None, Some(signal)),
-        End::StageFailed { .. } | End::Lost => (None, None),
+        End::StageFailed { .. } | End::Lost | End::Unstarted => (None, None),
     };
     Judged {
         outcome,
@@ -87,8 +89,10 @@ fn decide(
         }
         Some(Acted::Cpu | Acted::Wall | Acted::Output) | None => {}
     }
-    if let End::StageFailed { stage, errno } = evidence.end {
-        return stage_failed(stage, errno, program);
+    match evidence.end {
+        End::StageFailed { stage, errno } => return stage_failed(stage, errno, program),
+        End::Unstarted => return told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_UNSTARTED),
+        End::Exited(_) | End::Signaled(_) | End::Lost => {}
     }
     match evidence.acted {
         Some(Acted::Wall) if cpu_was_withheld(evidence) => {
@@ -118,6 +122,7 @@ fn decide(
         End::Exited(_) => (Outcome::Exited, None),
         End::Lost => told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_LOST),
         End::StageFailed { stage, errno } => stage_failed(stage, errno, program),
+        End::Unstarted => told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_UNSTARTED),
     }
 }
 
@@ -130,6 +135,7 @@ const WORKER_STOPPING: &str = "the worker stopped before the run's end";
 const CPU_WITHHELD: &str =
     "the host withheld the CPU for more than half of the wall time; the run says nothing";
 const JAIL_LOST: &str = "the jail vanished without a word";
+const JAIL_UNSTARTED: &str = "the jail vanished before the program was seen to start";
 
 fn told(outcome: Outcome, code: ErrorCode, message: &str) -> (Outcome, Option<ErrorDetail>) {
     (outcome, Some(ErrorDetail::new(code, message)))

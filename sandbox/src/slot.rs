@@ -309,11 +309,7 @@ impl Slot<Running> {
         let pressure = now.pressure_full.zip(before.pressure_full);
         let acted = self.state.acted.map(|(why, _)| why);
         let evidence = Evidence {
-            end: match (ending.end, acted) {
-                // An init that had to be killed with its run cannot say more than we know.
-                (End::Lost, Some(_)) => End::Signaled(libc::SIGKILL),
-                (end, _) => end,
-            },
+            end: seen_end(ending.end, acted, self.state.started),
             acted,
             oom_kills: now.oom_kills.saturating_sub(before.oom_kills),
             cpu: counted.unwrap_or(ending.user.saturating_add(ending.system)),
@@ -373,9 +369,35 @@ impl Observed {
     };
 }
 
+/// How a run ended, by what its init told and what we know besides.
+const fn seen_end(told: End, acted: Option<Acted>, started: Option<Instant>) -> End {
+    match (told, acted, started) {
+        // An init that had to be killed with its run cannot say more than we know.
+        (End::Lost, Some(_), _) => End::Signaled(libc::SIGKILL),
+        (End::Lost, None, None) => End::Unstarted,
+        (end, _, _) => end,
+    }
+}
+
 fn after(at: Instant, span: Duration) -> Instant {
     // A moment beyond the clock's range is no limit to wait for; a day is beyond every deadline.
     at.checked_add(span)
         .or_else(|| at.checked_add(Duration::from_hours(24)))
         .unwrap_or(at)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn a_run_that_was_lost_before_its_start_is_told_apart_from_one_that_ran() {
+        let started = Some(clock::now());
+        assert_eq!(seen_end(End::Lost, None, None), End::Unstarted);
+        assert_eq!(seen_end(End::Lost, None, started), End::Lost);
+        let killed = End::Signaled(libc::SIGKILL);
+        assert_eq!(seen_end(End::Lost, Some(Acted::Wall), started), killed);
+        assert_eq!(seen_end(End::Exited(0), None, started), End::Exited(0));
+    }
 }

@@ -193,9 +193,11 @@ fn look(wall: Wall, worth: &Worth, programs: &Programs) -> Result<String, String
                 End::StageFailed { stage: failed, .. } if failed == *stage => {
                     Ok(format!("everything: {stage:?} fails without it"))
                 }
-                End::Exited(_) | End::Signaled(_) | End::StageFailed { .. } | End::Lost => {
-                    Err(format!("a run ended with {end:?}"))
-                }
+                End::Exited(_)
+                | End::Signaled(_)
+                | End::StageFailed { .. }
+                | End::Lost
+                | End::Unstarted => Err(format!("a run ended with {end:?}")),
             }
         }
         Worth::TwoSlots => between_two_slots(wall),

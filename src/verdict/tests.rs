@@ -143,6 +143,23 @@ fn a_vanished_jail_is_our_trouble() {
 }
 
 #[test]
+fn memory_that_ran_out_before_the_start_is_our_trouble_and_after_it_the_programs() {
+    let without_memory = |end| Evidence {
+        oom_kills: 1,
+        ..ended(end)
+    };
+    let killed = End::StageFailed {
+        stage: Stage::Rlimits,
+        errno: 4,
+    };
+    for unstarted in [End::Unstarted, killed] {
+        assert_eq!(outcome(&without_memory(unstarted)), Outcome::EngineFault);
+    }
+    // The kernel chose the init, of all of the run's processes.
+    assert_eq!(outcome(&without_memory(End::Lost)), Outcome::MemoryLimit);
+}
+
+#[test]
 fn a_failed_stage_never_looks_like_the_programs_exit() {
     for stage in Stage::ALL.iter().copied() {
         for errno in 1..134 {
@@ -219,6 +236,7 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
         any::<i32>().prop_map(End::Signaled),
         (stages, any::<i32>()).prop_map(|(stage, errno)| End::StageFailed { stage, errno }),
         Just(End::Lost),
+        Just(End::Unstarted),
     ];
     let acted = proptest::option::of(proptest::sample::select(vec![
         Acted::Cpu,

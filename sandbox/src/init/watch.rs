@@ -238,7 +238,7 @@ fn failure(told: &OwnedFd) -> Option<End> {
         Ok(0) | Err(_) => None,
         Ok(_) => match decode(bytes) {
             Some((stage, errno)) => Some(End::StageFailed { stage, errno }),
-            None => Some(End::Lost),
+            None => Some(End::Unstarted),
         },
     }
 }

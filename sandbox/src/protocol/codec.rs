@@ -80,6 +80,7 @@ impl Pen {
                 self.u16(3).i32(i32::from(stage.number())).i32(errno)
             }
             End::Lost => self.u16(4).i32(0).i32(0),
+            End::Unstarted => self.u16(5).i32(0).i32(0),
         }
     }
 
@@ -183,6 +184,7 @@ impl<'a> Eye<'a> {
                 Ok(End::StageFailed { stage, errno })
             }
             (4, 0, 0) => Ok(End::Lost),
+            (5, 0, 0) => Ok(End::Unstarted),
             _ => Err(ProtocolError::BadField),
         }
     }

@@ -90,6 +90,7 @@ fn end() -> impl Strategy<Value = End> {
             errno
         }),
         Just(End::Lost),
+        Just(End::Unstarted),
     ]
 }
 
