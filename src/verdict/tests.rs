@@ -181,6 +181,33 @@ fn a_failed_stage_never_looks_like_the_programs_exit() {
 }
 
 #[test]
+fn a_host_that_runs_out_of_something_is_our_trouble() {
+    const EAGAIN: i32 = 11;
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    let python = Program::Path("/usr/bin/python3".to_owned());
+    let ours = [
+        Stage::Fork,
+        Stage::Namespaces,
+        Stage::Cgroup,
+        Stage::Descriptors,
+    ];
+    for stage in ours {
+        for errno in [EAGAIN, ENOMEM, ENFILE, EMFILE, ENOSPC, EDQUOT] {
+            assert_eq!(
+                blame(stage, errno, &python),
+                Blame::Engine,
+                "{stage} {errno}"
+            );
+        }
+    }
+    // The scratch is the run's own, and so is what does not fit into it; descriptors are the host's.
+    for errno in [ENFILE, EMFILE, EAGAIN] {
+        assert_eq!(blame(Stage::Unpack, errno, &python), Blame::Engine);
+    }
+}
+
+#[test]
 fn the_jobs_own_size_and_shape_are_refused_and_the_rest_is_ours() {
     let python = Program::Path("/usr/bin/python3".to_owned());
     for (stage, errno, program, expected) in [

@@ -2,7 +2,9 @@
 
 use super::{Fleet, Job, file, job};
 use jailfleet::evidence::{Acted, End};
+use jailfleet::outcome::Outcome;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
+use jailfleet::verdict::judge;
 use std::time::Duration;
 
 fn millis(value: u64) -> Millis {
@@ -129,6 +131,29 @@ fn a_sleeper_ends_at_its_wall_limit_also_when_it_stops_itself() {
             "{wall:?}"
         );
     }
+}
+
+#[test]
+fn threads_that_take_the_cpu_from_each_other_are_not_taken_for_a_host_that_withholds_it() {
+    let mut fleet = Fleet::start(1);
+    // The hash lets go of the interpreter's lock, so that all of them want a CPU at all times.
+    let code = "import hashlib, threading\n\
+                work = ('sha256', b'p', b's', 10**9)\n\
+                for _ in range(63): threading.Thread(target=hashlib.pbkdf2_hmac, args=work).start()\n\
+                print('all', flush=True)\n\
+                hashlib.pbkdf2_hmac(*work)\n";
+    let spinning = job("python", code).limits(|limits| {
+        limits.cpu_ms = millis(60_000);
+        limits.wall_ms = millis(2_000);
+        limits.processes = Count::new(70).expect("not zero");
+    });
+    let limits = fleet.limits_of(&spinning);
+    let program = fleet.runtime("python").1.program.clone();
+    let seen = fleet.run(&spinning);
+    assert_eq!(seen.out(), "all\n", "{}", seen.err());
+    assert_eq!(seen.evidence.acted, Some(Acted::Wall));
+    let judged = judge(&seen.evidence, &limits, &program);
+    assert_eq!(judged.outcome, Outcome::WallLimit, "{:?}", seen.evidence);
 }
 
 #[test]
