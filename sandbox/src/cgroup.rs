@@ -7,6 +7,7 @@
 mod find;
 mod group;
 
+use crate::init::Service;
 use find::{Found, Version};
 use group::Group;
 use jailfleet::limits::Limits;
@@ -110,6 +111,7 @@ impl Cgroups {
             let own = base.join(&own);
             if version == Version::Two && group::enable(&folder, &base, &own, &controllers).is_err()
             {
+                group::forget(&base, &own);
                 continue;
             }
             match std::fs::create_dir(&own) {
@@ -154,7 +156,7 @@ impl Cgroups {
     ///
     /// # Errors
     /// What the kernel answered.
-    pub fn slot(&mut self, number: u16) -> io::Result<SlotCgroup> {
+    pub fn slot(&mut self, number: u16, service: Service) -> io::Result<SlotCgroup> {
         self.made = self.made.saturating_add(1);
         let name = format!("s{number}-{}", self.made);
         let mut groups = Vec::new();
@@ -176,6 +178,7 @@ impl Cgroups {
                 hierarchy.version,
                 &hierarchy.controllers,
                 folder,
+                service,
             )?);
         }
         Ok(SlotCgroup {

@@ -2,6 +2,7 @@
 
 use super::Counters;
 use super::find::{Controller, Version};
+use crate::init::Service;
 use crate::without::{limit, stands};
 use jailfleet::wall::Wall;
 use std::fs::{File, OpenOptions};
@@ -45,13 +46,14 @@ impl Group {
         version: Version,
         controllers: &[Controller],
         folder: PathBuf,
+        service: Service,
     ) -> io::Result<Self> {
         let has = |controller| controllers.contains(&controller);
         let memory = has(Controller::Memory)
             .then(|| Memory::open(version, &folder))
             .transpose()?;
         let pids = has(Controller::Pids)
-            .then(|| Pids::open(&folder))
+            .then(|| Pids::open(&folder, service))
             .transpose()?;
         let cpu = has(Controller::CpuTime)
             .then(|| Cpu::open(version, &folder))
@@ -186,11 +188,14 @@ impl Memory {
 }
 
 impl Pids {
-    fn open(folder: &Path) -> io::Result<Self> {
-        // The peak cannot be reset, so it is of use only in a group that serves one run.
+    fn open(folder: &Path, service: Service) -> io::Result<Self> {
         Ok(Self {
             limit: open_both(&folder.join("pids.max"))?,
-            peak: None,
+            // The kernel cannot forget it, so that it is of use only in a group that serves one run.
+            peak: match service {
+                Service::OneRun => File::open(folder.join("pids.peak")).ok(),
+                Service::ManyRuns => None,
+            },
         })
     }
 }
@@ -238,6 +243,14 @@ pub(super) fn enable(
     }
     control(base)?;
     control(own)
+}
+
+/// Removes what [`enable`] made before it failed; a group that somebody uses stays.
+pub(super) fn forget(base: &Path, own: &Path) {
+    for folder in [own, base] {
+        // Not there, or not empty: then there is nothing of ours to remove.
+        let _kept: io::Result<()> = std::fs::remove_dir(folder);
+    }
 }
 
 /// Moves the processes of our own group into a leaf of it. They must be ours to move: the worker and

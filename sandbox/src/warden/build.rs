@@ -170,11 +170,13 @@ impl Warden {
             .transpose()
             .map_err(failed)?;
         let uid = lease.as_ref().map(|lease| lease.uid().user());
-        let cgroup = self
-            .host
-            .cgroups
-            .as_mut()
-            .map(|cgroups| cgroups.slot(number));
+        let service = if uid.is_some() {
+            Service::ManyRuns
+        } else {
+            Service::OneRun
+        };
+        let cgroups = self.host.cgroups.as_mut();
+        let cgroup = cgroups.map(|cgroups| cgroups.slot(number, service));
         let cgroup = cgroup.transpose().map_err(failed)?;
         let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
         let (ours, theirs) = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags)
@@ -192,11 +194,7 @@ impl Warden {
                 drop(ours);
                 let blueprint = Blueprint {
                     identity: Host::identity(uid),
-                    service: if uid.is_some() {
-                        Service::ManyRuns
-                    } else {
-                        Service::OneRun
-                    },
+                    service,
                     launches: &self.launches,
                     filter: &self.host.filter,
                     listener: &self.host.listener,

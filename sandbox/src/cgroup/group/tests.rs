@@ -1,7 +1,8 @@
 //! Groups of both versions as folders of plain files: what is read and what is written. That the
 //! kernel acts on it is seen by the tests with real jails.
 
-use super::{Controller, Counters, Duration, Group, Version, above_leaf, enable};
+use super::{Controller, Counters, Duration, Group, Version, above_leaf, enable, forget};
+use crate::init::Service;
 use std::fs;
 use std::path::Path;
 
@@ -64,7 +65,13 @@ fn counted(group: &Group) -> Counters {
 #[test]
 fn version_two_counts_kills_time_and_pressure() {
     let folder = version_two();
-    let group = Group::open(Version::Two, ALL, folder.path().to_owned()).expect("a group");
+    let group = Group::open(
+        Version::Two,
+        ALL,
+        folder.path().to_owned(),
+        Service::ManyRuns,
+    )
+    .expect("a group");
     let expected = Counters {
         cpu: Some(Duration::from_micros(1500)),
         oom_kills: 2,
@@ -76,7 +83,13 @@ fn version_two_counts_kills_time_and_pressure() {
 #[test]
 fn version_two_is_limited_without_swap() {
     let folder = version_two();
-    let group = Group::open(Version::Two, ALL, folder.path().to_owned()).expect("a group");
+    let group = Group::open(
+        Version::Two,
+        ALL,
+        folder.path().to_owned(),
+        Service::ManyRuns,
+    )
+    .expect("a group");
     group.limit(1 << 20, 5).expect("plain files take anything");
     assert!(text(folder.path(), "memory.max").starts_with("1048576"));
     assert!(text(folder.path(), "memory.swap.max").starts_with('0'));
@@ -86,7 +99,13 @@ fn version_two_is_limited_without_swap() {
 #[test]
 fn version_one_limits_memory_and_swap_together_and_counts_in_nanoseconds() {
     let folder = version_one();
-    let group = Group::open(Version::One, ALL, folder.path().to_owned()).expect("a group");
+    let group = Group::open(
+        Version::One,
+        ALL,
+        folder.path().to_owned(),
+        Service::ManyRuns,
+    )
+    .expect("a group");
     group.limit(1 << 20, 5).expect("plain files take anything");
     assert_eq!(text(folder.path(), "memory.limit_in_bytes"), "1048576");
     assert_eq!(
@@ -106,7 +125,13 @@ fn version_one_limits_memory_and_swap_together_and_counts_in_nanoseconds() {
 fn a_host_that_does_not_count_swap_is_limited_all_the_same() {
     let folder = version_one();
     fs::remove_file(folder.path().join("memory.memsw.limit_in_bytes")).expect("it was there");
-    let group = Group::open(Version::One, ALL, folder.path().to_owned()).expect("a group");
+    let group = Group::open(
+        Version::One,
+        ALL,
+        folder.path().to_owned(),
+        Service::ManyRuns,
+    )
+    .expect("a group");
     group.limit(1 << 20, 5).expect("plain files take anything");
     assert_eq!(text(folder.path(), "memory.limit_in_bytes"), "1048576");
 }
@@ -115,7 +140,13 @@ fn a_host_that_does_not_count_swap_is_limited_all_the_same() {
 fn a_group_without_a_controller_that_it_should_have_is_refused() {
     let folder = version_two();
     fs::remove_file(folder.path().join("pids.max")).expect("it was there");
-    Group::open(Version::Two, ALL, folder.path().to_owned()).expect_err("no limit on tasks");
+    Group::open(
+        Version::Two,
+        ALL,
+        folder.path().to_owned(),
+        Service::ManyRuns,
+    )
+    .expect_err("no limit on tasks");
 }
 
 #[test]
@@ -131,6 +162,36 @@ fn processes_of_others_are_never_moved_out_of_their_group() {
     let refused = enable(&parent, &base, &base.join("w-1"), ALL).expect_err("one is not ours");
     assert!(refused.to_string().contains("of others"), "{refused}");
     assert!(!parent.join("jailfleet.main").exists());
+}
+
+#[test]
+fn groups_that_turn_out_to_be_of_no_use_are_not_left_behind() {
+    // Our own group alone, so that the processes may be moved; no file lets controllers be enabled.
+    let parent = folder_with(&[("cgroup.procs", "")]);
+    let base = parent.path().join("jailfleet-test-1");
+    let own = base.join("w-1");
+    enable(parent.path(), &base, &own, ALL).expect_err("nothing can be enabled");
+    assert!(own.exists(), "it had begun");
+    forget(&base, &own);
+    assert!(!base.exists());
+
+    fs::create_dir_all(base.join("w-2")).expect("another warden's");
+    forget(&base, &own);
+    assert!(base.join("w-2").exists());
+}
+
+#[test]
+fn the_peak_of_tasks_is_told_only_where_a_group_serves_one_run() {
+    let folder = version_two();
+    fs::write(folder.path().join("pids.peak"), "5\n").expect("a file");
+    let peak = |service| {
+        let path = folder.path().to_owned();
+        let group = Group::open(Version::Two, ALL, path, service).expect("a group");
+        group.peak_tasks()
+    };
+    assert_eq!(peak(Service::OneRun), Some(5));
+    // The kernel cannot forget it: it may be that of a run before.
+    assert_eq!(peak(Service::ManyRuns), None);
 }
 
 #[test]
