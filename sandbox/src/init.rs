@@ -49,8 +49,9 @@ struct Init<'a> {
     clean: CleanEnvironment,
     ruleset: Option<(u16, OwnedFd)>,
     marks: Marks,
-    /// Where calls that the policy does not name wait for an answer.
-    listener: OwnedFd,
+    /// Where calls that the policy does not name wait for an answer. `None` where somebody outside
+    /// listens already: then they fail without one.
+    listener: Option<OwnedFd>,
 }
 
 /// One run, as it was ordered.
@@ -173,7 +174,10 @@ impl Init<'_> {
             stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
             payload: &payload,
             ruleset: ruleset.as_ref().map(AsFd::as_fd),
-            filter: self.blueprint.filter,
+            filter: match self.listener {
+                Some(_) => self.blueprint.filter,
+                None => self.blueprint.filter_alone,
+            },
             argv: room_for_arguments(launch),
             env: room_for_environment(launch),
             marks: &self.marks,

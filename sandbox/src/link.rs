@@ -28,6 +28,15 @@ pub enum Command {
     },
 }
 
+/// Whether an init hears of the calls that the policy does not name. They are refused either way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counting {
+    /// It hears of each.
+    Works,
+    /// Somebody outside listens already, and the kernel allows one alone.
+    Prevented,
+}
+
 /// What an init tells the warden.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Word {
@@ -35,6 +44,8 @@ pub enum Word {
     Built {
         /// The version of Landlock that rulesets are made for; 0: the host has none.
         landlock_abi: u16,
+        /// Whether unknown calls of its runs are counted.
+        counting: Counting,
     },
     /// They could not be made; the init is gone.
     BuildFailed {
@@ -119,7 +130,13 @@ impl Word {
     #[must_use]
     pub fn encode(&self) -> Datagram {
         match self {
-            Self::Built { landlock_abi } => Pen::new(MAGIC, 101).u16(*landlock_abi).done(),
+            Self::Built {
+                landlock_abi,
+                counting,
+            } => Pen::new(MAGIC, 101)
+                .u16(*landlock_abi)
+                .u16(counting.number())
+                .done(),
             Self::BuildFailed { errno } => Pen::new(MAGIC, 102).i32(*errno).done(),
             Self::Started { run, stages } => Pen::new(MAGIC, 103).u64(*run).stages(stages).done(),
             Self::Ended {
@@ -153,6 +170,7 @@ impl Word {
         let word = match eye.kind {
             101 => Self::Built {
                 landlock_abi: eye.u16()?,
+                counting: Counting::from(eye.u16()?)?,
             },
             102 => Self::BuildFailed { errno: eye.i32()? },
             103 => Self::Started {
@@ -175,5 +193,46 @@ impl Word {
             kind => return Err(ProtocolError::UnknownKind(kind)),
         };
         eye.done(word)
+    }
+}
+
+impl Counting {
+    const fn number(self) -> u16 {
+        match self {
+            Self::Works => 1,
+            Self::Prevented => 2,
+        }
+    }
+
+    const fn from(number: u16) -> Result<Self, ProtocolError> {
+        match number {
+            1 => Ok(Self::Works),
+            2 => Ok(Self::Prevented),
+            _ => Err(ProtocolError::BadField),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_init_that_stands_says_whether_it_counts_unknown_calls() {
+        for counting in [Counting::Works, Counting::Prevented] {
+            let word = Word::Built {
+                landlock_abi: 7,
+                counting,
+            };
+            assert_eq!(Word::decode(&word.encode()), Ok(word));
+        }
+        let word = Word::Built {
+            landlock_abi: 7,
+            counting: Counting::Works,
+        };
+        let mut bytes = word.encode();
+        let after_abi = 4 + 2 + 2;
+        bytes[after_abi] = 3;
+        assert_eq!(Word::decode(&bytes), Err(ProtocolError::BadField));
     }
 }

@@ -3,8 +3,8 @@
 //!
 //! A slot has two filters. Its init puts [`listener`] in force for itself and so for all that it ever
 //! forks: calls that the policy does not name wait for the init's answer, which counts them. The child
-//! of each run puts [`filter`] on top, which refuses what the policy refuses, and those unnamed calls,
-//! too, should nobody listen.
+//! of each run puts [`filter`] on top, which refuses what the policy refuses. Where somebody outside
+//! listens already, a slot has one filter alone, [`filter_alone`], which refuses those unnamed calls itself.
 
 mod calls;
 mod program;
@@ -25,7 +25,19 @@ const WORKER: &str = include_str!("../../config/seccomp/worker.toml");
 /// When the embedded policy does not compile, which the tests rule out.
 pub fn filter(memory: HeldBy) -> io::Result<Vec<libc::sock_filter>> {
     let policy = Policy::embedded().map_err(io::Error::other)?;
-    policy.filter(memory).map_err(io::Error::other)
+    let filter = policy.filter(memory, program::UNKNOWN);
+    filter.map_err(io::Error::other)
+}
+
+/// The same filter for a slot without a listener of ours: a call that the policy does not name fails
+/// before an outer listener could let it pass.
+///
+/// # Errors
+/// When the embedded policy does not compile, which the tests rule out.
+pub fn filter_alone(memory: HeldBy) -> io::Result<Vec<libc::sock_filter>> {
+    let policy = Policy::embedded().map_err(io::Error::other)?;
+    let filter = policy.filter(memory, failure(libc::ENOSYS));
+    filter.map_err(io::Error::other)
 }
 
 /// The filter that has somebody asked about each call that the policy does not name. All others pass.
@@ -43,7 +55,8 @@ pub fn listener() -> io::Result<Vec<libc::sock_filter>> {
 /// When the embedded policy does not compile, which the tests rule out.
 pub fn worker_filter() -> io::Result<Vec<libc::sock_filter>> {
     let policy = Policy::read(WORKER).map_err(io::Error::other)?;
-    policy.filter(HeldBy::Cgroup).map_err(io::Error::other)
+    let filter = policy.filter(HeldBy::Cgroup, program::UNKNOWN);
+    filter.map_err(io::Error::other)
 }
 
 /// Why a policy is of no use.
@@ -165,14 +178,15 @@ impl Policy {
         Ok(toml::from_str(text)?)
     }
 
-    fn filter(&self, memory: HeldBy) -> Result<Vec<libc::sock_filter>, PolicyError> {
+    /// `unknown` is the answer to calls that the policy does not name.
+    fn filter(&self, memory: HeldBy, unknown: u32) -> Result<Vec<libc::sock_filter>, PolicyError> {
         let mut verdicts = self.allowed()?;
         for group in &self.deny {
             if group.applies(memory)? {
                 group.refuse(&mut verdicts)?;
             }
         }
-        assemble(&verdicts, program::UNKNOWN, failure(libc::ENOSYS)).ok_or(PolicyError::TooLong)
+        assemble(&verdicts, unknown, failure(libc::ENOSYS)).ok_or(PolicyError::TooLong)
     }
 
     fn listener(&self) -> Result<Vec<libc::sock_filter>, PolicyError> {

@@ -90,6 +90,8 @@ pub struct Warden {
     stands: Vec<Stand>,
     reports: Reports,
     greeting: Greeting,
+    /// Whether the operator knows that unknown calls are not counted here.
+    uncounted_said: bool,
 }
 
 /// How far the handshake has come.
@@ -140,6 +142,7 @@ impl Warden {
                 })
                 .collect(),
             greeting: Greeting::Awaited,
+            uncounted_said: false,
         })
     }
 

@@ -4,7 +4,7 @@ use super::{Init, Service};
 use crate::cgroup::Entry;
 use crate::jail::Identity;
 use crate::launch::{CleanEnvironment, Launch};
-use crate::link::Word;
+use crate::link::{Counting, Word};
 use crate::marks::Marks;
 use crate::root::{Root, RootPlan};
 use crate::sys::caps::drop_bounding_set;
@@ -44,8 +44,10 @@ pub struct Blueprint<'a> {
     pub service: Service,
     /// The runtimes, by their index.
     pub launches: &'a [Launch],
-    /// The system call filter.
+    /// The system call filter, under a listener of ours.
     pub filter: &'a [libc::sock_filter],
+    /// The system call filter where there is none of ours.
+    pub filter_alone: &'a [libc::sock_filter],
     /// The filter that has us asked about calls that the policy does not name.
     pub listener: &'a [libc::sock_filter],
     /// What limits tasks.
@@ -75,6 +77,10 @@ pub fn become_init(blueprint: &Blueprint<'_>, link: OwnedFd) -> ! {
             let init = built.with(blueprint, link);
             init.say(&Word::Built {
                 landlock_abi: crate::landlock::abi(),
+                counting: match init.listener {
+                    Some(_) => Counting::Works,
+                    None => Counting::Prevented,
+                },
             });
             init.serve()
         }
@@ -94,7 +100,7 @@ struct Built {
     root: Root,
     clean: CleanEnvironment,
     marks: Marks,
-    listener: OwnedFd,
+    listener: Option<OwnedFd>,
 }
 
 impl Built {
@@ -157,8 +163,18 @@ fn build(blueprint: &Blueprint<'_>, link: BorrowedFd<'_>) -> io::Result<Built> {
         root,
         clean,
         marks: Marks::new()?,
-        listener: seccomp_listen(blueprint.listener)?,
+        listener: listen(blueprint.listener)?,
     })
+}
+
+/// The descriptor at which unknown calls wait, unless somebody outside listens: a container's runtime,
+/// for example. The kernel allows one listener alone.
+fn listen(filter: &[libc::sock_filter]) -> io::Result<Option<OwnedFd>> {
+    match seccomp_listen(filter) {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) if error.raw_os_error() == Some(libc::EBUSY) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Default actions for everything, as pid 1 is protected by the kernel; ends of children arrive

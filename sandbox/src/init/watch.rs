@@ -145,7 +145,9 @@ impl Init<'_> {
 
     /// Answers a call that the policy does not name as a kernel that does not have it.
     fn refuse_unknown(&self, calls: &mut UnknownCalls) {
-        let listener = self.listener.as_fd();
+        let Some(listener) = self.listener.as_ref().map(AsFd::as_fd) else {
+            return;
+        };
         let Ok(waiting) = next_waiting(listener) else {
             return; // Whoever called was killed in between.
         };
@@ -179,9 +181,10 @@ impl Init<'_> {
     }
 
     fn wait_for_news(&self, told: Option<&OwnedFd>) -> News {
-        // Without the pipe its place is taken by a second look at the warden's socket.
+        // What is not there has its place taken by another look at the warden's socket.
         let told_or_link = told.unwrap_or(&self.link);
-        let watched = [&self.link, told_or_link, &self.listener].map(AsFd::as_fd);
+        let listener_or_link = self.listener.as_ref().unwrap_or(&self.link);
+        let watched = [&self.link, told_or_link, listener_or_link].map(AsFd::as_fd);
         let [link, told_fd, listener] = watched.map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let children = PollFd::new(self.children.as_fd(), PollFlags::POLLIN);
         let mut waits = [link, told_fd, listener, children];
@@ -198,7 +201,7 @@ impl Init<'_> {
             child: !children.is_empty(),
             told: told.is_some() && !told_fd.is_empty(),
             // It hangs up when the last process with the filter is gone, but for us.
-            call: listener.contains(PollFlags::POLLIN),
+            call: self.listener.is_some() && listener.contains(PollFlags::POLLIN),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! What is no wall and yet worth knowing of a host.
 
 use super::trial;
+use std::io;
 
 /// What this host's keeper should know, each with what to do about it.
 pub(super) fn all() -> Vec<String> {
@@ -8,6 +9,7 @@ pub(super) fn all() -> Vec<String> {
     [
         out_of_memory(trial::protected_from_oom().is_ok()),
         core_helper(core_pattern.unwrap_or_default().trim()),
+        uncounted(&trial::listening()),
     ]
     .into_iter()
     .flatten()
@@ -30,9 +32,30 @@ fn core_helper(pattern: &str) -> Option<String> {
     ))
 }
 
+fn uncounted(listening: &io::Result<()>) -> Option<String> {
+    let error = listening.as_ref().err()?;
+    if error.raw_os_error() == Some(libc::EBUSY) {
+        return Some(
+            "unknown system calls are refused and not counted: whoever started us, a container's runtime \
+             most likely, listens to system calls already, and the kernel allows one listener alone"
+                .to_owned(),
+        );
+    }
+    Some(format!("unknown system calls cannot be counted: {error}"))
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{core_helper, out_of_memory};
+    use super::{core_helper, out_of_memory, uncounted};
+    use std::io;
+
+    #[test]
+    fn an_outer_listener_is_named_as_what_keeps_unknown_calls_from_being_counted() {
+        assert_eq!(uncounted(&Ok(())), None);
+        let busy = Err(io::Error::from_raw_os_error(libc::EBUSY));
+        let note = uncounted(&busy).expect("a note");
+        assert!(note.contains("listens to system calls already"), "{note}");
+    }
 
     #[test]
     fn a_core_helper_is_named_and_a_plain_pattern_is_no_news() {

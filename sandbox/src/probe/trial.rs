@@ -6,6 +6,7 @@ use crate::root::{Root, RootPlan};
 use crate::sys::caps::{Caps, set_capabilities};
 use crate::sys::clone::{Cloned, clone_process};
 use crate::sys::exec::{Patience, Waited, exit_now, wait_child};
+use crate::sys::notify::seccomp_listen;
 use crate::sys::restrict::{close_on_exec_from, landlock_restrict_self, seccomp_set_filter};
 use crate::warden::{WORKER_SCORE, protect_from_oom};
 use jailfleet::evidence::End;
@@ -59,6 +60,15 @@ pub(super) fn seccomp() -> io::Result<()> {
     in_a_child(CloneFlags::empty(), || {
         set_no_new_privs()?;
         seccomp_set_filter(&filter)
+    })
+}
+
+/// Whether unknown calls can be heard of.
+pub(super) fn listening() -> io::Result<()> {
+    let listener = crate::seccomp::listener()?;
+    in_a_child(CloneFlags::empty(), || {
+        set_no_new_privs()?;
+        seccomp_listen(&listener).map(drop)
     })
 }
 

@@ -337,7 +337,7 @@ fn a_worker_makes_threads_and_nothing_that_outlives_or_outranks_it() {
 
 fn compile(groups: &str) -> Result<Vec<libc::sock_filter>, PolicyError> {
     let policy: Policy = toml::from_str(groups)?;
-    policy.filter(HeldBy::Cgroup)
+    policy.filter(HeldBy::Cgroup, super::program::UNKNOWN)
 }
 
 #[test]

@@ -35,6 +35,7 @@ pub struct Host {
     cgroups: Option<Cgroups>,
     apparmor: Option<Way>,
     filter: Vec<libc::sock_filter>,
+    filter_alone: Vec<libc::sock_filter>,
     listener: Vec<libc::sock_filter>,
     root: RootPlan,
     cores: u32,
@@ -63,9 +64,10 @@ impl Host {
             let mut walls = cgroups.iter().flat_map(Cgroups::walls);
             held_by(walls.any(|held| held == wall))
         };
-        let filter = seccomp::filter(counts(Wall::CgroupMemory));
+        let memory = counts(Wall::CgroupMemory);
         Ok(Self {
-            filter: filter.map_err(make("the system call filter"))?,
+            filter: seccomp::filter(memory).map_err(make("the system call filter"))?,
+            filter_alone: seccomp::filter_alone(memory).map_err(make("the system call filter"))?,
             listener: seccomp::listener().map_err(make("the filter that counts"))?,
             leases,
             cgroups,
@@ -197,6 +199,7 @@ impl Warden {
                     service,
                     launches: &self.launches,
                     filter: &self.host.filter,
+                    filter_alone: &self.host.filter_alone,
                     listener: &self.host.listener,
                     tasks: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_tasks)),
                     memory: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_memory)),

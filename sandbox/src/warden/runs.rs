@@ -3,7 +3,7 @@
 use super::descriptors;
 use super::{Stand, Warden, WardenError};
 use crate::clock;
-use crate::link::Word;
+use crate::link::{Counting, Word};
 use crate::protocol::{DATAGRAM_BYTES, JailPlan, Report, Residue};
 use crate::slot::{Dirty, Ending, Observed, Running, Slot};
 use crate::sweep;
@@ -131,8 +131,15 @@ impl Warden {
     /// One word of an init, in the state that the slot is in.
     fn follow(&mut self, stand: Stand, word: Word, now: Instant) -> Result<Stand, WardenError> {
         match (stand, word) {
-            (Stand::Building(slot), Word::Built { landlock_abi }) => {
+            (
+                Stand::Building(slot),
+                Word::Built {
+                    landlock_abi,
+                    counting,
+                },
+            ) => {
                 self.walls = self.host.walls(landlock_abi);
+                self.say_once_if_nobody_counts(counting);
                 let slot = slot.built();
                 self.idle(slot.number)?;
                 Ok(Stand::Idle(slot))
@@ -185,6 +192,16 @@ impl Warden {
             (Stand::Dirty(slot), _) => self.give_up(slot, Residue::InitLost, now),
             (Stand::Running(slot), _) => self.lose(slot, now),
             (other @ (Stand::Ending(_) | Stand::Vacant { .. }), _) => Ok(other),
+        }
+    }
+
+    /// Calls that the policy does not name are refused either way; only their numbers are lost.
+    fn say_once_if_nobody_counts(&mut self, counting: Counting) {
+        if counting == Counting::Prevented && !std::mem::replace(&mut self.uncounted_said, true) {
+            eprintln!(
+                "jailfleet-warden: unknown system calls are refused and not counted: whoever started \
+                 us listens to system calls already"
+            );
         }
     }
 
