@@ -145,9 +145,16 @@ impl Init<'_> {
         if self.blueprint.service == Service::OneRun {
             return;
         }
-        match self.clean(run) {
+        match self.clean() {
             Ok(()) => self.say(&Word::Cleaned { run }),
-            Err(residue) => self.say(&Word::Unclean { run, residue }),
+            Err((residue, error)) => {
+                let errno = error.raw_os_error().unwrap_or(libc::EPROTO);
+                self.say(&Word::Unclean {
+                    run,
+                    residue,
+                    errno,
+                });
+            }
         }
     }
 
@@ -212,18 +219,15 @@ impl Init<'_> {
     }
 
     /// A new scratch, and all that depends on it, for the run to come.
-    fn clean(&mut self, _run: u64) -> Result<(), Residue> {
+    fn clean(&mut self) -> Result<(), (Residue, io::Error)> {
+        let scratch = |error| (Residue::Scratch, error);
         let last = self.ruleset.take().map(|(runtime, _)| runtime);
-        self.root
-            .replace_scratch()
-            .map_err(|_error| Residue::Scratch)?;
-        crate::sweep::no_ipc_left().map_err(|_error| Residue::Ipc)?;
+        self.root.replace_scratch().map_err(scratch)?;
+        crate::sweep::no_ipc_left().map_err(|error| (Residue::Ipc, error))?;
         self.clean =
-            CleanEnvironment::of(self.root.working_path()).map_err(|_nul| Residue::Scratch)?;
+            CleanEnvironment::of(self.root.working_path()).map_err(|nul| scratch(nul.into()))?;
         if let Some(runtime) = last {
-            let ruleset = self
-                .make_ruleset(runtime)
-                .map_err(|_error| Residue::Scratch)?;
+            let ruleset = self.make_ruleset(runtime).map_err(scratch)?;
             self.ruleset = ruleset.map(|ruleset| (runtime, ruleset));
         }
         Ok(())

@@ -152,7 +152,9 @@ fn try_lease(folder: &Path, uid: u32) -> io::Result<Option<Lease>> {
     if leased_before {
         // We hold the lock, so this is what a warden left that was killed: end it. The uid rests
         // this once; whoever asks next finds it free.
-        Sweeper::start(lease.uid, clock::now())?.wait()?;
+        if let Err(error) = Sweeper::start(lease.uid, clock::now())?.wait() {
+            eprintln!("jailfleet-warden: the sweep of uid {uid} failed: {error}");
+        }
         if sweep::look(lease.uid).is_ok() {
             return Ok(Some(lease));
         }

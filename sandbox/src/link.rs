@@ -85,6 +85,8 @@ pub enum Word {
         run: u64,
         /// Why.
         residue: Residue,
+        /// What the kernel answered.
+        errno: i32,
     },
 }
 
@@ -155,9 +157,15 @@ impl Word {
                 .calls(*unknown_calls)
                 .done(),
             Self::Cleaned { run } => Pen::new(MAGIC, 105).u64(*run).done(),
-            Self::Unclean { run, residue } => {
-                Pen::new(MAGIC, 106).u64(*run).u16(residue.number()).done()
-            }
+            Self::Unclean {
+                run,
+                residue,
+                errno,
+            } => Pen::new(MAGIC, 106)
+                .u64(*run)
+                .u16(residue.number())
+                .i32(*errno)
+                .done(),
         }
     }
 
@@ -189,6 +197,7 @@ impl Word {
             106 => Self::Unclean {
                 run: eye.u64()?,
                 residue: Residue::from(eye.u16()?)?,
+                errno: eye.i32()?,
             },
             kind => return Err(ProtocolError::UnknownKind(kind)),
         };
@@ -216,6 +225,16 @@ impl Counting {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_slot_that_could_not_be_cleaned_says_what_the_kernel_answered() {
+        let word = Word::Unclean {
+            run: 7,
+            residue: Residue::Scratch,
+            errno: 28,
+        };
+        assert_eq!(Word::decode(&word.encode()), Ok(word));
+    }
 
     #[test]
     fn an_init_that_stands_says_whether_it_counts_unknown_calls() {

@@ -27,6 +27,8 @@ pub struct Jail {
     pub cgroup: Option<SlotCgroup>,
     /// The child that kills what its uid still has, while it is at work.
     pub sweeper: Option<Sweeper>,
+    /// Why its last sweep failed, as it was told.
+    pub sweep_trouble: Option<String>,
 }
 
 /// A slot in state `S`.

@@ -9,6 +9,7 @@ use crate::sys::clone::{Cloned, clone_process};
 use crate::sys::exec::{Patience, Strings, Waited, execve, exit_now, wait_child};
 use crate::sys::ipc::{remove_system_v_objects, system_v_objects};
 use crate::without::stands;
+use jailfleet::evidence::End;
 use jailfleet::wall::Wall;
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, open};
@@ -57,6 +58,11 @@ pub fn look(uid: LeasedUid) -> Result<CleanProof, NotClean> {
 
 /// How long a sweeper may take before it is killed.
 const SWEEP_DEADLINE: Duration = Duration::from_secs(2);
+/// A sweeper that failed before it became pkill ends with this and its errno; pkill itself ends with 0
+/// to 3, and no errno is so high that the sum would not fit.
+const FAILED: i32 = 100;
+/// What pkill ends with when it found nobody: the kill before it was enough.
+const PKILL_FOUND_NOBODY: i32 = 1;
 /// Where pkill is found.
 const PKILL: [&CStr; 2] = [c"/usr/bin/pkill", c"/bin/pkill"];
 
@@ -96,7 +102,13 @@ impl Sweeper {
         debug_assert!(fits, "there is room for four");
         match clone_process(0, None)? {
             Cloned::Child => {
-                let status = i32::from(sweep_as(uid, &argv).is_err());
+                let status = match sweep_as(uid, &argv) {
+                    Ok(()) => 0,
+                    Err(error) => {
+                        let errno = error.raw_os_error().unwrap_or(libc::EPROTO);
+                        FAILED.saturating_add(errno)
+                    }
+                };
                 exit_now(status)
             }
             Cloned::Parent { pid, pidfd } => Ok(Self {
@@ -122,10 +134,11 @@ impl Sweeper {
     /// Reaps it if it has ended; kills it if it should have.
     ///
     /// # Errors
-    /// What the kernel answered.
+    /// What the kernel answered, to us or to it: it has ended then, and swept nothing, or not all.
     pub fn done(&mut self, now: Instant) -> io::Result<Sweeping> {
         match wait_child(self.pid, Patience::Poll)? {
-            Waited::Ended(..) | Waited::NoChild => return Ok(Sweeping::Done),
+            Waited::Ended(_, end) => return swept(end).map(|()| Sweeping::Done),
+            Waited::NoChild => return Ok(Sweeping::Done),
             Waited::NoneYet => {}
         }
         if now >= self.deadline {
@@ -152,6 +165,23 @@ impl Sweeper {
                 Ok(_) | Err(Errno::EINTR) => {}
                 Err(errno) => return Err(errno.into()),
             }
+        }
+    }
+}
+
+/// What the end of a sweeper says of its sweep.
+fn swept(end: End) -> io::Result<()> {
+    match end {
+        End::Exited(0 | PKILL_FOUND_NOBODY) => Ok(()),
+        End::Exited(status) if status > FAILED => {
+            Err(io::Error::from_raw_os_error(status.saturating_sub(FAILED)))
+        }
+        End::Exited(status) => Err(io::Error::other(format!("pkill ended with {status}"))),
+        End::Signaled(signal) => Err(io::Error::other(format!(
+            "the sweeper was ended by signal {signal}"
+        ))),
+        End::StageFailed { .. } | End::Lost | End::Unstarted => {
+            Err(io::ErrorKind::InvalidData.into())
         }
     }
 }
@@ -208,6 +238,23 @@ pub fn no_ipc_left() -> io::Result<()> {
     if system_v_objects()?.is_empty() {
         Ok(())
     } else {
-        Err(io::ErrorKind::AlreadyExists.into())
+        Err(Errno::EEXIST.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FAILED, swept};
+    use jailfleet::evidence::End;
+
+    #[test]
+    fn a_sweeper_that_failed_is_not_taken_for_one_that_swept() {
+        swept(End::Exited(0)).expect("pkill killed somebody");
+        swept(End::Exited(1)).expect("the kill before it was enough");
+        let failed = swept(End::Exited(FAILED + libc::EPERM)).expect_err("it never swept");
+        assert_eq!(failed.raw_os_error(), Some(libc::EPERM));
+        for end in [End::Exited(2), End::Exited(3), End::Signaled(9), End::Lost] {
+            swept(end).expect_err("it swept nothing, or not all");
+        }
     }
 }

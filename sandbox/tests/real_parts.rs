@@ -9,7 +9,7 @@ use jailfleet_sandbox::sweep::{self, Sweeper};
 use jailfleet_sandbox::sys::restrict::landlock_restrict_self;
 use jailfleet_sandbox::{clock, landlock};
 use nix::sys::prctl::set_no_new_privs;
-use nix::unistd::geteuid;
+use nix::unistd::{Uid, geteuid, seteuid};
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
@@ -141,6 +141,23 @@ fn a_sweep_kills_what_ignores_every_signal_and_only_then_the_slot_is_proved_clea
     let status = left.wait().expect("its end");
     assert_eq!(status.signal(), Some(9));
     let _clean = sweep::look(lease.uid()).expect("nothing is left");
+}
+
+#[test]
+fn a_sweep_that_may_not_take_its_uid_says_so_instead_of_looking_done() {
+    require!(Root);
+    let state = tempfile::tempdir().expect("a folder");
+    let section = settings(state.path()).warden;
+    let lease = Leases::open(&section)
+        .and_then(|mut leases| leases.take())
+        .expect("a uid");
+    // Whoever is not root cannot become another.
+    let root = geteuid();
+    seteuid(Uid::from_raw(65_534)).expect("root becomes anybody");
+    let sweeper = Sweeper::start(lease.uid(), clock::now()).expect("the sweep begins");
+    let failed = sweeper.wait().expect_err("it swept nothing");
+    seteuid(root).expect("and root again");
+    assert_eq!(failed.raw_os_error(), Some(libc::EPERM), "{failed}");
 }
 
 #[test]

@@ -218,6 +218,7 @@ impl Warden {
                     lease,
                     cgroup,
                     sweeper: None,
+                    sweep_trouble: None,
                 };
                 let deadline = now.checked_add(BUILD_DEADLINE).unwrap_or(now);
                 Ok(Slot {

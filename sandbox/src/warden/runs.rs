@@ -145,12 +145,7 @@ impl Warden {
                 Ok(Stand::Idle(slot))
             }
             (Stand::Building(slot), Word::BuildFailed { errno }) => {
-                let reason = io::Error::from_raw_os_error(errno);
-                log(
-                    slot.number,
-                    &format!("the jail could not be built: {reason}"),
-                );
-                self.build_failed(slot, &reason, now)
+                self.build_failed(slot, &io::Error::from_raw_os_error(errno), now)
             }
             (Stand::Running(mut slot), Word::Started { run, stages }) if run == slot.state.run => {
                 slot.started(now, self.host.cores_u32());
@@ -186,7 +181,14 @@ impl Warden {
                 slot.state.cleaned = true;
                 self.tick_dirty(slot, now).map(|(stand, _due)| stand)
             }
-            (Stand::Dirty(slot), Word::Unclean { residue, .. }) => self.give_up(slot, residue, now),
+            (Stand::Dirty(slot), Word::Unclean { residue, errno, .. }) => {
+                let (what, why) = (residue.as_str(), io::Error::from_raw_os_error(errno));
+                log(
+                    slot.number,
+                    &format!("it could not be cleaned, {what}: {why}"),
+                );
+                self.give_up(slot, residue, now)
+            }
             (Stand::Building(slot), _) => self.give_up(slot, Residue::InitLost, now),
             (Stand::Idle(slot), _) => self.give_up(slot, Residue::InitLost, now),
             (Stand::Dirty(slot), _) => self.give_up(slot, Residue::InitLost, now),
@@ -333,7 +335,12 @@ pub(super) fn still_sweeping<S>(slot: &mut Slot<S>, now: Instant) -> Option<Inst
     match slot.sweeping(now) {
         Ok(until) => until,
         Err(error) => {
-            log(slot.number, &format!("the sweep failed: {error}"));
+            let why = error.to_string();
+            // It is tried again many times a second: the same cause is told once.
+            if slot.jail.sweep_trouble.as_deref() != Some(why.as_str()) {
+                log(slot.number, &format!("the sweep failed: {why}"));
+                slot.jail.sweep_trouble = Some(why);
+            }
             None
         }
     }
