@@ -1,6 +1,7 @@
 //! The tiers: what is checked in two minutes, in a quarter of an hour, and before a release.
 
 use crate::account::{SkipsFile, TestAccount};
+use crate::build::WALL_REMOVAL;
 use crate::leftovers::{Owners, Traces};
 use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
@@ -16,9 +17,6 @@ use jailfleet_harness::Broker;
 const FUZZ_SECONDS: u64 = 60;
 /// How long a hostile worker talks to wardens, in `test --all`.
 const HOSTILE_SECONDS: u64 = 300;
-
-/// The sandbox with what the tests of its single walls need, and nothing else has.
-const WALL_REMOVAL: [&str; 2] = ["--package=jailfleet-sandbox", "--features=wall-removal"];
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,9 +148,7 @@ pub(crate) fn test(
         all_tests(workspace, install, extent, &mut account)
     });
     steps.perform("each wall taken down once", || {
-        // A folder of its own: no warden that was built so may lie where others are looked for.
-        let target = workspace.target().join("without-walls");
-        let target = format!("--target-dir={}", target.display());
+        let target = build::without_walls(workspace);
         let arguments = [&WALL_REMOVAL[..], &["--test=real_walls", &target]].concat();
         tests(workspace, &arguments, Vec::new(), &mut account)
     });
