@@ -73,7 +73,9 @@ impl Fleet {
 
     /// Tells a program where our broker is.
     fn point_at_broker(&self, program: &mut Command) {
-        program.env("JAILFLEET__AMQP__URI", self.broker.uri("/"));
+        self.broker
+            .mark(program)
+            .env("JAILFLEET__AMQP__URI", self.broker.uri("/"));
     }
 
     /// Sends the jobs of a file and returns their results.
