@@ -18,10 +18,12 @@ mod example;
 mod answer;
 mod venv;
 mod embedded;
+mod http;
 mod fleet;
 mod demo;
 mod humaneval;
 mod many;
+mod prometheus;
 mod footprint;
 mod soak;
 mod leftovers;
@@ -98,6 +100,11 @@ enum Task {
         /// How many jobs.
         #[arg(long, default_value_t = 10_000)]
         jobs: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// A real Prometheus scrapes a worker by deploy/prometheus.yml; alerts and metrics are checked.
+    Prometheus {
         #[command(flatten)]
         machine: Machine,
     },
@@ -250,6 +257,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             steps.conclude()
         }
         Task::Many { jobs, machine } => many::run(&workspace, machine.install(), jobs),
+        Task::Prometheus { machine } => prometheus::run(&workspace, machine.install()),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
         Task::Bench {

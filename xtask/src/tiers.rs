@@ -8,7 +8,8 @@ use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{
-    bench, build, containers, demo, deny, footprint, fuzz, humaneval, many, schema, soak, vm,
+    bench, build, containers, demo, deny, footprint, fuzz, humaneval, many, prometheus, schema,
+    soak, vm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -161,6 +162,9 @@ pub(crate) fn test(
     steps.perform("demo --humaneval", || humaneval::demo(workspace, install));
     steps.perform("a worker stops in the middle", || {
         many::run(workspace, install, 10_000)
+    });
+    steps.perform("Prometheus scrapes a worker", || {
+        prometheus::run(workspace, install)
     });
     let mut no_docker = None;
     if extent == Extent::All {
