@@ -33,6 +33,7 @@ mod attacks;
 mod unchecked;
 mod vm;
 mod containers;
+mod kubernetes;
 mod account;
 mod proofs;
 mod deny;
@@ -152,6 +153,11 @@ enum Task {
     },
     /// Workers in containers, by the compose file, under a Docker of our own: about three minutes.
     Containers {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// The manifests of deploy/kubernetes against the schemas of the API.
+    Kubernetes {
         #[command(flatten)]
         machine: Machine,
     },
@@ -277,6 +283,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),
         Task::Containers { machine } => containers::run(&workspace, machine.install()),
+        Task::Kubernetes { machine } => kubernetes::check(&workspace, machine.install()),
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),

@@ -8,8 +8,8 @@ use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{
-    bench, build, containers, demo, deny, footprint, fuzz, humaneval, many, prometheus, schema,
-    soak, vm,
+    bench, build, containers, demo, deny, footprint, fuzz, humaneval, kubernetes, many, prometheus,
+    schema, soak, vm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -170,6 +170,9 @@ pub(crate) fn test(
     if extent == Extent::All {
         steps.perform("workers in containers", || {
             containers::tier(workspace, install, &mut no_docker)
+        });
+        steps.perform("manifests for Kubernetes", || {
+            kubernetes::check(workspace, install)
         });
         steps.perform("footprint", || footprint::run(workspace, install));
         steps.perform("soak", || soak::run(workspace, install, 100_000));
