@@ -5,12 +5,14 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use crate::packages::ensure_packages;
 use crate::place::Place;
 use crate::process::{Owned, capture, poll_until};
+use crate::watcher::{Watcher, mark};
 
 /// The URI, without a vhost, of a node that the test run shares.
 const SHARED_URI: &str = "JAILFLEET_TEST_AMQP";
@@ -25,11 +27,13 @@ const STOP: Duration = Duration::from_secs(30);
 /// A RabbitMQ node: our own, ended on drop, or the one that the test run shares.
 #[derive(Debug)]
 pub struct Broker {
-    // In this order: the node ends before its name server, and both before the folder goes.
+    // In this order: the node ends before its name server, and both before the folder goes. Then the
+    // watcher, who is there for the case that we never come to this, finds nothing to do.
     node: Option<Owned>,
     _epmd: Option<Owned>,
     uri: String,
     place: Place,
+    _watcher: Option<Watcher>,
 }
 
 /// A vhost of one test, deleted on drop.
@@ -76,6 +80,7 @@ impl Broker {
             _epmd: None,
             uri: read(SHARED_URI)?,
             place,
+            _watcher: None,
         })
     }
 
@@ -89,6 +94,7 @@ impl Broker {
             "the tests start a RabbitMQ node of their own",
         )])?;
         let place = Place::new()?;
+        let watcher = Watcher::over(&place.folder)?;
         let uri = format!("amqp://guest:guest@127.0.0.1:{}", place.port);
         let log = log_file(&place.folder.join("epmd.log"))?;
         let mut epmd = place.epmd();
@@ -98,9 +104,15 @@ impl Broker {
             _epmd: Some(epmd),
             uri,
             place,
+            _watcher: Some(watcher),
         };
         broker.resume()?;
         Ok(broker)
+    }
+
+    /// Has a program that talks to this node end with it when we are killed.
+    pub fn mark<'a>(&self, program: &'a mut Command) -> &'a mut Command {
+        mark(program, &self.place.folder)
     }
 
     /// The variables by which other processes share this node.

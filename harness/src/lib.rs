@@ -1,9 +1,9 @@
 //! What tests need of a machine: packages, uids, and a RabbitMQ node that is nobody else's.
 //!
 //! No test touches a broker that it did not start. A node has its own ports, its own folder and
-//! its own epmd, and all of it is gone when the [`Broker`] is dropped. A whole test run may share
-//! one node: whoever starts it hands [`Broker::environment`] to the test processes, and each test
-//! works in a vhost of its own.
+//! its own epmd, and all of it is gone when the [`Broker`] is dropped, or soon after its owner was
+//! killed. A whole test run may share one node: whoever starts it hands [`Broker::environment`] to the
+//! test processes, and each test works in a vhost of its own.
 //!
 //! A test that needs something of the machine says so with [`require!`].
 
@@ -13,9 +13,12 @@ pub mod packages;
 pub mod requirement;
 mod services;
 mod uids;
+mod watcher;
 mod place;
 mod process;
 mod broker;
 
 pub use broker::{Broker, User, Vhost};
+pub use process::poll_until;
 pub use uids::TestUids;
+pub use watcher::{Watcher, mark};

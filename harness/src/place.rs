@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::command;
+use crate::watcher::mark;
 
 /// The programs themselves. Those on PATH are wrappers that change the user with `su`, behind which
 /// a signal ends the wrapper and not the node.
@@ -101,7 +102,7 @@ impl Place {
 
     fn as_its_user(&self, program: &Path) -> Command {
         let mut program = command(program);
-        program
+        mark(&mut program, &self.folder)
             .current_dir(&self.folder)
             .env("HOME", &self.folder)
             .env("ERL_EPMD_PORT", self.epmd_port.to_string())

@@ -32,11 +32,16 @@ pub(crate) fn capture(what: &str, command: &mut Command) -> Result<String> {
 }
 
 /// Looks again and again until `ready` says so; an error of `ready` ends it.
+///
+/// For what happens outside of this process and is told to nobody. `what` completes "failed to see".
+///
+/// # Errors
+/// That of `ready`, and when it is not so `within` this time.
 #[expect(
     clippy::disallowed_methods,
     reason = "a foreign program tells nobody when it is up: it has to be asked"
 )]
-pub(crate) fn poll_until(
+pub fn poll_until(
     what: &str,
     within: Duration,
     mut ready: impl FnMut() -> Result<bool>,

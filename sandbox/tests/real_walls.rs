@@ -25,23 +25,25 @@ use jailfleet::evidence::{End, Stage};
 use jailfleet::wall::Wall;
 use jailfleet_harness::require;
 use jailfleet_sandbox::without::why_never;
-use job::python;
+use job::{bash, job, python};
 use programs::Programs;
 use std::path::PathBuf;
-use trial::Trial;
+use trial::{Proof, Trial};
 
 /// What comes of it when a wall is down.
 enum Worth {
     /// These attacks succeed: it alone stops them.
     Alone(&'static [&'static str]),
+    /// The same, and where the kernel enforces AppArmor a profile stops them as well.
+    AloneButProfiles(&'static [&'static str]),
     /// None of those that name it succeeds, for this reason.
     Backed(&'static str),
     /// No program starts at all: this stage fails.
     NothingStarts(Stage),
     /// One jail finds what another one left.
     TwoSlots,
-    /// Only a kernel that enforces AppArmor could show it; where that is shown.
-    Elsewhere(&'static str),
+    /// Only some kernels could show it; the test below that says so where it cannot.
+    Apart(&'static str),
     /// No test takes it down; `without.rs` says why.
     Never,
 }
@@ -70,7 +72,7 @@ const TABLE: &[(Wall, Worth)] = &[
     (Wall::Mountns, Worth::Never),
     (
         Wall::Netns,
-        Worth::Alone(&["096_reads_the_hosts_network.py"]),
+        Worth::AloneButProfiles(&["096_reads_the_hosts_network.py"]),
     ),
     (Wall::Ipcns, Worth::TwoSlots),
     (Wall::Utsns, Worth::Alone(&["108_names_of_the_host.py"])),
@@ -107,11 +109,11 @@ const TABLE: &[(Wall, Worth)] = &[
     ),
     (
         Wall::Apparmor,
-        Worth::Elsewhere("locks on files of the system, `closed_by` in real_leaks/traces.rs"),
+        Worth::Apart("apparmor_alone_keeps_a_lock_of_one_jail_from_another"),
     ),
     (
         Wall::Landlock,
-        Worth::Alone(&[
+        Worth::AloneButProfiles(&[
             "026_lowers_its_oom_score.py",
             "038_descriptors_of_the_init.py",
             "072_reads_the_hosts_files.py",
@@ -132,6 +134,15 @@ const TABLE: &[(Wall, Worth)] = &[
     ),
 ];
 
+/// No profile is entered, also where the kernel has them.
+const NO_PROFILES: &str = "
+warden.apparmor = \"\"
+runtimes.bash.apparmor = \"\"
+runtimes.native.apparmor = \"\"
+runtimes.node.apparmor = \"\"
+runtimes.python.apparmor = \"\"
+";
+
 const SEARCH: &str = "JAILFLEET_WALLS_SEARCH";
 
 /// A warden without this wall: its own name says which.
@@ -143,50 +154,125 @@ fn warden(folder: &tempfile::TempDir, wall: Wall) -> PathBuf {
     path
 }
 
-/// The names of these files' attacks that succeed without this wall.
-fn broken(wall: Wall, programs: &Programs, wanted: impl Fn(&AttackFile) -> bool) -> Vec<&str> {
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut trial = Trial::behind(warden(&folder, wall));
-    let mut broken = Vec::new();
-    let files = programs.of(&(1..=catalogue::ITEMS));
-    for file in files.filter(|file| wanted(file)) {
-        if trial.run(programs, file).is_err() {
-            broken.push(file.name.as_str());
-        }
-    }
-    trial.stop();
-    broken
+/// What came of attacks without a wall.
+#[derive(Default)]
+struct Without<'a> {
+    /// Those that succeed.
+    broken: Vec<&'a str>,
+    /// How many ran at all.
+    ran: usize,
 }
 
-fn fleet_without(wall: Wall, slots: usize) -> Fleet {
+/// Runs these files' attacks without this wall, after plain programs that must do well without it: where
+/// nothing works any more, every attack would seem to succeed.
+fn without<'a>(
+    wall: Wall,
+    config: &'static str,
+    programs: &'a Programs,
+    wanted: impl Fn(&AttackFile) -> bool,
+) -> Result<Without<'a>, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut trial = Trial::behind(warden(&folder, wall), config);
+    let controls = [
+        python("print('up')"),
+        bash("echo up"),
+        job("native", "#!/bin/sh\necho up\n"),
+    ];
+    for control in &controls {
+        let seen = trial.control(control);
+        if seen.evidence.end != End::Exited(0) || seen.out() != "up\n" {
+            trial.stop();
+            return Err(format!(
+                "a plain {} fails without it: {seen:?}",
+                control.runtime
+            ));
+        }
+    }
+    let mut without = Without::default();
+    let files = programs.of(&(1..=catalogue::ITEMS));
+    for file in files.filter(|file| wanted(file)) {
+        match trial.run(programs, file) {
+            Ok(Proof::NotHere) => continue,
+            Ok(Proof::Ran) => {}
+            Err(_) => without.broken.push(file.name.as_str()),
+        }
+        without.ran += 1;
+    }
+    trial.stop();
+    Ok(without)
+}
+
+fn fleet_without(wall: Wall, slots: usize, config: &str) -> Fleet {
     let folder = tempfile::tempdir().expect("a folder");
     let state = tempfile::tempdir().expect("a folder");
-    Fleet::behind(&warden(&folder, wall), state, slots, "")
+    Fleet::behind(&warden(&folder, wall), state, slots, config)
+}
+
+/// The jail's child raises its score. Where it does so with CAP_SYS_RESOURCE, as root of a whole machine has
+/// it and root of a container does not, the kernel itself lets nobody without it lower the score again.
+const PINNED_BY_ROOT: &str = "026_lowers_its_oom_score.py";
+
+fn has_sys_resource() -> bool {
+    const SYS_RESOURCE: u64 = 1 << 24;
+    let status = std::fs::read_to_string("/proc/self/status").expect("our own");
+    let mut lines = status.lines();
+    let effective = lines.find_map(|line| line.strip_prefix("CapEff:\t"));
+    let effective = u64::from_str_radix(effective.expect("a line"), 16).expect("a mask");
+    effective & SYS_RESOURCE != 0
+}
+
+/// All of these attacks must succeed without this wall.
+fn alone(
+    wall: Wall,
+    config: &'static str,
+    programs: &Programs,
+    names: &[&str],
+) -> Result<String, String> {
+    let wanted = |file: &AttackFile| names.contains(&file.name.as_str());
+    let found = without(wall, config, programs, wanted)?.broken;
+    let pinned = has_sys_resource();
+    let may = |name: &&str| !(pinned && *name == PINNED_BY_ROOT);
+    let must = names.iter().copied().filter(may);
+    let held: Vec<&str> = must.filter(|name| !found.contains(name)).collect();
+    if held.is_empty() {
+        Ok(found.join(" "))
+    } else {
+        Err(format!("{held:?} are stopped without it, too"))
+    }
+}
+
+/// None of these attacks may succeed without this wall, since profiles stop them, too.
+fn held_by_profiles(wall: Wall, programs: &Programs, names: &[&str]) -> Result<(), String> {
+    let wanted = |file: &AttackFile| names.contains(&file.name.as_str());
+    let Without { broken, ran } = without(wall, "", programs, wanted)?;
+    if broken.is_empty() && ran == names.len() {
+        Ok(())
+    } else {
+        Err(format!("{broken:?} of {ran} get past the profiles"))
+    }
 }
 
 /// Looks at one row; what is written into the table of the report, or what is wrong.
 fn look(wall: Wall, worth: &Worth, programs: &Programs) -> Result<String, String> {
     match worth {
-        Worth::Alone(names) => {
-            let found = broken(wall, programs, |file| names.contains(&file.name.as_str()));
-            let held = names.iter().filter(|name| !found.contains(name));
-            let held: Vec<&&str> = held.collect();
-            if held.is_empty() {
-                Ok(found.join(" "))
-            } else {
-                Err(format!("{held:?} are stopped without it, too"))
+        Worth::Alone(names) => alone(wall, "", programs, names),
+        Worth::AloneButProfiles(names) => {
+            if jailfleet_sandbox::apparmor::enforced() {
+                held_by_profiles(wall, programs, names)?;
             }
+            alone(wall, NO_PROFILES, programs, names)
         }
         Worth::Backed(reason) => {
-            let found = broken(wall, programs, |file| file.walls.contains(&wall));
-            if found.is_empty() {
-                Ok(format!("nothing: {reason}"))
-            } else {
-                Err(format!("it alone stops {found:?}: the table must say so"))
+            let Without { broken, ran } =
+                without(wall, "", programs, |file| file.walls.contains(&wall))?;
+            match (ran, broken.is_empty()) {
+                (0, _) => Err("no file that names it ran".to_owned()),
+                (_, true) => Ok(format!("nothing: {reason}")),
+                (_, false) => Err(format!("it alone stops {broken:?}: the table must say so")),
             }
         }
         Worth::NothingStarts(stage) => {
-            let mut fleet = fleet_without(wall, 1);
+            let mut fleet = fleet_without(wall, 1, "");
             let end = fleet.run(&python("print('started')")).evidence.end;
             fleet.stop();
             match end {
@@ -201,7 +287,7 @@ fn look(wall: Wall, worth: &Worth, programs: &Programs) -> Result<String, String
             }
         }
         Worth::TwoSlots => between_two_slots(wall),
-        Worth::Elsewhere(place) => Ok(format!("not looked at here: {place}")),
+        Worth::Apart(test) => Ok(format!("a test of its own: {test}")),
         Worth::Never => why_never(wall)
             .map(|reason| format!("never taken down: {reason}"))
             .ok_or_else(|| "it can be taken down: the table must say what comes of it".to_owned()),
@@ -210,7 +296,7 @@ fn look(wall: Wall, worth: &Worth, programs: &Programs) -> Result<String, String
 
 /// What one jail leaves and another one finds; it is the host's own then, so the finder removes it.
 fn between_two_slots(wall: Wall) -> Result<String, String> {
-    let mut fleet = fleet_without(wall, 2);
+    let mut fleet = fleet_without(wall, 2, "");
     let key = std::process::id();
     let libc = "import ctypes\nlibc = ctypes.CDLL(None)\n";
     let leave = format!("{libc}print(libc.shmget({key}, 4096, 0o1666) >= 0)");
@@ -235,7 +321,8 @@ fn each_wall_alone_stops_what_the_table_says() {
     let programs = Programs::find();
     let search = std::env::var(SEARCH).ok();
     if let Some(wall) = search.and_then(|name| Wall::parse(&name)) {
-        return eprintln!("{wall}: {:?}", broken(wall, &programs, |_| true));
+        let found = without(wall, "", &programs, |_| true).map(|without| without.broken);
+        return eprintln!("{wall}: {found:?}");
     }
     let mut report = String::new();
     let mut wrong = Vec::new();
@@ -247,6 +334,41 @@ fn each_wall_alone_stops_what_the_table_says() {
     }
     eprintln!("| wall | what it alone stops |\n|---|---|\n{report}");
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// What a run sees of a lock that a neighbour holds on a program of the system.
+fn lock_of_a_neighbour(mut fleet: Fleet) -> String {
+    let open = "import fcntl\nshared = open('/usr/bin/python3', 'rb')\n";
+    let take = format!(
+        "{open}import signal
+try: fcntl.flock(shared, fcntl.LOCK_EX); print('taken', flush=True)
+except PermissionError: print('refused', flush=True)
+signal.pause()"
+    );
+    let going = fleet.order(1, &python(&take));
+    fleet.wait_for_output(&going);
+    let look = format!(
+        "{open}
+try: fcntl.flock(shared, fcntl.LOCK_EX | fcntl.LOCK_NB); print('free')
+except PermissionError: print('refused')
+except BlockingIOError: print('seen')"
+    );
+    let seen = fleet.run(&python(&look));
+    let stayed = fleet.cancel(going);
+    fleet.stop();
+    format!("{}{}", stayed.out(), seen.out())
+}
+
+#[test]
+fn apparmor_alone_keeps_a_lock_of_one_jail_from_another() {
+    require!(Root, AppArmor);
+    let fleet = Fleet::start(2);
+    assert_eq!(lock_of_a_neighbour(fleet), "refused\nrefused\n");
+    // A warden in its own profile would give it to the jails that enter none, and no program may be
+    // executed in that one.
+    let config = "warden.apparmor = \"\"\n";
+    let fleet = fleet_without(Wall::Apparmor, 2, config);
+    assert_eq!(lock_of_a_neighbour(fleet), "taken\nseen\n");
 }
 
 #[test]

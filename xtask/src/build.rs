@@ -23,3 +23,13 @@ pub(crate) fn release(workspace: &Workspace) -> Result<()> {
         ]),
     )
 }
+
+/// The sandbox with what the tests of its single walls need, and nothing else has.
+pub(crate) const WALL_REMOVAL: [&str; 2] =
+    ["--package=jailfleet-sandbox", "--features=wall-removal"];
+
+/// The folder for that alone: no warden that was built so may lie where others are looked for.
+pub(crate) fn without_walls(workspace: &Workspace) -> String {
+    let target = workspace.target().join("without-walls");
+    format!("--target-dir={}", target.display())
+}

@@ -10,6 +10,7 @@ mod trial;
 use crate::build;
 use crate::needs::{Install, provide_packages};
 use crate::programs::is_there;
+use crate::steps::both;
 use crate::unchecked::unchecked;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, anyhow};
@@ -74,8 +75,7 @@ pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
     let daemon = Daemon::start().context(NoDocker)?;
     let tried = trial::run(workspace, &daemon, &base);
     // The containers are gone by now, whether it went well or not: the daemon's end says so.
-    let ended = daemon.end();
-    tried.and(ended)
+    both(tried, daemon.end())
 }
 
 /// Within a tier: where there can be no Docker, says in `words` what nobody has checked.

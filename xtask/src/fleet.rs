@@ -1,15 +1,15 @@
 //! A RabbitMQ node of our own, workers that take from it, and the producer that sends to it.
 
 use crate::answer::{self, Answers};
+use crate::clock::Stopwatch;
 use crate::embedded;
+use crate::http;
 use crate::programs::{Owned, capture, command};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -20,8 +20,10 @@ const DRAIN: Duration = Duration::from_secs(40);
 /// What a worker ends with when its warden has gone.
 const WARDEN_GONE: i32 = 4;
 
-/// How long a worker may take to tell its metrics.
-const SCRAPE: Duration = Duration::from_secs(10);
+/// How long a worker may take from its start to its open admin port.
+const START: Duration = Duration::from_secs(60);
+/// How long it may be between two looks into its log.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// A broker and its workers; all end when it is dropped.
 #[derive(Debug)]
@@ -130,9 +132,16 @@ impl Fleet {
         self.broker.depth("jailfleet.jobs.default.bulk")
     }
 
+    /// Has a program end with the broker when we are killed.
+    pub(crate) fn mark(&self, program: &mut Command) {
+        self.broker.mark(program);
+    }
+
     /// Tells a program where our broker is.
     fn point_at_broker(&self, program: &mut Command) {
-        program.env("JAILFLEET__AMQP__URI", self.broker.uri("/"));
+        self.broker
+            .mark(program)
+            .env("JAILFLEET__AMQP__URI", self.broker.uri("/"));
     }
 
     /// Sends the jobs of a file and returns their results.
@@ -283,25 +292,39 @@ impl Fleet {
         self.workers.values().map(Owned::pid).collect()
     }
 
+    /// Where worker `number` (from 1) has its admin port, once it is open.
+    pub(crate) fn wait_for_admin_port(&mut self, number: usize) -> Result<String> {
+        let watch = Stopwatch::start();
+        loop {
+            if let Some(address) = self.admin_address(number)? {
+                return Ok(address);
+            }
+            let worker = self.workers.get_mut(&number);
+            // The wait paces the look into the log.
+            let ended = worker.context("find the worker")?.wait_within(LOOK)?;
+            let words = || self.last_words(number);
+            if let Some(status) = ended {
+                bail!("keep worker {number}: it ended with {status}\n{}", words());
+            }
+            ensure!(watch.elapsed() < START, "see an admin port\n{}", words());
+        }
+    }
+
+    fn admin_address(&self, number: usize) -> Result<Option<String>> {
+        let log = std::fs::read_to_string(self.log(number)).context("read a worker's log")?;
+        let mut lines = log
+            .lines()
+            .filter(|line| line.contains("the admin port is open"));
+        let address =
+            lines.find_map(|line| line.split_once("address=")?.1.split_whitespace().next());
+        Ok(address.map(str::to_owned))
+    }
+
     /// What worker `number` (from 1) exports, in Prometheus' text format.
     pub(crate) fn metrics(&self, number: usize) -> Result<String> {
-        let log = std::fs::read_to_string(self.log(number)).context("read a worker's log")?;
-        let address = log
-            .lines()
-            .filter(|line| line.contains("the admin port is open"))
-            .find_map(|line| line.split_once("address=")?.1.split_whitespace().next())
-            .context("find the address of the admin port in the worker's log")?;
-        let mut stream = TcpStream::connect(address).context("reach the admin port")?;
-        stream.set_read_timeout(Some(SCRAPE))?;
-        write!(
-            stream,
-            "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n"
-        )?;
-        let mut answer = String::new();
-        stream
-            .read_to_string(&mut answer)
-            .context("read the metrics")?;
-        Ok(answer)
+        let address = self.admin_address(number)?;
+        let address = address.context("find the address of the admin port in the worker's log")?;
+        http::get(&address, "/metrics")
     }
 
     fn log(&self, number: usize) -> PathBuf {

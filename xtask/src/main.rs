@@ -18,12 +18,14 @@ mod example;
 mod answer;
 mod venv;
 mod embedded;
+mod http;
 mod fleet;
 mod demo;
 mod humaneval;
 mod many;
 mod noted;
 mod turmoil;
+mod prometheus;
 mod footprint;
 mod soak;
 mod leftovers;
@@ -33,6 +35,7 @@ mod attacks;
 mod unchecked;
 mod vm;
 mod containers;
+mod kubernetes;
 mod account;
 mod proofs;
 mod deny;
@@ -114,6 +117,11 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
+    /// A real Prometheus scrapes a worker by deploy/prometheus.yml; alerts and metrics are checked.
+    Prometheus {
+        #[command(flatten)]
+        machine: Machine,
+    },
     /// Memory and idle CPU of worker and warden before 100,000 queued jobs.
     Footprint {
         #[command(flatten)]
@@ -158,6 +166,11 @@ enum Task {
     },
     /// Workers in containers, by the compose file, under a Docker of our own: about three minutes.
     Containers {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// The manifests of deploy/kubernetes against the schemas of the API.
+    Kubernetes {
         #[command(flatten)]
         machine: Machine,
     },
@@ -268,6 +281,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             seed,
             machine,
         } => turmoil::run(&workspace, machine.install(), jobs, seed),
+        Task::Prometheus { machine } => prometheus::run(&workspace, machine.install()),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
         Task::Bench {
@@ -287,6 +301,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),
         Task::Containers { machine } => containers::run(&workspace, machine.install()),
+        Task::Kubernetes { machine } => kubernetes::check(&workspace, machine.install()),
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),

@@ -1,6 +1,6 @@
 //! What /proc says of a process and of everything below it.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -24,6 +24,8 @@ struct Entry {
 /// Looks at `root` and everything below it.
 pub(crate) fn look(root: u32) -> Result<TreeUse> {
     let entries = all()?;
+    // One that has gone uses nothing, which nobody must take for a measurement.
+    ensure!(entries.contains_key(&root), "find process {root} in /proc");
     let depth_of = |mut pid: u32| {
         // Bounded: a process may be re-parented between two reads.
         for depth in 0..64_u32 {
@@ -112,7 +114,7 @@ fn parse(stat: &str) -> Option<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{look, parse};
 
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
@@ -120,5 +122,12 @@ mod tests {
         let entry = parse(line).expect("the line is well-formed");
         assert_eq!((entry.parent, entry.own_ticks), (7, 30));
         assert_eq!((entry.reaped_ticks, entry.resident_pages), (70, 99));
+    }
+
+    #[test]
+    fn a_process_that_has_gone_is_an_error_and_uses_not_nothing() {
+        look(std::process::id()).expect("we are there");
+        // The kernel numbers processes within 22 bits.
+        look(1 << 22).expect_err("nobody has that number");
     }
 }

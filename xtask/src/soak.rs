@@ -11,13 +11,15 @@ use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 const SLOTS: usize = 2;
 /// Resident memory may grow by this much between the two looks: an allocator keeps what it was once given.
 const MOST_GROWTH_BYTES: u64 = 4 << 20;
+/// What a group answers that was removed while it was listed (ENODEV).
+const GONE: i32 = 19;
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -123,10 +125,9 @@ fn children(pid: u32) -> Result<Vec<u32>> {
     let path = proc(pid, &format!("task/{pid}/children"));
     let text =
         std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    Ok(text
-        .split_whitespace()
-        .filter_map(|pid| pid.parse().ok())
-        .collect())
+    let pids = text.split_whitespace().map(str::parse);
+    pids.collect::<Result<_, _>>()
+        .with_context(|| format!("understand {}", path.display()))
 }
 
 fn entries(pid: u32, name: &str) -> Result<u64> {
@@ -141,9 +142,15 @@ fn lines(pid: u32, name: &str) -> Result<u64> {
 
 fn resident(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(proc(pid, "status")).context("read a status")?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
-    Ok(kib.unwrap_or(0) * 1024)
+    resident_of(&status).with_context(|| format!("find the memory of process {pid}"))
+}
+
+/// A process that has ended and was not waited for has no such line: no memory is not zero memory.
+fn resident_of(status: &str) -> Option<u64> {
+    let mut lines = status.lines();
+    let line = lines.find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// Folders of the warden's own groups in every hierarchy.
@@ -152,32 +159,44 @@ fn groups(warden: u32) -> Result<u64> {
     let mut open = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
     let mut count = 0;
     while let Some((folder, depth)) = open.pop() {
-        let Ok(entries) = std::fs::read_dir(&folder) else {
-            continue;
-        };
-        for entry in entries.flatten() {
-            if !entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                continue;
-            }
-            if entry.file_name().to_string_lossy() == own {
-                let inside = std::fs::read_dir(entry.path()).context("list our groups")?;
-                count += inside
-                    .flatten()
-                    .filter(|inner| inner.path().is_dir())
-                    .count() as u64;
+        for entry in folders_in(&folder)? {
+            if entry.file_name().is_some_and(|name| *name == *own) {
+                count += folders_in(&entry)?.len() as u64;
             } else if depth < 5 {
-                open.push((entry.path(), depth + 1));
+                open.push((entry, depth + 1));
             }
         }
     }
     Ok(count)
 }
 
+/// The folders in a folder; none where it has gone, as others' groups may at any time.
+fn folders_in(folder: &Path) -> Result<Vec<PathBuf>> {
+    let words = || format!("list the groups in {}", folder.display());
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.with_context(words)?,
+    };
+    let mut folders = Vec::new();
+    for entry in entries {
+        match entry {
+            Err(error) if error.raw_os_error() == Some(GONE) => break,
+            entry => {
+                let entry = entry.with_context(words)?;
+                if entry.file_type().with_context(words)?.is_dir() {
+                    folders.push(entry.path());
+                }
+            }
+        }
+    }
+    Ok(folders)
+}
+
 fn table(early: &Holdings, late: &Holdings) -> Table {
     let mut table = Table::new(&["held", "early", "late"]);
     for (what, before) in &early.0 {
-        let after = late.0.get(what).copied().unwrap_or(0);
-        table.row([(*what).to_owned(), before.to_string(), after.to_string()]);
+        let after = late.0.get(what).map_or("-".to_owned(), u64::to_string);
+        table.row([(*what).to_owned(), before.to_string(), after]);
     }
     table
 }
@@ -188,7 +207,9 @@ fn flat(early: &Holdings, late: &Holdings) -> Result<()> {
         .0
         .iter()
         .filter_map(|(what, before)| {
-            let after = late.0.get(what).copied().unwrap_or(0);
+            let Some(&after) = late.0.get(what) else {
+                return Some(format!("{what}, which nobody looked at in the end"));
+            };
             let allowed = if what.ends_with("bytes") {
                 before + MOST_GROWTH_BYTES
             } else {
@@ -208,7 +229,7 @@ fn flat(early: &Holdings, late: &Holdings) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Holdings, MOST_GROWTH_BYTES, flat};
+    use super::{Holdings, MOST_GROWTH_BYTES, flat, resident_of};
     use std::collections::BTreeMap;
 
     fn holdings(descriptors: u64, bytes: u64) -> Holdings {
@@ -225,5 +246,20 @@ mod tests {
         flat(&early, &holdings(120, 1 << 20)).expect_err("descriptors leak");
         let much = (1 << 20) + MOST_GROWTH_BYTES + 1;
         flat(&early, &holdings(20, much)).expect_err("memory leaks");
+    }
+
+    #[test]
+    fn memory_that_nobody_tells_is_not_zero() {
+        let alive = "Name:\tx\nVmHWM:\t 3000 kB\nVmRSS:\t 2000 kB\n";
+        assert_eq!(resident_of(alive), Some(2000 << 10));
+        assert_eq!(resident_of("Name:\tx\nState:\tZ (zombie)\n"), None);
+        assert_eq!(resident_of("VmRSS:\tmuch kB\n"), None);
+    }
+
+    #[test]
+    fn what_is_missing_in_the_end_is_no_flat_line() {
+        let early = holdings(20, 1 << 20);
+        let late = Holdings(BTreeMap::from([("warden: descriptors", 20)]));
+        flat(&early, &late).expect_err("its memory was not looked at");
     }
 }

@@ -4,6 +4,17 @@ use crate::clock::Stopwatch;
 use crate::table::Table;
 use anyhow::{Result, bail};
 
+/// Both of two things that were done one after the other, also after a failure of the first: what the
+/// second one says is told with it, and not lost.
+pub(crate) fn both(first: Result<()>, second: Result<()>) -> Result<()> {
+    match (first, second) {
+        (Err(error), Err(second)) => {
+            bail!("{error:#}; and after that it failed to {second:#}")
+        }
+        (first, second) => first.and(second),
+    }
+}
+
 /// Steps performed so far.
 #[derive(Debug, Default)]
 pub(crate) struct Steps {
@@ -56,5 +67,29 @@ impl Steps {
             bail!("get through {failed} of {} steps", self.done.len());
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::both;
+    use anyhow::anyhow;
+
+    #[test]
+    fn a_second_failure_is_told_with_the_first() {
+        let words = |first, second| both(first, second).err().map(|error| format!("{error:#}"));
+        let fail = |what: &'static str, why: &'static str| Err(anyhow!(why).context(what));
+        assert_eq!(words(Ok(()), Ok(())), None);
+        let first = || fail("get results", "none came");
+        let second = || fail("remove a group", "busy");
+        assert_eq!(
+            words(first(), Ok(())),
+            Some("get results: none came".into())
+        );
+        assert_eq!(words(Ok(()), second()), Some("remove a group: busy".into()));
+        assert_eq!(
+            words(first(), second()),
+            Some("get results: none came; and after that it failed to remove a group: busy".into())
+        );
     }
 }

@@ -1,14 +1,15 @@
 //! The tiers: what is checked in two minutes, in a quarter of an hour, and before a release.
 
 use crate::account::{SkipsFile, TestAccount};
+use crate::build::WALL_REMOVAL;
 use crate::leftovers::{Owners, Traces};
 use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, is_there, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{
-    bench, build, containers, demo, deny, footprint, fuzz, humaneval, many, schema, soak, turmoil,
-    vm,
+    bench, build, containers, demo, deny, footprint, fuzz, humaneval, kubernetes, many, prometheus,
+    schema, soak, turmoil, vm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -17,9 +18,6 @@ use jailfleet_harness::Broker;
 const FUZZ_SECONDS: u64 = 60;
 /// How long a hostile worker talks to wardens, in `test --all`.
 const HOSTILE_SECONDS: u64 = 300;
-
-/// The sandbox with what the tests of its single walls need, and nothing else has.
-const WALL_REMOVAL: [&str; 2] = ["--package=jailfleet-sandbox", "--features=wall-removal"];
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,9 +156,7 @@ pub(crate) fn test(
         all_tests(workspace, install, extent, &mut account)
     });
     steps.perform("each wall taken down once", || {
-        // A folder of its own: no warden that was built so may lie where others are looked for.
-        let target = workspace.target().join("without-walls");
-        let target = format!("--target-dir={}", target.display());
+        let target = build::without_walls(workspace);
         let arguments = [&WALL_REMOVAL[..], &["--test=real_walls", &target]].concat();
         tests(workspace, &arguments, Vec::new(), &mut account)
     });
@@ -179,10 +175,16 @@ pub(crate) fn test(
         turmoil::run(workspace, install, jobs, None)
     });
     steps.perform("footprint", || footprint::run(workspace, install));
+    steps.perform("Prometheus scrapes a worker", || {
+        prometheus::run(workspace, install)
+    });
     let mut no_docker = None;
     if extent == Extent::All {
         steps.perform("workers in containers", || {
             containers::tier(workspace, install, &mut no_docker)
+        });
+        steps.perform("manifests for Kubernetes", || {
+            kubernetes::check(workspace, install)
         });
         steps.perform("soak", || soak::run(workspace, install, 100_000));
         steps.perform("bench", || bench::bench(workspace, install, 1));

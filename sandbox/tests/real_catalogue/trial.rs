@@ -13,11 +13,20 @@ use jailfleet_harness::requirement::{Requirement, found};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+/// Whether a file that did not go wrong has proved anything.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Proof {
+    /// It was run.
+    Ran,
+    /// It was not, aloud, since this machine lacks what it needs.
+    NotHere,
+}
+
 /// A warden of one slot, replaced by a new one where an attack did harm.
 pub(crate) struct Trial {
     fleet: Option<Fleet>,
-    /// The warden's program, where it is not the usual one.
-    warden: Option<PathBuf>,
+    /// The warden's program and configuration, where they are not the usual ones.
+    warden: Option<(PathBuf, &'static str)>,
 }
 
 impl Trial {
@@ -29,18 +38,28 @@ impl Trial {
     }
 
     /// Behind another warden than the usual one.
-    pub(crate) fn behind(warden: PathBuf) -> Self {
+    pub(crate) fn behind(warden: PathBuf, config: &'static str) -> Self {
         Self {
             fleet: None,
-            warden: Some(warden),
+            warden: Some((warden, config)),
         }
     }
 
     fn new_fleet(&self) -> Fleet {
         match &self.warden {
             None => Fleet::start(1),
-            Some(warden) => Fleet::behind(warden, tempfile::tempdir().expect("a folder"), 1, ""),
+            Some((warden, config)) => {
+                Fleet::behind(warden, tempfile::tempdir().expect("a folder"), 1, config)
+            }
         }
+    }
+
+    /// Runs a program of the tests' own.
+    pub(crate) fn control(&mut self, job: &Job<'_>) -> Seen {
+        let mut fleet = self.fleet.take().unwrap_or_else(|| self.new_fleet());
+        let seen = fleet.run(job);
+        self.fleet = Some(fleet);
+        seen
     }
 
     pub(crate) fn stop(self) {
@@ -50,11 +69,11 @@ impl Trial {
     }
 
     /// Runs one file; the words that a person needs where it did not end as it must.
-    pub(crate) fn run(&mut self, programs: &Programs, file: &AttackFile) -> Result<(), String> {
+    pub(crate) fn run(&mut self, programs: &Programs, file: &AttackFile) -> Result<Proof, String> {
         let mut fleet = self.fleet.take().unwrap_or_else(|| self.new_fleet());
         if !is_meaningful(&fleet, file) {
             self.fleet = Some(fleet);
-            return Ok(());
+            return Ok(Proof::NotHere);
         }
         let attack = attack(&fleet, programs, file);
         let limits = fleet.limits_of(&attack);
@@ -67,13 +86,13 @@ impl Trial {
         if let Some(hole) = open {
             // Whatever it could do to the slot, it shall do to no other file's.
             fleet.stop();
-            return tell(hole, file, &wrong);
+            return tell(hole, file, &wrong).map(|()| Proof::Ran);
         }
         wrong.extend(excesses(&seen, &limits));
         wrong.extend(harm(&mut fleet));
         if wrong.is_empty() {
             self.fleet = Some(fleet);
-            return Ok(());
+            return Ok(Proof::Ran);
         }
         let story = story(file, &wrong, &judged, &seen);
         // Said before the fleet is looked at, which may well panic after this.

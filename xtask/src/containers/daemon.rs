@@ -2,6 +2,7 @@
 
 use crate::clock::Stopwatch;
 use crate::programs::{Owned, capture, command};
+use crate::steps::both;
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -99,19 +100,16 @@ impl Daemon {
     /// Ends it and removes its cgroups and its folder.
     ///
     /// # Errors
-    /// When a container is left, or something cannot be removed.
+    /// When a container is left, or something cannot be removed: everything is tried, and all that failed
+    /// is told.
     pub(super) fn end(mut self) -> Result<()> {
         let mut list = self.docker();
-        let left = capture("docker ps", list.args(["ps", "--all", "--quiet"]))?;
-        self.process.terminate(END)?;
-        remove_groups(Path::new("/sys/fs/cgroup"), &self.cgroup)?;
-        let path = self.folder.path().to_owned();
-        let mounts = std::fs::read_to_string("/proc/self/mounts").context("read the mounts")?;
-        let mounted = mounts.contains(&path.display().to_string());
-        ensure!(!mounted, "leave no mount below {}", path.display());
-        self.folder.close().context("remove Docker's folder")?;
-        ensure!(left.trim().is_empty(), "leave no container: {left}");
-        Ok(())
+        let left = capture("docker ps", list.args(["ps", "--all", "--quiet"]))
+            .and_then(|left| ensured_empty("leave no container", left.trim()));
+        let ended = self.process.terminate(END).map(drop);
+        let removed = remove_groups(Path::new("/sys/fs/cgroup"), &self.cgroup);
+        let folder = remove_unmounted(self.folder);
+        [ended, removed, folder].into_iter().fold(left, both)
     }
 
     fn last_words(&self) -> String {
@@ -120,6 +118,27 @@ impl Daemon {
         let lines: Vec<&str> = text.lines().collect();
         let from = lines.len().saturating_sub(5);
         lines.get(from..).unwrap_or_default().join("\n")
+    }
+}
+
+fn ensured_empty(what: &str, left: &str) -> Result<()> {
+    ensure!(left.is_empty(), "{what}: {left}");
+    Ok(())
+}
+
+/// Removes a folder, unless something is mounted below it, which would be emptied with it.
+fn remove_unmounted(folder: tempfile::TempDir) -> Result<()> {
+    let below = folder.path().display().to_string();
+    match std::fs::read_to_string("/proc/self/mounts") {
+        Ok(mounts) if !mounts.contains(&below) => folder.close().context("remove Docker's folder"),
+        Ok(_) => {
+            let kept = folder.keep();
+            bail!("leave no mount below {}", kept.display())
+        }
+        Err(error) => {
+            let kept = folder.keep();
+            Err(error).with_context(|| format!("read the mounts; {} stays", kept.display()))
+        }
     }
 }
 

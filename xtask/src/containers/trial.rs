@@ -9,6 +9,7 @@ use crate::containers::daemon::Daemon;
 use crate::demo;
 use crate::example::{self, Example};
 use crate::programs::capture;
+use crate::steps::both;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use compose::Compose;
@@ -38,8 +39,7 @@ pub(super) fn run(workspace: &Workspace, daemon: &Daemon, base: &Path) -> Result
     if tried.is_err() {
         println!("{}", compose.last_words());
     }
-    let down = compose.down();
-    tried.and(down)
+    both(tried, compose.down())
 }
 
 fn fleet(compose: &Compose<'_>, folder: &Path, examples: &[Example]) -> Result<()> {
@@ -106,16 +106,27 @@ fn hosts(answers: &Answers) -> BTreeSet<&str> {
     hosts.filter_map(Value::as_str).collect()
 }
 
+/// Outcomes of a program that was started.
+const OF_A_RUN: [&str; 6] = [
+    "exited",
+    "signaled",
+    "cpu_limit",
+    "wall_limit",
+    "memory_limit",
+    "output_limit",
+];
+
 /// Every program ran behind all walls of the set, in a slot whose canary had come back.
 fn every_run_was_proven(answers: &Answers) -> Result<()> {
     let required = WallSet::Container.required();
-    for (id, result) in answers {
+    let ran = answers
+        .iter()
+        .filter(|(_, result)| OF_A_RUN.contains(&answer::text(result, "outcome")));
+    let mut runs = 0;
+    for (id, result) in ran {
         let held: BTreeSet<&str> = answer::walls(result)
             .map(|wall| wall.split(':').next().unwrap_or(wall))
             .collect();
-        if held.is_empty() {
-            continue; // It never ran, and says so by its outcome.
-        }
         let fallen: Vec<&str> = required
             .iter()
             .map(|wall| wall.as_str())
@@ -126,7 +137,10 @@ fn every_run_was_proven(answers: &Answers) -> Result<()> {
             result.pointer("/worker/last_canary").is_some(),
             "prove the walls before {id}"
         );
+        runs += 1;
     }
+    ensure!(runs > 0, "see a program run: none of {} did", answers.len());
+    println!("{runs} runs, each behind the walls of the set and after a canary");
     Ok(())
 }
 
@@ -156,4 +170,46 @@ fn fit(compose: &Compose<'_>) -> Result<()> {
         .collect();
     println!("Missing in a container here: {}", missing.join(" "));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Answers, every_run_was_proven};
+    use jailfleet::wall::WallSet;
+    use serde_json::{Value, json};
+
+    fn proven(results: &[Value]) -> bool {
+        let ids = (0..).map(|number: u32| number.to_string());
+        let answers: Answers = ids.zip(results.iter().cloned()).collect();
+        every_run_was_proven(&answers).is_ok()
+    }
+
+    #[test]
+    fn runs_are_required_each_with_its_walls_and_its_canary() {
+        let walls: Vec<&str> = WallSet::Container
+            .required()
+            .iter()
+            .map(|wall| wall.as_str())
+            .collect();
+        let canary = json!({ "last_canary": "2026-11-24T12:00:00Z" });
+        let run = json!({ "outcome": "exited", "walls": walls, "worker": canary });
+        let expired = json!({ "outcome": "expired" });
+        let without = |field: &str| {
+            let mut run = run.clone();
+            let fields = run.as_object_mut().expect("an object");
+            fields.remove(field).expect("it was there");
+            run
+        };
+        assert!(proven(&[expired.clone(), run.clone()]));
+        assert!(!proven(&[]), "nothing came");
+        assert!(!proven(&[expired]), "nothing ran");
+        assert!(
+            !proven(&[run.clone(), without("walls")]),
+            "no walls are told"
+        );
+        assert!(
+            !proven(&[run.clone(), without("worker")]),
+            "no canary is told"
+        );
+    }
 }

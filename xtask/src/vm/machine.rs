@@ -7,6 +7,7 @@ use crate::vm::root::IMAGE;
 use crate::vm::{Guest, NoGuest, boot_image};
 use anyhow::{Context, Result, bail};
 use jailfleet_guest::{Access, DESK_TAG, End, Event, Left, PLAN, Plan, Share, output_names};
+use jailfleet_harness::{Watcher, mark};
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
 use std::process::{ChildStdout, Command, Stdio};
@@ -134,6 +135,7 @@ fn listen(
 
 fn qemu(guest: &Guest, clock: Clock, plan: &Plan, desk: &Desk) -> Command {
     let mut qemu = command("qemu-system-x86_64");
+    mark(&mut qemu, desk.folder.path());
     match clock {
         Clock::Host => qemu.args(["-accel", "tcg,thread=multi"]),
         Clock::Virtual => qemu
@@ -203,13 +205,17 @@ const INITRD: &str = "initrd";
 #[derive(Debug)]
 struct Desk {
     folder: tempfile::TempDir,
+    // Dropped after the folder; QEMU ends before both.
+    _watcher: Watcher,
 }
 
 impl Desk {
     fn lay_out(guest: &Guest, plan: &Plan) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("jailfleet-vm-").tempdir();
+        let folder = folder.context("make a folder for the guest")?;
         let desk = Self {
-            folder: folder.context("make a folder for the guest")?,
+            _watcher: Watcher::over(folder.path())?,
+            folder,
         };
         std::fs::create_dir(desk.path(SHARED)).context("make a folder to share")?;
         let text = serde_json::to_string(plan).context("write the plan down")?;

@@ -81,6 +81,11 @@ const USUAL: &[(&str, &str, User)] = &[
         Root,
     ),
     (
+        "real_walls",
+        "apparmor_alone_keeps_a_lock_of_one_jail_from_another",
+        Root,
+    ),
+    (
         "real_parts",
         "landlock_alone_refuses_files_ports_and_sockets_of_the_host",
         Root,

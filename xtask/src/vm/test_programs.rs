@@ -1,5 +1,6 @@
 //! The sandbox's test programs, built here and run in the guest.
 
+use crate::build::{WALL_REMOVAL, without_walls};
 use crate::programs::{capture, cargo, command};
 use crate::vm::selection::TestName;
 use crate::workspace::Workspace;
@@ -19,18 +20,24 @@ pub(crate) struct TestProgram {
 /// The package whose tests need a kernel.
 const PACKAGE: &str = "jailfleet-sandbox";
 
-/// Builds them, with the programs that they start.
+/// Builds them, with the programs that they start: those of the sandbox as it is shipped, and the one
+/// that takes single walls down.
 pub(crate) fn build(workspace: &Workspace) -> Result<Vec<TestProgram>> {
     println!("Building the tests of {PACKAGE} ...");
+    let mut programs = built(workspace, &["--package", PACKAGE])?;
+    let target = without_walls(workspace);
+    let removal = [&WALL_REMOVAL[..], &["--test=real_walls", &target]].concat();
+    programs.extend(built(workspace, &removal)?);
+    Ok(programs)
+}
+
+fn built(workspace: &Workspace, arguments: &[&str]) -> Result<Vec<TestProgram>> {
     let mut build = cargo();
-    build.current_dir(workspace.root()).args([
-        "test",
-        "--no-run",
-        "--quiet",
-        "--package",
-        PACKAGE,
-        "--message-format=json-render-diagnostics",
-    ]);
+    build
+        .current_dir(workspace.root())
+        .args(["test", "--no-run", "--quiet"])
+        .arg("--message-format=json-render-diagnostics")
+        .args(arguments);
     let programs = programs(&capture("cargo test --no-run", &mut build)?)?;
     ensure!(!programs.is_empty(), "build any test of {PACKAGE}");
     Ok(programs)

@@ -1,0 +1,69 @@
+//! Small questions by HTTP to programs that were started here.
+
+use anyhow::{Context, Result, ensure};
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+/// How long a program may take to answer.
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// What stands at `path`, where `address` says that all is well.
+///
+/// # Errors
+/// When nobody answers, or not with 200.
+pub(crate) fn get(address: &str, path: &str) -> Result<String> {
+    let mut stream =
+        TcpStream::connect(address).with_context(|| format!("reach http://{address}"))?;
+    stream
+        .set_read_timeout(Some(ANSWER))
+        .context("set a limit to an answer")?;
+    // By version 1.0 an answer ends with its connection, and comes in one piece.
+    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")
+        .with_context(|| format!("ask http://{address}{path}"))?;
+    let mut answer = String::new();
+    stream
+        .read_to_string(&mut answer)
+        .with_context(|| format!("read http://{address}{path}"))?;
+    body(&answer).with_context(|| format!("get http://{address}{path}"))
+}
+
+fn body(answer: &str) -> Result<String> {
+    let (head, body) = answer
+        .split_once("\r\n\r\n")
+        .context("find the end of the answer's head")?;
+    let first = head.lines().next().unwrap_or_default();
+    let code = first.split(' ').nth(1);
+    ensure!(code == Some("200"), "have it: {first}: {}", body.trim());
+    Ok(body.to_owned())
+}
+
+/// `text` as the value of a query's parameter.
+pub(crate) fn escaped(text: &str) -> String {
+    text.bytes().fold(String::new(), |mut escaped, byte| {
+        if byte.is_ascii_alphanumeric() {
+            escaped.push(char::from(byte));
+        } else {
+            escaped.push_str(&format!("%{byte:02X}"));
+        }
+        escaped
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{body, escaped};
+
+    #[test]
+    fn only_an_answer_that_is_well_has_a_body() {
+        let answer = "HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\na 1\n\r\n\r\nb";
+        assert_eq!(body(answer).expect("200"), "a 1\n\r\n\r\nb");
+        body("HTTP/1.0 503 Service Unavailable\r\n\r\ndraining").expect_err("503");
+        body("HTTP/1.0 200 OK\r\n").expect_err("it was cut");
+    }
+
+    #[test]
+    fn what_a_query_asks_for_cannot_end_its_parameter() {
+        assert_eq!(escaped("up{a=\"b\"} & 1"), "up%7Ba%3D%22b%22%7D%20%26%201");
+    }
+}
