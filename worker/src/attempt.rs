@@ -146,8 +146,8 @@ async fn story(station: &Station, message: &Message) -> Disposition {
         () = wanted.token().cancelled() => {
             return unwanted(station, message, &requester, &job).await;
         }
-        lease = station.slots.lease(message.origin.lane) => lease,
         () = station.hand_back.cancelled() => return answer::hand_back(station, message, &"stopping"),
+        lease = station.slots.lease(message.origin.lane) => lease,
     };
     let lease = match lease {
         Ok(lease) => lease,

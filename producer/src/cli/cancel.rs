@@ -36,3 +36,33 @@ pub struct CancelArgs {
     #[arg(long)]
     pub json: bool,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Cli;
+    use clap::Parser;
+
+    #[test]
+    fn a_cancel_names_jobs_or_a_batch_and_not_both() {
+        let read = |arguments: &[&str]| {
+            let line = ["jailfleet-producer", "cancel"].iter().chain(arguments);
+            Cli::try_parse_from(line).is_ok()
+        };
+        for good in [
+            &["--job", "a", "b", "c"][..],
+            &["--job", "a", "--job", "b", "--json"],
+            &["--batch", "exam", "--pool", "gpu"],
+        ] {
+            assert!(read(good), "{good:?}");
+        }
+        for bad in [
+            &[][..],
+            &["--pool", "gpu"],
+            &["--job"],
+            &["a"],
+            &["--job", "a", "--batch", "exam"],
+        ] {
+            assert!(!read(bad), "{bad:?}");
+        }
+    }
+}
