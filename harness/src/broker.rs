@@ -295,6 +295,24 @@ impl User<'_> {
         self.vhost.broker.ctl(&rights).map(drop)
     }
 
+    /// Restricts the keys under which it may publish to a topic exchange.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub fn permit_topic(&self, exchange: &str, write: &str) -> Result<()> {
+        let (vhost, name) = (self.vhost.name(), self.name.as_str());
+        let rights = [
+            "set_topic_permissions",
+            "--vhost",
+            vhost,
+            name,
+            exchange,
+            write,
+            "^$",
+        ];
+        self.vhost.broker.ctl(&rights).map(drop)
+    }
+
     /// Closes all its connections.
     ///
     /// # Errors

@@ -85,6 +85,19 @@ pub fn open_and_reap(amqp: &AmqpSection, plan: &ConsumePlan) -> Result<Doors, Op
     Ok(doors(room, amqp, plan, Some(dead)))
 }
 
+/// The vhost that the URI names.
+///
+/// # Errors
+/// When the URI cannot be read.
+pub fn vhost(amqp: &AmqpSection) -> Result<String, OpenError> {
+    let uri: Result<lapin::uri::AMQPUri, String> = amqp.uri.expose().parse();
+    uri.map(|uri| uri.vhost)
+        .map_err(|reason| OpenError::BadUri {
+            uri: amqp.uri.redacted(),
+            reason,
+        })
+}
+
 fn doors(
     room: Backroom,
     amqp: &AmqpSection,

@@ -23,7 +23,7 @@ mod clock;
 mod connection;
 
 pub use counters::DoorCounters;
-pub use dead::{DeadDelivery, DeadIntake, Death, Depths};
+pub use dead::{DeadDelivery, DeadIntake, Death, Depths, Sight};
 pub use doors::{DoorState, Doors, Link, Sessions};
 pub use envelope::{Delivery, Envelope, JobMessage, Origin, ResultDelivery, ResultMessage, Source};
 pub use intake::Intake;

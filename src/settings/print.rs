@@ -114,6 +114,7 @@ fn amqp(page: &mut Page, amqp: &AmqpSection, secrets: Secrets) {
     page.whole("prefetch_extra", amqp.prefetch_extra);
     page.whole("backoff_min_ms", amqp.backoff_min_ms.get());
     page.whole("backoff_max_ms", amqp.backoff_max_ms.get());
+    page.whole("topology_check_ms", amqp.topology_check_ms.get());
     page.whole("threads", amqp.threads);
 }
 

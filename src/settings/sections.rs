@@ -152,6 +152,8 @@ pub struct AmqpSection {
     pub backoff_min_ms: Millis,
     /// Longest pause before a reconnect.
     pub backoff_max_ms: Millis,
+    /// From one comparison of the broker with the topology to the next.
+    pub topology_check_ms: Millis,
     /// Threads of the runtime that serves AMQP and nothing else.
     pub threads: usize,
 }

@@ -91,6 +91,7 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
     let prefetch_extra = read.narrow("amqp.prefetch_extra");
     let backoff_min_ms = read.millis("amqp.backoff_min_ms");
     let backoff_max_ms = read.millis("amqp.backoff_max_ms");
+    let topology_check_ms = read.millis("amqp.topology_check_ms");
     let threads = read.narrow("amqp.threads");
     if let Some(prefix) = prefix
         .as_deref()
@@ -118,6 +119,7 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
         prefetch_extra: prefetch_extra?,
         backoff_min_ms: backoff_min_ms?,
         backoff_max_ms: backoff_max_ms?,
+        topology_check_ms: topology_check_ms?,
         threads: threads?,
     })
 }

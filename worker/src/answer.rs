@@ -114,7 +114,10 @@ pub(crate) async fn answer(
             bury_because(station, message, &error).await
         }
         Ok(Err(
-            error @ (OutboxError::Closed | OutboxError::Homeless { .. } | OutboxError::Full { .. }),
+            error @ (OutboxError::Closed
+            | OutboxError::Forbidden { .. }
+            | OutboxError::Homeless { .. }
+            | OutboxError::Full { .. }),
         )) => {
             report(PublishEnd::Failed);
             hand_back(station, message, &error)
@@ -210,6 +213,7 @@ pub(crate) async fn newer(
         Ok(Err(
             error @ (OutboxError::Closed
             | OutboxError::Refused { .. }
+            | OutboxError::Forbidden { .. }
             | OutboxError::Full { .. }
             | OutboxError::TooLarge { .. }),
         )) => hand_back(station, message, &error),

@@ -29,7 +29,7 @@ use crate::privileges::{self, Dropped};
 use crate::programs::Offer;
 use crate::serve::{self, Parts, ServeError};
 use crate::supervisor::Ending;
-use crate::{doctor, fitness, local};
+use crate::{doctor, fitness, local, topology};
 
 /// Threads of the worker's own runtime: it waits for the kernel and the broker, it computes little.
 const THREADS: usize = 2;
@@ -78,6 +78,11 @@ pub fn carry_out(cli: &Cli) -> Result<Exit, Failure> {
         Some(Command::Doctor { json, .. }) => {
             let settings = read_settings(&common)?;
             Ok(doctor::examine(&settings, *json)?)
+        }
+        Some(Command::Topology(args)) => {
+            let mut settings = read_settings(&common)?;
+            read_uri_file(&mut settings)?;
+            Ok(topology::print(&settings, args)?)
         }
         Some(Command::CheckConfig(_)) => {
             read_settings(&common)?;

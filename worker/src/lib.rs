@@ -22,6 +22,7 @@ pub mod confine;
 pub mod canary;
 pub mod local;
 pub mod doctor;
+pub mod topology;
 pub mod admin;
 pub mod metrics;
 mod events;

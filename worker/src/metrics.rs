@@ -12,7 +12,7 @@ use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
 use jailfleet::wall::{HeldWall, Wall};
 use jailfleet_queue::DoorCounters;
-use jailfleet_queue::topology::Kept;
+use jailfleet_queue::topology::{Drift, Kept};
 use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::canary::Sang;
@@ -23,7 +23,7 @@ mod doors;
 mod made;
 
 use doors::DoorEvents;
-pub use words::{PublishEnd, Reaped, SetAside, Step};
+pub use words::{Drifted, PublishEnd, Reaped, SetAside, Step};
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
 pub type MetricsError = prometheus::Error;
@@ -112,6 +112,7 @@ struct SlotMetrics {
 struct DoorMetrics {
     connected: PerKey<Role, IntGauge>,
     blocked: IntGauge,
+    drift: PerKey<Drifted, Gauge>,
     events: DoorEvents,
 }
 
@@ -220,6 +221,18 @@ impl Metrics {
         // A number from before would look as if all were well.
         let shown = messages.map_or(f64::NAN, f64::from);
         self.ends.kept.with(queue, |gauge| gauge.set(shown));
+    }
+
+    /// The broker was compared with what it should be.
+    pub fn drift(&self, drift: Drift) {
+        for (kind, count) in [
+            (Drifted::Differs, drift.differs),
+            (Drifted::Missing, drift.missing),
+            (Drifted::Unseen, drift.unseen),
+        ] {
+            let count = f64::from(count);
+            self.doors.drift.with(kind, |gauge| gauge.set(count));
+        }
     }
 
     /// A delivery could not be settled.

@@ -119,7 +119,7 @@ impl<T: Send + 'static> ConsumeRole<T> {
     async fn session(&mut self) -> Result<(), SessionError> {
         let epoch = self.epoch.advance();
         let (connected, channels, mut arrivals) = tokio::select! {
-            ready = set_up(&self.dialer, &self.topology, &self.lines, &self.board) => ready?,
+            ready = set_up(&self.dialer, &self.topology, &self.lines, self.look.as_mut(), &self.board) => ready?,
             () = self.desk.refuse() => return Ok(()),
         };
         let Connected {
@@ -204,10 +204,14 @@ async fn set_up<T>(
     dialer: &Dialer,
     topology: &Topology,
     lines: &[Line<T>],
+    look: Option<&mut Look>,
     board: &Board,
 ) -> Result<(Connected, Vec<(Channel, Ledger)>, Arrivals), SessionError> {
     let connected = dialer.connect(board.role).await?;
-    declare(&connected.connection, topology, &board.counters).await?;
+    declare(&connected.connection, topology).await?;
+    if let Some(look) = look {
+        look.compare(&connected.connection).await?;
+    }
     let mut channels = Vec::with_capacity(lines.len());
     let mut arrivals = SelectAll::new();
     for (place, line) in lines.iter().enumerate() {

@@ -100,7 +100,7 @@ impl PublishRole {
                 return Ok(());
             }
         };
-        declare(&connection, &self.topology, &self.board.counters).await?;
+        declare(&connection, &self.topology).await?;
         let channel = call("open a channel", connection.create_channel()).await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
         call("ask for confirms", select).await?;
@@ -316,7 +316,12 @@ impl PublishRole {
                 reason,
                 "the broker closes the channel over a message; it is given up"
             );
-            answer(item.order.done, Err(OutboxError::Refused { reason }));
+            let given_up = if error.lacks_right() {
+                OutboxError::Forbidden { reason }
+            } else {
+                OutboxError::Refused { reason }
+            };
+            answer(item.order.done, Err(given_up));
         }
     }
 }

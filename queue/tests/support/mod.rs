@@ -32,6 +32,7 @@ pub(crate) fn section(uri: &str, reply_mode: ReplyMode) -> AmqpSection {
         prefetch_extra: 8,
         backoff_min_ms: millis(50),
         backoff_max_ms: millis(500),
+        topology_check_ms: millis(300_000),
         threads: 1,
     }
 }

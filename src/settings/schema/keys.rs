@@ -119,6 +119,8 @@ const AMQP_KEYS: &[KeySpec] = &[
     key("prefetch_extra", whole("jobs", 0, 1000), "Jobs that a lane holds beyond its slots."),
     key("backoff_min_ms", whole(MS, 1, 600_000), "First pause before a reconnect."),
     key("backoff_max_ms", whole(MS, 1, 600_000), "Longest pause before a reconnect."),
+    key("topology_check_ms", whole(MS, 100, 86_400_000),
+        "How often a worker compares the broker's exchanges and queues with what they should be."),
     key("threads", whole("threads", 1, 64), "Threads that serve AMQP and nothing else."),
 ];
 

@@ -18,8 +18,8 @@ use super::doors::DoorEvents;
 use crate::canary::Sang;
 
 use super::{
-    CALLS_TO_COME, DoorMetrics, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey, PublishEnd,
-    Reaped, RunMetrics, SetAside, SlotMetrics, Step,
+    CALLS_TO_COME, DoorMetrics, Drifted, EndMetrics, LaneMetrics, Metrics, MetricsError, PerKey,
+    PublishEnd, Reaped, RunMetrics, SetAside, SlotMetrics, Step,
 };
 
 /// 100 µs to 10 min.
@@ -330,7 +330,19 @@ fn door_metrics(make: &Maker<'_>) -> Result<DoorMetrics, MetricsError> {
         "Whether the connection of a role is up.",
         &["role"],
     )?;
+    let drift = make.keep(GaugeVec::new(
+        Opts::new(
+            "jailfleet_topology_drift",
+            "Exchanges, queues and bindings that are not as they should be; NaN before a look.",
+        ),
+        &["kind"],
+    )?)?;
     Ok(DoorMetrics {
+        drift: PerKey::new(&Drifted::ALL, |kind| {
+            let gauge = drift.with_label_values(&[kind.as_str()]);
+            gauge.set(f64::NAN);
+            gauge
+        }),
         connected: PerKey::new(&Role::ALL, |role| {
             connected.with_label_values(&[role.as_str()])
         }),
