@@ -14,6 +14,8 @@ use crate::place::Place;
 use crate::process::{Owned, capture, poll_until};
 use crate::watcher::{Watcher, mark};
 
+mod tls;
+
 /// The URI, without a vhost, of a node that the test run shares.
 const SHARED_URI: &str = "JAILFLEET_TEST_AMQP";
 const SHARED_NODE: &str = "JAILFLEET_TEST_AMQP_NODE";
@@ -32,6 +34,7 @@ pub struct Broker {
     node: Option<Owned>,
     _epmd: Option<Owned>,
     uri: String,
+    tls_port: Option<u16>,
     place: Place,
     _watcher: Option<Watcher>,
 }
@@ -50,8 +53,8 @@ pub struct User<'a> {
     name: String,
 }
 
-/// The password of every user that tests make.
-const PASSWORD: &str = "a-password-of-tests";
+/// The password that every user of tests has first.
+pub const PASSWORD: &str = "a-password-of-tests";
 
 impl Broker {
     /// The node that the test run shares, or one of our own where there is none.
@@ -79,6 +82,7 @@ impl Broker {
             node: None,
             _epmd: None,
             uri: read(SHARED_URI)?,
+            tls_port: None,
             place,
             _watcher: None,
         })
@@ -89,12 +93,18 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn own() -> Result<Self> {
+        Self::own_with(|_| Ok(None))
+    }
+
+    /// A node of our own, whose folder `configure` has prepared; it answers with the port for TLS.
+    fn own_with(configure: impl FnOnce(&Place) -> Result<Option<u16>>) -> Result<Self> {
         ensure_packages(&[(
             "rabbitmq-server",
             "the tests start a RabbitMQ node of their own",
         )])?;
         let place = Place::new()?;
         let watcher = Watcher::over(&place.folder)?;
+        let tls_port = configure(&place)?;
         let uri = format!("amqp://guest:guest@127.0.0.1:{}", place.port);
         let log = log_file(&place.folder.join("epmd.log"))?;
         let mut epmd = place.epmd();
@@ -103,6 +113,7 @@ impl Broker {
             node: None,
             _epmd: Some(epmd),
             uri,
+            tls_port,
             place,
             _watcher: Some(watcher),
         };
@@ -315,6 +326,12 @@ impl User<'_> {
         self.vhost.uri().replace("//guest:guest@", &login)
     }
 
+    /// The same without the password.
+    #[must_use]
+    pub fn uri_without_password(&self) -> String {
+        self.uri().replace(&format!(":{PASSWORD}@"), "@")
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -337,6 +354,33 @@ impl User<'_> {
             read,
         ];
         self.vhost.broker.ctl(&rights).map(drop)
+    }
+
+    /// Restricts the keys under which it may publish to a topic exchange.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub fn permit_topic(&self, exchange: &str, write: &str) -> Result<()> {
+        let (vhost, name) = (self.vhost.name(), self.name.as_str());
+        let rights = [
+            "set_topic_permissions",
+            "--vhost",
+            vhost,
+            name,
+            exchange,
+            write,
+            "^$",
+        ];
+        self.vhost.broker.ctl(&rights).map(drop)
+    }
+
+    /// Gives it another password.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub fn change_password(&self, password: &str) -> Result<()> {
+        let change = ["change_password", &self.name, password];
+        self.vhost.broker.ctl(&change).map(drop)
     }
 
     /// Closes all its connections.

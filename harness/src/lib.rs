@@ -16,9 +16,11 @@ mod uids;
 mod watcher;
 mod place;
 mod process;
+mod authority;
 mod broker;
 
-pub use broker::{Broker, User, Vhost};
+pub use authority::{Authority, Issued};
+pub use broker::{Broker, PASSWORD, User, Vhost};
 pub use process::poll_until;
 pub use uids::TestUids;
 pub use watcher::{Watcher, mark};

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use jailfleet::settings::{self, Mistakes, ProducerSettings, SourceText};
+use jailfleet::settings::{self, Mistake, Mistakes, ProducerSettings, SourceText};
 use jailfleet_program::logging::{self, LoggingError};
 
 use crate::cli::Common;
@@ -19,6 +19,9 @@ pub enum ConfigureError {
         /// What the file system said.
         source: io::Error,
     },
+    /// A file with credentials holds something else.
+    #[error("read the credentials: {0}")]
+    Credentials(Mistake),
     /// Values are wrong.
     #[error("read the configuration:\n{0}")]
     Wrong(Mistakes),
@@ -44,9 +47,9 @@ pub fn settings(common: &Common) -> Result<ProducerSettings, ConfigureError> {
     let env = settings::env_pairs(std::env::vars_os());
     let mut settings =
         settings::producer_settings(source, &env, &common.set).map_err(ConfigureError::Wrong)?;
-    if let Some(path) = settings.amqp.uri_file.clone() {
-        let taken = settings.amqp.take_uri(&read(&path)?);
-        taken.map_err(|mistake| ConfigureError::Wrong(Mistakes(vec![mistake])))?;
+    for (file, path) in settings.amqp.credential_files() {
+        let taken = settings.amqp.take_credentials(file, &read(&path)?);
+        taken.map_err(ConfigureError::Credentials)?;
     }
     logging::check(&settings.log)?;
     Ok(settings)

@@ -26,7 +26,7 @@ use crate::cancels::CancelIntake;
 use crate::connection::{Board, Dialer, Role};
 use crate::counters::DoorCounters;
 use crate::dead::DeadIntake;
-use crate::doors::{DoorState, Doors, Sessions};
+use crate::doors::{DoorState, Doors, Nudge, Sessions};
 use crate::envelope::{Delivery, Origin, Source};
 use crate::intake::{Epoch, Intake};
 use crate::outbox::Outbox;
@@ -88,6 +88,19 @@ pub fn open_and_reap(amqp: &AmqpSection, plan: &ConsumePlan) -> Result<Doors, Op
     let dead = reap::start(&room, amqp, plan);
     let cancels = control::start(&room, amqp);
     Ok(doors(room, amqp, plan, Some(dead), Some(cancels)))
+}
+
+/// The vhost that the URI names.
+///
+/// # Errors
+/// When the URI cannot be read.
+pub fn vhost(amqp: &AmqpSection) -> Result<String, OpenError> {
+    let uri: Result<lapin::uri::AMQPUri, String> = amqp.uri.expose().parse();
+    uri.map(|uri| uri.vhost)
+        .map_err(|reason| OpenError::BadUri {
+            uri: amqp.uri.redacted(),
+            reason,
+        })
 }
 
 fn doors(
@@ -207,6 +220,7 @@ struct Backroom {
     closing: CancellationToken,
     state: watch::Sender<DoorState>,
     counters: Arc<DoorCounters>,
+    nudge: Nudge,
 }
 
 impl Backroom {
@@ -235,6 +249,7 @@ impl Backroom {
             closing: CancellationToken::new(),
             state: watch::Sender::new(DoorState::default()),
             counters: Arc::new(DoorCounters::default()),
+            nudge: Nudge::default(),
         })
     }
 
@@ -277,6 +292,7 @@ impl Backroom {
             desk,
             epoch: epoch.clone(),
             look,
+            nudge: self.nudge.clone(),
             board: self.board(role),
         };
         self.tasks.spawn_on(role.run(), self.runtime.handle());
@@ -299,6 +315,7 @@ impl Backroom {
             backlog: VecDeque::new(),
             under_way: 0,
             closing: self.closing.clone(),
+            nudge: self.nudge.clone(),
             board: self.board(Role::Publish),
         };
         self.tasks.spawn_on(role.run(), self.runtime.handle());
@@ -309,6 +326,7 @@ impl Backroom {
         Sessions {
             tasks: self.tasks,
             closing: self.closing,
+            nudge: self.nudge,
             runtime: Some(self.runtime),
         }
     }

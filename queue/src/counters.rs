@@ -85,6 +85,4 @@ counters! {
     rights_missing,
     /// Times that the broker blocked a connection.
     blocked,
-    /// Topology objects that exist with other arguments than ours.
-    topology_drift,
 }

@@ -14,7 +14,7 @@ use crate::envelope::{Envelope, Source};
 use crate::intake::{Epoch, IntakeOrder};
 use crate::outbox::KeptBody;
 use crate::ticket::{Disposition, Ticket};
-use crate::topology::{Kept, NEWER_KEY, Names, UNROUTED_KEY, lane_key};
+use crate::topology::{Drift, Kept, NEWER_KEY, Names, UNROUTED_KEY, lane_key};
 
 /// A message that somebody gave up, with the duty to settle it.
 #[derive(Debug)]
@@ -192,6 +192,15 @@ impl Depths {
     }
 }
 
+/// What the reaping role sees from time to time, beside its letters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// How full the kept queues are.
+    pub depths: Depths,
+    /// How the broker differed from the table at the last comparison; `None` before the first.
+    pub drift: Option<Drift>,
+}
+
 /// Where dead letters come out.
 #[derive(Debug)]
 pub struct DeadIntake {
@@ -199,7 +208,7 @@ pub struct DeadIntake {
     pub(crate) orders: mpsc::Sender<IntakeOrder>,
     pub(crate) epoch: Epoch,
     pub(crate) counters: Arc<DoorCounters>,
-    pub(crate) depths: watch::Receiver<Depths>,
+    pub(crate) sight: watch::Receiver<Sight>,
 }
 
 impl DeadIntake {
@@ -219,10 +228,10 @@ impl DeadIntake {
         }
     }
 
-    /// How full the kept queues are, looked at once a minute.
+    /// What is seen beside the letters.
     #[must_use]
-    pub fn depths(&self) -> watch::Receiver<Depths> {
-        self.depths.clone()
+    pub fn sight(&self) -> watch::Receiver<Sight> {
+        self.sight.clone()
     }
 
     /// Cancels the consumers and hands back what waits here: another worker's reaper goes on.

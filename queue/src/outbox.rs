@@ -111,6 +111,12 @@ pub enum OutboxError {
         /// What the broker said.
         reason: String,
     },
+    /// The broker's user lacks the right to publish it there: no fault of the message.
+    #[error("publish a message: the broker's user lacks a right: {reason}")]
+    Forbidden {
+        /// What the broker said.
+        reason: String,
+    },
     /// No queue took it, not even the one that keeps what is lost.
     #[error("publish to {destination}: no queue takes it; is the topology complete?")]
     Homeless {

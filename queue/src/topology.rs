@@ -1,15 +1,21 @@
 //! The broker's exchanges, queues and bindings, as one table.
 //!
 //! Arguments are only what correctness needs; operators tune the rest by policy. A queue that
-//! exists is taken as it is: its arguments are compared with nothing.
+//! exists is taken as it is; where its arguments are others, that is told.
 
 mod cancels;
-mod declare;
 mod names;
+mod definitions;
+mod rights;
+mod declare;
+mod verify;
 
 pub(crate) use cancels::MARK_KEY;
 pub(crate) use declare::{DeclareError, declare};
+pub use definitions::arguments;
 pub use names::Names;
+pub use rights::{Party, Rights};
+pub(crate) use verify::Verifier;
 
 use jailfleet::job::{Lane, Name};
 
@@ -93,6 +99,20 @@ pub enum Argument {
     Number(i64),
     /// Yes or no.
     Flag(bool),
+}
+
+/// The argument that names an exchange's alternate.
+const ALTERNATE: &str = "alternate-exchange";
+
+/// How the broker differs from the table, in objects: exchanges, queues and bindings.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Drift {
+    /// Exist with other arguments or of another type; they are used as they are.
+    pub differs: u32,
+    /// Do not exist.
+    pub missing: u32,
+    /// Exist, and we lack the right to see more of them.
+    pub unseen: u32,
 }
 
 /// How an exchange routes.

@@ -83,6 +83,10 @@ fn lanes(read: &mut Reader) -> Option<LaneShares> {
 pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
     let uri = read.text("amqp.uri").map(Secret::new);
     let uri_file = read.optional("amqp.uri_file");
+    let password_file = read.optional("amqp.password_file");
+    let ca_file = read.optional("amqp.ca_file");
+    let client_cert_file = read.optional("amqp.client_cert_file");
+    let client_key_file = read.optional("amqp.client_key_file");
     let prefix = read.text("amqp.prefix");
     let heartbeat_s = read.narrow("amqp.heartbeat_s");
     let connect_timeout_ms = read.millis("amqp.connect_timeout_ms");
@@ -91,6 +95,7 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
     let prefetch_extra = read.narrow("amqp.prefetch_extra");
     let backoff_min_ms = read.millis("amqp.backoff_min_ms");
     let backoff_max_ms = read.millis("amqp.backoff_max_ms");
+    let topology_check_ms = read.millis("amqp.topology_check_ms");
     let threads = read.narrow("amqp.threads");
     if let Some(prefix) = prefix
         .as_deref()
@@ -99,6 +104,13 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
         read.complain(
             "amqp.prefix",
             format!("{prefix} is the broker's own: choose another"),
+        );
+    }
+    let named = |file: &Option<Option<String>>| file.as_ref().is_some_and(Option::is_some);
+    if named(&client_cert_file) != named(&client_key_file) {
+        read.complain(
+            "amqp.client_key_file",
+            "expected together with amqp.client_cert_file: the one is no use without the other",
         );
     }
     if backoff_min_ms > backoff_max_ms {
@@ -110,6 +122,10 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
     Some(AmqpSection {
         uri: uri?,
         uri_file: uri_file?,
+        password_file: password_file?,
+        ca_file: ca_file?,
+        client_cert_file: client_cert_file?,
+        client_key_file: client_key_file?,
         prefix: prefix?,
         heartbeat_s: heartbeat_s?,
         connect_timeout_ms: connect_timeout_ms?,
@@ -118,6 +134,7 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
         prefetch_extra: prefetch_extra?,
         backoff_min_ms: backoff_min_ms?,
         backoff_max_ms: backoff_max_ms?,
+        topology_check_ms: topology_check_ms?,
         threads: threads?,
     })
 }

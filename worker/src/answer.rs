@@ -115,7 +115,10 @@ pub(crate) async fn answer(
             bury_because(station, message, &error).await
         }
         Ok(Err(
-            error @ (OutboxError::Closed | OutboxError::Homeless { .. } | OutboxError::Full { .. }),
+            error @ (OutboxError::Closed
+            | OutboxError::Forbidden { .. }
+            | OutboxError::Homeless { .. }
+            | OutboxError::Full { .. }),
         )) => {
             report(PublishEnd::Failed);
             hand_back(station, message, &error)
@@ -211,6 +214,7 @@ pub(crate) async fn newer(
         Ok(Err(
             error @ (OutboxError::Closed
             | OutboxError::Refused { .. }
+            | OutboxError::Forbidden { .. }
             | OutboxError::Full { .. }
             | OutboxError::TooLarge { .. }),
         )) => hand_back(station, message, &error),

@@ -28,7 +28,8 @@ Exit codes:
   7  a canary got out of its jail: keep jobs away from this host until somebody knows why
 
 Signals: SIGTERM or SIGINT drains within worker.drain_ms; a second one kills running jobs at once and
-hands them back; a third leaves without waiting.";
+hands them back; a third leaves without waiting. SIGHUP makes sessions with the broker that are not up
+connect at once, with the credentials that their files hold now.";
 
 const LOCAL_HELP: &str = "\
 Examples:
@@ -39,6 +40,18 @@ Examples:
 One job a line in, one result a line out, in any order, matched by job_id. A job without an id is
 called line-<number>. Without --results the results go to stdout as they come; with it the file
 appears, whole, at the end.";
+
+const TOPOLOGY_HELP: &str = "\
+Examples:
+  jailfleet-worker topology
+      exchanges, queues with their arguments, bindings
+  jailfleet-worker topology --definitions > jailfleet.json && rabbitmqctl import_definitions jailfleet.json
+      make all of it, so that workers need no right to configure anything (docs/broker.md)
+  jailfleet-worker topology --rights
+      the least that worker, producer and operator need on a broker where all of it exists
+  jailfleet-worker topology --pool default --pool gpu --json | jq -r '.queues[].name'
+  jailfleet-worker topology --policies > policies.json && rabbitmqctl import_definitions policies.json
+      bring queues that were made with other arguments near to the table, without deleting them";
 
 /// Runs untrusted code in jails: takes jobs from a broker or a file, publishes results.
 #[derive(Debug, Parser)]
@@ -53,7 +66,7 @@ pub struct Cli {
 }
 
 /// Where the settings come from.
-#[derive(Debug, Clone, Args)]
+#[derive(Debug, Clone, Default, Args)]
 pub struct Common {
     /// Configuration file, on top of the embedded defaults and below the environment.
     #[arg(long, value_name = "FILE")]
@@ -97,6 +110,7 @@ impl Cli {
         let later = match &self.command {
             Some(
                 Command::Local(LocalArgs { common, .. })
+                | Command::Topology(TopologyArgs { common, .. })
                 | Command::Doctor { common, .. }
                 | Command::CheckConfig(common)
                 | Command::PrintConfig(common),
@@ -142,6 +156,9 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Print what a worker needs on the broker, as a table or for import; asks no broker.
+    #[command(after_help = TOPOLOGY_HELP)]
+    Topology(TopologyArgs),
     /// Read the configuration and report every mistake in it.
     CheckConfig(Common),
     /// Print the configuration in force, secrets redacted.
@@ -153,6 +170,29 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Arguments of `topology`.
+#[derive(Debug, Clone, Default, Args)]
+pub struct TopologyArgs {
+    /// Settings.
+    #[command(flatten)]
+    pub common: Common,
+    /// A pool whose queues are wanted, worker.pool if left out; may be repeated.
+    #[arg(long = "pool", value_name = "NAME")]
+    pub pools: Vec<String>,
+    /// One JSON object instead of a table.
+    #[arg(long, group = "form")]
+    pub json: bool,
+    /// A definitions file for `rabbitmqctl import_definitions`.
+    #[arg(long, group = "form")]
+    pub definitions: bool,
+    /// A definitions file of policies, for queues that exist with other arguments.
+    #[arg(long, group = "form")]
+    pub policies: bool,
+    /// The commands that give users of the broker no more rights than they need.
+    #[arg(long, group = "form")]
+    pub rights: bool,
 }
 
 /// Arguments of `local`.

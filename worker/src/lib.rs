@@ -24,6 +24,7 @@ pub mod confine;
 pub mod canary;
 pub mod local;
 pub mod doctor;
+pub mod topology;
 pub mod admin;
 pub mod metrics;
 mod events;

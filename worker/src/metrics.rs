@@ -12,7 +12,7 @@ use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
 use jailfleet::wall::{HeldWall, Wall};
 use jailfleet_queue::DoorCounters;
-use jailfleet_queue::topology::Kept;
+use jailfleet_queue::topology::{Drift, Kept};
 use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::canary::Sang;
@@ -23,7 +23,7 @@ mod doors;
 mod made;
 
 use doors::DoorEvents;
-pub use words::{Adopted, Heard, Met, PublishEnd, Reaped, SetAside, Step};
+pub use words::{Adopted, Drifted, Heard, Met, PublishEnd, Reaped, SetAside, Step};
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
 pub type MetricsError = prometheus::Error;
@@ -124,6 +124,7 @@ struct CancelMetrics {
 struct DoorMetrics {
     connected: PerKey<Role, IntGauge>,
     blocked: IntGauge,
+    drift: PerKey<Drifted, Gauge>,
     events: DoorEvents,
 }
 
@@ -256,6 +257,18 @@ impl Metrics {
     /// A job was answered with the word that it was cancelled.
     pub fn job_cancelled(&self, met: Met) {
         self.cancels.jobs.with(met, IntCounter::inc);
+    }
+
+    /// The broker was compared with what it should be.
+    pub fn drift(&self, drift: Drift) {
+        for (kind, count) in [
+            (Drifted::Differs, drift.differs),
+            (Drifted::Missing, drift.missing),
+            (Drifted::Unseen, drift.unseen),
+        ] {
+            let count = f64::from(count);
+            self.doors.drift.with(kind, |gauge| gauge.set(count));
+        }
     }
 
     /// A delivery could not be settled.

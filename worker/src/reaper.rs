@@ -20,8 +20,8 @@ use jailfleet::wire::{self, DecodeHint};
 use jailfleet_queue::dead::{Autopsy, Cause};
 use jailfleet_queue::topology::Names;
 use jailfleet_queue::{
-    DeadDelivery, DeadIntake, Death, Depths, Disposition, Envelope, OutboxError, Parked, Published,
-    Reply, Stray,
+    DeadDelivery, DeadIntake, Death, Disposition, Envelope, OutboxError, Parked, Published, Reply,
+    Sight, Stray,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -45,9 +45,9 @@ const SPOKEN: usize = 8;
 /// Takes dead letters, one at a time, until the worker stops. Not every door has some.
 pub(crate) async fn reap(station: Arc<Station>, letters: Option<DeadIntake>) {
     let Some(mut letters) = letters else { return };
-    let depths = letters.depths();
+    let sight = letters.sight();
     let mut watching = JoinSet::new();
-    watching.spawn(watch_depths(Arc::clone(&station), depths));
+    watching.spawn(watch(Arc::clone(&station), sight));
     let mut spoken = VecDeque::new();
     loop {
         let letter = tokio::select! {
@@ -324,12 +324,16 @@ fn told(station: &Station, letter: &Letter, end: Reaped, why: &str) {
     .emit(&station.metrics);
 }
 
-/// Shows how full the queues are that keep things for people.
-async fn watch_depths(station: Arc<Station>, mut depths: watch::Receiver<Depths>) {
-    while depths.changed().await.is_ok() {
-        let seen = *depths.borrow_and_update();
-        for (queue, depth) in seen.iter() {
+/// Shows how full the queues are that keep things for people, and whether the broker is as it
+/// should be.
+async fn watch(station: Arc<Station>, mut sight: watch::Receiver<Sight>) {
+    while sight.changed().await.is_ok() {
+        let seen = *sight.borrow_and_update();
+        for (queue, depth) in seen.depths.iter() {
             station.metrics.kept(queue, depth);
+        }
+        if let Some(drift) = seen.drift {
+            station.metrics.drift(drift);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Dead letters through a real RabbitMQ node and real workers: who is told, and what is kept.
 
 #[path = "support/client.rs"]
+#[expect(dead_code, reason = "shared with the tests of the topology")]
 mod client;
 #[path = "support/mistakes.rs"]
 #[expect(dead_code, reason = "shared with the tests of jobs")]

@@ -9,7 +9,6 @@ use super::address::Addressed;
 use super::barrier::{Fate, barrier};
 use super::properties;
 use crate::connection::{Connected, Dialer, Role, SessionError, call, close};
-use crate::counters::DoorCounters;
 use crate::topology::{Names, Topology, declare};
 
 /// Why a cancel is not on its way.
@@ -57,12 +56,7 @@ pub async fn send(amqp: &AmqpSection, cancels: &[Cancel]) -> Result<(), CancelEr
     let exchange = names.cancel();
     let sending = async {
         let Connected { connection, events } = dialer.connect(Role::Publish).await?;
-        declare(
-            &connection,
-            &Topology::of_cancels(&names),
-            &DoorCounters::default(),
-        )
-        .await?;
+        declare(&connection, &Topology::of_cancels(&names)).await?;
         let channel = call("open a channel", connection.create_channel()).await?;
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
         call("ask for confirms", confirms).await?;

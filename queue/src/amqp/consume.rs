@@ -17,7 +17,7 @@ use super::ledger::{Frame, Ledger};
 use super::reap::{self, Look};
 use crate::clock;
 use crate::connection::{Board, Connected, Dialer, SessionError, call, close};
-use crate::doors::Link;
+use crate::doors::{Link, Nudge};
 use crate::intake::{Epoch, IntakeOrder};
 use crate::ticket::{Disposition, Lease, SettleError, Settlement, Ticket};
 use crate::topology::{Topology, declare};
@@ -44,6 +44,7 @@ pub(super) struct ConsumeRole<T> {
     pub(super) epoch: Epoch,
     /// A look at other queues from time to time, over the same connection.
     pub(super) look: Option<Look>,
+    pub(super) nudge: Nudge,
     pub(super) board: Board,
 }
 
@@ -104,7 +105,7 @@ impl<T: Send + 'static> ConsumeRole<T> {
             // A stopped intake needs no new session: nothing more will be consumed.
             let stopped = self.desk.stopped;
             tokio::select! {
-                () = tokio::time::sleep(pause), if !stopped => {}
+                () = self.nudge.pause(pause), if !stopped => {}
                 () = self.desk.refuse() => {}
             }
         }
@@ -119,7 +120,7 @@ impl<T: Send + 'static> ConsumeRole<T> {
     async fn session(&mut self) -> Result<(), SessionError> {
         let epoch = self.epoch.advance();
         let (connected, channels, mut arrivals) = tokio::select! {
-            ready = set_up(&self.dialer, &self.topology, &self.lines, &self.board) => ready?,
+            ready = set_up(&self.dialer, &self.topology, &self.lines, self.look.as_mut(), &self.board) => ready?,
             () = self.desk.refuse() => return Ok(()),
         };
         let Connected {
@@ -204,10 +205,14 @@ async fn set_up<T>(
     dialer: &Dialer,
     topology: &Topology,
     lines: &[Line<T>],
+    look: Option<&mut Look>,
     board: &Board,
 ) -> Result<(Connected, Vec<(Channel, Ledger)>, Arrivals), SessionError> {
     let connected = dialer.connect(board.role).await?;
-    declare(&connected.connection, topology, &board.counters).await?;
+    declare(&connected.connection, topology).await?;
+    if let Some(look) = look {
+        look.compare(&connected.connection).await?;
+    }
     let mut channels = Vec::with_capacity(lines.len());
     let mut arrivals = SelectAll::new();
     for (place, line) in lines.iter().enumerate() {

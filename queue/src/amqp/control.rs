@@ -105,7 +105,7 @@ impl ControlRole {
 
     async fn set_up(&self) -> Result<(Connected, Channel, Consumer), SessionError> {
         let connected = self.dialer.connect(Role::Control).await?;
-        declare(&connected.connection, &self.topology, &self.board.counters).await?;
+        declare(&connected.connection, &self.topology).await?;
         let channel = call("open a channel", connected.connection.create_channel()).await?;
         let qos = channel.basic_qos(PREFETCH, BasicQosOptions::default());
         call("set the prefetch", qos).await?;

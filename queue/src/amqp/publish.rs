@@ -23,7 +23,7 @@ use crate::clock;
 use crate::connection::{
     Board, Connected, Dialer, Events, GOODBYE, Role, SessionError, call, close,
 };
-use crate::doors::Link;
+use crate::doors::{Link, Nudge};
 use crate::outbox::{Order, OutboxError, Parcel, Published};
 use crate::topology::{Topology, declare};
 
@@ -45,6 +45,7 @@ pub(super) struct PublishRole {
     /// How many messages at the backlog's front are on the wire without a verdict.
     pub(super) under_way: usize,
     pub(super) closing: CancellationToken,
+    pub(super) nudge: Nudge,
     pub(super) board: Board,
 }
 
@@ -70,7 +71,7 @@ impl PublishRole {
             let pause = backoff.after(clock::now() - started, clock::dice());
             let pause = self.board.down(&error, pause);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = self.nudge.pause(pause) => {}
                 () = self.closing.cancelled() => {}
             }
             if self.closing.is_cancelled() && self.nothing_waits() {
@@ -100,7 +101,7 @@ impl PublishRole {
                 return Ok(());
             }
         };
-        declare(&connection, &self.topology, &self.board.counters).await?;
+        declare(&connection, &self.topology).await?;
         let channel = call("open a channel", connection.create_channel()).await?;
         let select = channel.confirm_select(ConfirmSelectOptions::default());
         call("ask for confirms", select).await?;
@@ -316,7 +317,12 @@ impl PublishRole {
                 reason,
                 "the broker closes the channel over a message; it is given up"
             );
-            answer(item.order.done, Err(OutboxError::Refused { reason }));
+            let given_up = if error.lacks_right() {
+                OutboxError::Forbidden { reason }
+            } else {
+                OutboxError::Refused { reason }
+            };
+            answer(item.order.done, Err(given_up));
         }
     }
 }
@@ -379,6 +385,8 @@ fn closed_over_a_message(error: &SessionError) -> bool {
         | SessionError::Consume { source, .. }
         | SessionError::Lost(source) => source,
         SessionError::Deadline { .. }
+        | SessionError::Credentials(_)
+        | SessionError::Tls(_)
         | SessionError::Declare(_)
         | SessionError::Gone
         | SessionError::ConsumerEnded { .. }

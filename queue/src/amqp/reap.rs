@@ -10,16 +10,16 @@ use lapin::types::{AMQPValue, FieldTable};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
 use super::consume::Line;
 use super::{Backroom, ConsumePlan, properties};
 use crate::clock;
 use crate::connection::{Role, SessionError, call};
-use crate::dead::{DeadDelivery, DeadIntake, Death, DeathRecord, Depths, Found};
+use crate::dead::{DeadDelivery, DeadIntake, Death, DeathRecord, Depths, Found, Sight};
 use crate::intake::Epoch;
 use crate::ticket::Ticket;
-use crate::topology::{Kept, Names, Topology};
+use crate::topology::{Kept, Names, Topology, Verifier};
 
 /// Letters that wait in this process: one of each queue.
 const WAITING: usize = 2;
@@ -29,6 +29,8 @@ const PREFETCH: u16 = 1;
 const RECORDS: usize = 16;
 /// The longest name or reason that is read out of a header.
 const WORDS_BYTES: usize = 1024;
+/// The deadline of a comparison: two calls an object, of which there are about fifty.
+const COMPARE: Duration = Duration::from_secs(120);
 /// From one look to the next.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -46,11 +48,15 @@ pub(super) fn start(room: &Backroom, amqp: &AmqpSection, plan: &ConsumePlan) -> 
         line(names.dead(), Found::Dead),
         line(names.jobs_unrouted(), Found::Unrouted),
     ];
-    let (depths, depths_seen) = watch::channel(Depths::default());
+    let (sight, seen) = watch::channel(Sight::default());
     let look = Look {
         queues: Kept::ALL.map(|kept| names.kept(kept)),
         due: clock::now(),
-        depths,
+        topology: topology.clone(),
+        verifier: Verifier::default(),
+        compare_every: amqp.topology_check_ms.duration(),
+        compare_due: clock::now(),
+        sight,
     };
     let epoch = Epoch::default();
     let orders = room.consume(Role::Reap, lines, topology, &epoch, Some(look));
@@ -59,7 +65,7 @@ pub(super) fn start(room: &Backroom, amqp: &AmqpSection, plan: &ConsumePlan) -> 
         orders,
         epoch,
         counters: Arc::clone(&room.counters),
-        depths: depths_seen,
+        sight: seen,
     }
 }
 
@@ -110,17 +116,22 @@ fn record(table: &FieldTable) -> Option<DeathRecord> {
     })
 }
 
-/// A look, from time to time, at the queues that keep things for people.
+/// A look, from time to time, at the queues that keep things for people, and at whether the broker
+/// is as the table says.
 pub(super) struct Look {
     queues: [String; Kept::ALL.len()],
     due: Instant,
-    depths: watch::Sender<Depths>,
+    topology: Topology,
+    verifier: Verifier,
+    compare_every: Duration,
+    compare_due: Instant,
+    sight: watch::Sender<Sight>,
 }
 
 /// Waits until it is time for a look; for ever where there is none to take.
 pub(super) async fn due(look: Option<&Look>) {
     match look {
-        Some(look) => tokio::time::sleep_until(look.due).await,
+        Some(look) => tokio::time::sleep_until(look.due.min(look.compare_due)).await,
         None => std::future::pending().await,
     }
 }
@@ -130,17 +141,39 @@ pub(super) async fn look(
     look: &mut Option<Look>,
     connection: &Connection,
 ) -> Result<(), SessionError> {
-    match look {
-        Some(look) => look.take(connection).await,
-        None => Ok(()),
+    let Some(look) = look else { return Ok(()) };
+    if look.compare_due <= clock::now() {
+        look.compare(connection).await?;
     }
+    if look.due <= clock::now() {
+        look.take(connection).await?;
+    }
+    Ok(())
 }
 
 impl Look {
     /// Without a session nothing is seen: what was seen in the last one holds no longer.
     pub(super) fn blind(&mut self) {
         self.due = clock::now();
-        self.depths.send_replace(Depths::default());
+        self.sight
+            .send_modify(|sight| sight.depths = Depths::default());
+    }
+
+    /// Compares the broker with the table.
+    pub(super) async fn compare(&mut self, connection: &Connection) -> Result<(), SessionError> {
+        let comparing = self.verifier.verify(connection, &self.topology);
+        let drift = match timeout(COMPARE, comparing).await {
+            Ok(drift) => drift?,
+            Err(_elapsed) => {
+                return Err(SessionError::Deadline {
+                    what: "compare the topology",
+                    within: COMPARE,
+                });
+            }
+        };
+        self.compare_due = clock::now() + self.compare_every;
+        self.sight.send_modify(|sight| sight.drift = Some(drift));
+        Ok(())
     }
 
     /// Counts what waits. A queue that may not be seen costs its own channel and nothing else.
@@ -166,7 +199,7 @@ impl Look {
             }
         }
         self.due = clock::now() + LOOK_EVERY;
-        self.depths.send_replace(depths);
+        self.sight.send_modify(|sight| sight.depths = depths);
         Ok(())
     }
 }

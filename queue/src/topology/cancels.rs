@@ -43,6 +43,20 @@ impl Topology {
         table.bind(&names.cancels(), &names.internal(), MARK_KEY);
         table
     }
+
+    /// The table and that of cancels, as an operator makes both.
+    #[must_use]
+    pub fn with_cancels(mut self, names: &Names) -> Self {
+        let cancels = Self::of_cancels(names);
+        for exchange in cancels.exchanges {
+            if self.exchanges.iter().all(|there| *there != exchange) {
+                self.exchanges.push(exchange);
+            }
+        }
+        self.queues.extend(cancels.queues);
+        self.bindings.extend(cancels.bindings);
+        self
+    }
 }
 
 #[cfg(test)]

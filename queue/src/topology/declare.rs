@@ -4,9 +4,9 @@ use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptio
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
+use std::collections::HashSet;
 
-use super::{Argument, Exchange, ExchangeType, Queue, Topology};
-use crate::counters::DoorCounters;
+use super::{ALTERNATE, Argument, Binding, Exchange, ExchangeType, Queue, Topology};
 
 /// Why the topology is not there.
 #[derive(Debug, thiserror::Error)]
@@ -17,6 +17,12 @@ pub(crate) struct DeclareError {
 }
 
 impl DeclareError {
+    /// The same error with the name of the object that it is about.
+    pub(super) fn about(object: &str) -> impl FnOnce(lapin::Error) -> Self {
+        let object = object.to_owned();
+        move |source| Self { object, source }
+    }
+
     /// What the broker said.
     pub(crate) const fn source(&self) -> &lapin::Error {
         &self.source
@@ -28,50 +34,34 @@ impl DeclareError {
 /// Each look is passive first, on a channel that is thrown away when the broker closes it: an
 /// operator's queue with other arguments is used as it is, and no right to configure is needed
 /// where everything exists.
-pub(crate) async fn declare(
-    connection: &Connection,
-    table: &Topology,
-    counters: &DoorCounters,
-) -> Result<(), DeclareError> {
-    let mut scratch = Scratch {
-        connection,
-        channel: None,
-        counters,
-    };
-    for exchange in &table.exchanges {
-        scratch
-            .exchange(exchange)
-            .await
-            .map_err(about(&exchange.name))?;
+pub(crate) async fn declare(connection: &Connection, table: &Topology) -> Result<(), DeclareError> {
+    let mut scratch = Scratch::new(connection);
+    let exchanges = table.exchanges.iter().map(Object::Exchange);
+    let queues = table.queues.iter().map(Object::Queue);
+    let mut made = HashSet::new();
+    for object in exchanges.chain(queues) {
+        let ensured = scratch.ensure(object).await;
+        if let Ensured::Made = ensured.map_err(DeclareError::about(object.name()))? {
+            made.insert(object.name());
+        }
     }
-    for queue in &table.queues {
-        scratch.queue(queue).await.map_err(about(&queue.name))?;
-    }
-    for binding in &table.bindings {
-        let bound = scratch
-            .channel()
-            .await
-            .map_err(about(&binding.queue))?
-            .queue_bind(
-                binding.queue.as_str().into(),
-                binding.exchange.as_str().into(),
-                binding.key.as_str().into(),
-                QueueBindOptions::default(),
-                FieldTable::default(),
-            )
-            .await;
-        match bound.map_err(Trouble::from) {
+    let mut refused = false;
+    // From the last to the first: what is a user's own stands behind what all share.
+    for binding in table.bindings.iter().rev() {
+        if refused && !made.contains(binding.queue.as_str()) {
+            continue;
+        }
+        match scratch.bind(binding).await.map_err(Trouble::from) {
             Ok(()) => {}
-            // Least privilege: the operator has made the bindings, and we may not.
+            // Least privilege: the operator has made this binding and those before it, and we may
+            // not. Each refusal would cost a channel, and a line in the broker's log.
             Err(Trouble::Forbidden(error)) => {
-                tracing::debug!(queue = binding.queue, %error, "left a binding to the operator");
-                scratch.channel = None;
+                tracing::debug!(queue = binding.queue, %error, "left the bindings to the operator");
+                scratch.renew();
+                refused = true;
             }
             Err(Trouble::Missing(source) | Trouble::Differs(source) | Trouble::Other(source)) => {
-                return Err(DeclareError {
-                    object: binding.queue.clone(),
-                    source,
-                });
+                return Err(DeclareError::about(&binding.queue)(source));
             }
         }
     }
@@ -79,13 +69,8 @@ pub(crate) async fn declare(
     Ok(())
 }
 
-fn about(object: &str) -> impl FnOnce(lapin::Error) -> DeclareError {
-    let object = object.to_owned();
-    move |source| DeclareError { object, source }
-}
-
 /// What the broker's refusal means for a declaration.
-enum Trouble {
+pub(super) enum Trouble {
     Missing(lapin::Error),
     Differs(lapin::Error),
     Forbidden(lapin::Error),
@@ -106,14 +91,55 @@ impl From<lapin::Error> for Trouble {
     }
 }
 
-/// A channel that may be closed on us at any refusal.
-struct Scratch<'a> {
-    connection: &'a Connection,
-    channel: Option<Channel>,
-    counters: &'a DoorCounters,
+/// Something to declare.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Object<'a> {
+    Exchange(&'a Exchange),
+    Queue(&'a Queue),
 }
 
-impl Scratch<'_> {
+impl<'a> Object<'a> {
+    fn name(self) -> &'a str {
+        match self {
+            Self::Exchange(exchange) => &exchange.name,
+            Self::Queue(queue) => &queue.name,
+        }
+    }
+}
+
+/// Whether an object was there before us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ensured {
+    Found,
+    Made,
+}
+
+/// Whether a declaration only asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Passive {
+    Yes,
+    No,
+}
+
+/// A channel that may be closed on us at any refusal.
+pub(super) struct Scratch<'a> {
+    connection: &'a Connection,
+    channel: Option<Channel>,
+}
+
+impl<'a> Scratch<'a> {
+    pub(super) const fn new(connection: &'a Connection) -> Self {
+        Self {
+            connection,
+            channel: None,
+        }
+    }
+
+    /// Forgets a channel that the broker closes.
+    pub(super) fn renew(&mut self) {
+        self.channel = None;
+    }
+
     async fn channel(&mut self) -> Result<Channel, lapin::Error> {
         if let Some(channel) = &self.channel
             && channel.status().connected()
@@ -125,21 +151,45 @@ impl Scratch<'_> {
         Ok(channel)
     }
 
-    async fn exchange(&mut self, exchange: &Exchange) -> Result<(), lapin::Error> {
-        let found = self.exchange_once(exchange, true).await;
-        if let Err(error) = found {
-            self.missing(error)?;
-            let made = self.exchange_once(exchange, false).await;
-            return self.made(made, &exchange.name);
+    /// Makes the object if it is not there.
+    async fn ensure(&mut self, object: Object<'_>) -> Result<Ensured, lapin::Error> {
+        let Err(error) = self.declare(object, Passive::Yes).await else {
+            return Ok(Ensured::Found);
+        };
+        self.renew();
+        match Trouble::from(error) {
+            Trouble::Missing(_) => {}
+            Trouble::Differs(error) | Trouble::Forbidden(error) | Trouble::Other(error) => {
+                return Err(error);
+            }
         }
-        Ok(())
+        let Err(error) = self.declare(object, Passive::No).await else {
+            return Ok(Ensured::Made);
+        };
+        self.renew();
+        match Trouble::from(error) {
+            // Somebody made it at the same moment, differently. Whoever compares will say so.
+            Trouble::Differs(_) => Ok(Ensured::Found),
+            Trouble::Missing(error) | Trouble::Forbidden(error) | Trouble::Other(error) => {
+                Err(error)
+            }
+        }
     }
 
-    async fn exchange_once(
+    /// One declaration.
+    pub(super) async fn declare(
         &mut self,
-        exchange: &Exchange,
-        passive: bool,
+        object: Object<'_>,
+        passive: Passive,
     ) -> Result<(), lapin::Error> {
+        let passive = passive == Passive::Yes;
+        match object {
+            Object::Exchange(exchange) => self.exchange(exchange, passive).await,
+            Object::Queue(queue) => self.queue(queue, passive).await,
+        }
+    }
+
+    async fn exchange(&mut self, exchange: &Exchange, passive: bool) -> Result<(), lapin::Error> {
         let kind = match exchange.kind {
             ExchangeType::Direct => ExchangeKind::Direct,
             ExchangeType::Fanout => ExchangeKind::Fanout,
@@ -148,7 +198,7 @@ impl Scratch<'_> {
         let mut arguments = FieldTable::default();
         if let Some(alternate) = &exchange.alternate {
             let alternate = AMQPValue::LongString(alternate.as_str().into());
-            arguments.insert("alternate-exchange".into(), alternate);
+            arguments.insert(ALTERNATE.into(), alternate);
         }
         let options = ExchangeDeclareOptions {
             passive,
@@ -162,17 +212,7 @@ impl Scratch<'_> {
             .await
     }
 
-    async fn queue(&mut self, queue: &Queue) -> Result<(), lapin::Error> {
-        let found = self.queue_once(queue, true).await;
-        if let Err(error) = found {
-            self.missing(error)?;
-            let made = self.queue_once(queue, false).await;
-            return self.made(made, &queue.name);
-        }
-        Ok(())
-    }
-
-    async fn queue_once(&mut self, queue: &Queue, passive: bool) -> Result<(), lapin::Error> {
+    async fn queue(&mut self, queue: &Queue, passive: bool) -> Result<(), lapin::Error> {
         let mut arguments = FieldTable::default();
         for (key, value) in &queue.arguments {
             let value = match value {
@@ -195,38 +235,22 @@ impl Scratch<'_> {
             .map(drop)
     }
 
-    /// Lets a "not found" pass: the object is to be made.
-    fn missing(&mut self, error: lapin::Error) -> Result<(), lapin::Error> {
-        self.channel = None;
-        match Trouble::from(error) {
-            Trouble::Missing(_) => Ok(()),
-            Trouble::Differs(error) | Trouble::Forbidden(error) | Trouble::Other(error) => {
-                Err(error)
-            }
-        }
+    /// Makes a binding; one that is there stays as it is.
+    pub(super) async fn bind(&mut self, binding: &Binding) -> Result<(), lapin::Error> {
+        let (queue, exchange, key) = (&binding.queue, &binding.exchange, &binding.key);
+        self.channel()
+            .await?
+            .queue_bind(
+                queue.as_str().into(),
+                exchange.as_str().into(),
+                key.as_str().into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+            .await
     }
 
-    /// Lets a "precondition failed" pass: somebody made it at the same moment, differently.
-    fn made(&mut self, made: Result<(), lapin::Error>, name: &str) -> Result<(), lapin::Error> {
-        let Err(error) = made else { return Ok(()) };
-        self.channel = None;
-        match Trouble::from(error) {
-            Trouble::Differs(error) => {
-                self.counters.topology_drift.add_one();
-                tracing::warn!(
-                    object = name,
-                    %error,
-                    "an object of the topology exists with other arguments; it is used as it is"
-                );
-                Ok(())
-            }
-            Trouble::Missing(error) | Trouble::Forbidden(error) | Trouble::Other(error) => {
-                Err(error)
-            }
-        }
-    }
-
-    async fn finish(self) {
+    pub(super) async fn finish(self) {
         if let Some(channel) = self.channel
             && let Err(error) = channel.close(200, "declared".into()).await
         {

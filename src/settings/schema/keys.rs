@@ -108,6 +108,13 @@ const AMQP_KEYS: &[KeySpec] = &[
     },
     key("uri_file", Kind::Optional(Shape::Path),
         "A file that holds the URI; takes precedence over `amqp.uri`."),
+    key("password_file", Kind::Optional(Shape::Path),
+        "A file that holds the password of the URI's user; takes precedence over the URI's own."),
+    key("ca_file", Kind::Optional(Shape::Path),
+        "PEM: the only authorities that `amqps://` trusts; `\"\"`: those of the host."),
+    key("client_cert_file", Kind::Optional(Shape::Path),
+        "PEM: the certificate to show to the broker, and those between it and its authority."),
+    key("client_key_file", Kind::Optional(Shape::Path), "PEM: the key of that certificate."),
     key("prefix", Kind::Text(Shape::Label), "First part of the name of every exchange and queue."),
     key("heartbeat_s", whole("seconds", 1, 600), "Heartbeat interval."),
     key("connect_timeout_ms", whole(MS, 100, 600_000),
@@ -119,6 +126,8 @@ const AMQP_KEYS: &[KeySpec] = &[
     key("prefetch_extra", whole("jobs", 0, 1000), "Jobs that a lane holds beyond its slots."),
     key("backoff_min_ms", whole(MS, 1, 600_000), "First pause before a reconnect."),
     key("backoff_max_ms", whole(MS, 1, 600_000), "Longest pause before a reconnect."),
+    key("topology_check_ms", whole(MS, 100, 86_400_000),
+        "How often a worker compares the broker's exchanges and queues with what they should be."),
     key("threads", whole("threads", 1, 64), "Threads that serve AMQP and nothing else."),
 ];
 

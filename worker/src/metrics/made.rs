@@ -18,8 +18,9 @@ use super::doors::DoorEvents;
 use crate::canary::Sang;
 
 use super::{
-    Adopted, CALLS_TO_COME, CancelMetrics, DoorMetrics, EndMetrics, Heard, LaneMetrics, Met,
-    Metrics, MetricsError, PerKey, PublishEnd, Reaped, RunMetrics, SetAside, SlotMetrics, Step,
+    Adopted, CALLS_TO_COME, CancelMetrics, DoorMetrics, Drifted, EndMetrics, Heard, LaneMetrics,
+    Met, Metrics, MetricsError, PerKey, PublishEnd, Reaped, RunMetrics, SetAside, SlotMetrics,
+    Step,
 };
 
 /// 100 µs to 10 min.
@@ -375,7 +376,19 @@ fn door_metrics(make: &Maker<'_>) -> Result<DoorMetrics, MetricsError> {
         "Whether the connection of a role is up.",
         &["role"],
     )?;
+    let drift = make.keep(GaugeVec::new(
+        Opts::new(
+            "jailfleet_topology_drift",
+            "Exchanges, queues and bindings that are not as they should be; NaN before a look.",
+        ),
+        &["kind"],
+    )?)?;
     Ok(DoorMetrics {
+        drift: PerKey::new(&Drifted::ALL, |kind| {
+            let gauge = drift.with_label_values(&[kind.as_str()]);
+            gauge.set(f64::NAN);
+            gauge
+        }),
         connected: PerKey::new(&Role::ALL, |role| {
             connected.with_label_values(&[role.as_str()])
         }),

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jailfleet::job::Name;
 use jailfleet::settings::LaneShares;
 use jailfleet_queue::amqp::ConsumePlan;
+use jailfleet_queue::topology::Drift;
 use jailfleet_queue::{JobMessage, embedded};
 
 use super::*;
@@ -90,6 +91,7 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
         .iter()
         .for_each(|end| metrics.result_published(*end, 10, second));
     metrics.settle_failed();
+    metrics.drift(Drift::default());
     Reaped::ALL
         .iter()
         .for_each(|end| metrics.letter_reaped(*end));

@@ -189,6 +189,29 @@ impl Met {
     }
 }
 
+/// How an object on the broker is not as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drifted {
+    /// It exists with other arguments.
+    Differs,
+    /// It does not exist.
+    Missing,
+    /// The broker's user may not see more than that it exists.
+    Unseen,
+}
+
+impl Drifted {
+    pub(super) const ALL: [Self; 3] = [Self::Differs, Self::Missing, Self::Unseen];
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Differs => "differs",
+            Self::Missing => "missing",
+            Self::Unseen => "unseen",
+        }
+    }
+}
+
 /// What a job's time goes into, from its delivery to a slot that is clean again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {

@@ -213,6 +213,16 @@ impl Client {
         bound.await.expect("bound");
     }
 
+    /// Binds a queue under its own name.
+    pub(crate) async fn bind(&self, queue: &str, exchange: &str) {
+        let options = QueueBindOptions::default();
+        let table = FieldTable::default();
+        let bound =
+            self.channel
+                .queue_bind(queue.into(), exchange.into(), queue.into(), options, table);
+        bound.await.expect("bound");
+    }
+
     /// Publishes to the queue behind `key` until it is full.
     pub(crate) async fn fill(&self, key: &str) {
         loop {
