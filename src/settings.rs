@@ -21,8 +21,9 @@ pub use mistake::{Mistake, Mistakes};
 pub use reference::{producer_key_names, reference, worker_key_names};
 pub use secret::Secret;
 pub use sections::{
-    AdminSection, AmqpSection, CapsSection, LaneShares, LogFormat, LogSection, ProducerSection,
-    ProducerSettings, ReplyMode, Slots, WardenSection, WorkerSection, WorkerSettings,
+    AdminSection, AmqpSection, CapsSection, CredentialFile, LaneShares, LogFormat, LogSection,
+    ProducerSection, ProducerSettings, ReplyMode, Slots, WardenSection, WorkerSection,
+    WorkerSettings,
 };
 
 use std::ffi::OsString;

@@ -11,6 +11,8 @@ use crate::packages::ensure_packages;
 use crate::place::Place;
 use crate::process::{Owned, capture, poll_until};
 
+mod tls;
+
 /// The URI, without a vhost, of a node that the test run shares.
 const SHARED_URI: &str = "JAILFLEET_TEST_AMQP";
 const SHARED_NODE: &str = "JAILFLEET_TEST_AMQP_NODE";
@@ -28,6 +30,7 @@ pub struct Broker {
     node: Option<Owned>,
     _epmd: Option<Owned>,
     uri: String,
+    tls_port: Option<u16>,
     place: Place,
 }
 
@@ -45,8 +48,8 @@ pub struct User<'a> {
     name: String,
 }
 
-/// The password of every user that tests make.
-const PASSWORD: &str = "a-password-of-tests";
+/// The password that every user of tests has first.
+pub const PASSWORD: &str = "a-password-of-tests";
 
 impl Broker {
     /// The node that the test run shares, or one of our own where there is none.
@@ -74,6 +77,7 @@ impl Broker {
             node: None,
             _epmd: None,
             uri: read(SHARED_URI)?,
+            tls_port: None,
             place,
         })
     }
@@ -83,11 +87,17 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn own() -> Result<Self> {
+        Self::own_with(|_| Ok(None))
+    }
+
+    /// A node of our own, whose folder `configure` has prepared; it answers with the port for TLS.
+    fn own_with(configure: impl FnOnce(&Place) -> Result<Option<u16>>) -> Result<Self> {
         ensure_packages(&[(
             "rabbitmq-server",
             "the tests start a RabbitMQ node of their own",
         )])?;
         let place = Place::new()?;
+        let tls_port = configure(&place)?;
         let uri = format!("amqp://guest:guest@127.0.0.1:{}", place.port);
         let log = log_file(&place.folder.join("epmd.log"))?;
         let mut epmd = place.epmd();
@@ -96,6 +106,7 @@ impl Broker {
             node: None,
             _epmd: Some(epmd),
             uri,
+            tls_port,
             place,
         };
         broker.resume()?;
@@ -271,6 +282,12 @@ impl User<'_> {
         self.vhost.uri().replace("//guest:guest@", &login)
     }
 
+    /// The same without the password.
+    #[must_use]
+    pub fn uri_without_password(&self) -> String {
+        self.uri().replace(&format!(":{PASSWORD}@"), "@")
+    }
+
     /// Its name.
     #[must_use]
     pub fn name(&self) -> &str {
@@ -311,6 +328,15 @@ impl User<'_> {
             "^$",
         ];
         self.vhost.broker.ctl(&rights).map(drop)
+    }
+
+    /// Gives it another password.
+    ///
+    /// # Errors
+    /// When the broker refuses.
+    pub fn change_password(&self, password: &str) -> Result<()> {
+        let change = ["change_password", &self.name, password];
+        self.vhost.broker.ctl(&change).map(drop)
     }
 
     /// Closes all its connections.

@@ -15,7 +15,9 @@ mod services;
 mod uids;
 mod place;
 mod process;
+mod authority;
 mod broker;
 
-pub use broker::{Broker, User, Vhost};
+pub use authority::{Authority, Issued};
+pub use broker::{Broker, PASSWORD, User, Vhost};
 pub use uids::TestUids;

@@ -64,6 +64,16 @@ impl Place {
         }
     }
 
+    /// A port that nobody has now.
+    pub(crate) fn free_port(&self) -> Result<u16> {
+        port_of(&listen()?)
+    }
+
+    /// The node's configuration; most nodes have none.
+    pub(crate) fn configuration(&self) -> PathBuf {
+        self.folder.join("node.conf")
+    }
+
     /// One of RabbitMQ's programs, as a part of this node.
     pub(crate) fn program(&self, name: &str) -> Command {
         let folder = &self.folder;
@@ -78,7 +88,7 @@ impl Place {
             .env("RABBITMQ_LOGS", "-")
             .env("RABBITMQ_PID_FILE", folder.join("pid"))
             .env("RABBITMQ_CONF_ENV_FILE", folder.join("none"))
-            .env("RABBITMQ_CONFIG_FILE", folder.join("none"))
+            .env("RABBITMQ_CONFIG_FILE", folder.join("node"))
             .env(
                 "RABBITMQ_ENABLED_PLUGINS_FILE",
                 folder.join("enabled_plugins"),

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io;
 
-use jailfleet::settings::{self, Mistakes, ProducerSettings, Secret, SourceText};
+use jailfleet::settings::{self, Mistake, Mistakes, ProducerSettings, SourceText};
 
 use crate::cli::Common;
 
@@ -18,6 +18,9 @@ pub enum ConfigureError {
         /// What the file system said.
         source: io::Error,
     },
+    /// A file with credentials holds something else.
+    #[error("read the credentials: {0}")]
+    Credentials(Mistake),
     /// Values are wrong.
     #[error("read the configuration:\n{0}")]
     Wrong(Mistakes),
@@ -39,8 +42,9 @@ pub fn settings(common: &Common) -> Result<ProducerSettings, ConfigureError> {
     let env = settings::env_pairs(std::env::vars_os());
     let mut settings =
         settings::producer_settings(source, &env, &common.set).map_err(ConfigureError::Wrong)?;
-    if let Some(path) = &settings.amqp.uri_file {
-        settings.amqp.uri = Secret::new(read(path)?.trim());
+    for (file, path) in settings.amqp.credential_files() {
+        let taken = settings.amqp.take_credentials(file, &read(&path)?);
+        taken.map_err(ConfigureError::Credentials)?;
     }
     Ok(settings)
 }

@@ -23,7 +23,7 @@ use tokio_util::task::TaskTracker;
 use crate::connection::{Board, Dialer, Role};
 use crate::counters::DoorCounters;
 use crate::dead::DeadIntake;
-use crate::doors::{DoorState, Doors, Sessions};
+use crate::doors::{DoorState, Doors, Nudge, Sessions};
 use crate::envelope::{Delivery, Origin, Source};
 use crate::intake::{Epoch, Intake};
 use crate::outbox::Outbox;
@@ -213,6 +213,7 @@ struct Backroom {
     closing: CancellationToken,
     state: watch::Sender<DoorState>,
     counters: Arc<DoorCounters>,
+    nudge: Nudge,
 }
 
 impl Backroom {
@@ -241,6 +242,7 @@ impl Backroom {
             closing: CancellationToken::new(),
             state: watch::Sender::new(DoorState::default()),
             counters: Arc::new(DoorCounters::default()),
+            nudge: Nudge::default(),
         })
     }
 
@@ -283,6 +285,7 @@ impl Backroom {
             desk,
             epoch: epoch.clone(),
             look,
+            nudge: self.nudge.clone(),
             board: self.board(role),
         };
         self.tasks.spawn_on(role.run(), self.runtime.handle());
@@ -305,6 +308,7 @@ impl Backroom {
             backlog: VecDeque::new(),
             under_way: 0,
             closing: self.closing.clone(),
+            nudge: self.nudge.clone(),
             board: self.board(Role::Publish),
         };
         self.tasks.spawn_on(role.run(), self.runtime.handle());
@@ -315,6 +319,7 @@ impl Backroom {
         Sessions {
             tasks: self.tasks,
             closing: self.closing,
+            nudge: self.nudge,
             runtime: Some(self.runtime),
         }
     }

@@ -2,16 +2,18 @@
 //! else.
 
 use async_rs::{Runtime, TokioRuntime};
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use jailfleet::settings::AmqpSection;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
-use lapin::uri::AMQPUri;
+use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, Event};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+mod tls;
 
 use crate::backoff::Backoff;
 use crate::counters::DoorCounters;
@@ -48,8 +50,9 @@ impl Role {
 /// Everything needed to connect.
 #[derive(Clone)]
 pub(crate) struct Dialer {
-    uri: AMQPUri,
-    shown: Arc<str>,
+    /// With the credentials that were read at the start, for files that cannot be read later.
+    amqp: Arc<AmqpSection>,
+    vhost: Arc<str>,
     runtime: TokioRuntime,
     within: Duration,
     backoff: Backoff,
@@ -77,6 +80,10 @@ pub(crate) enum SessionError {
         what: &'static str,
         source: lapin::Error,
     },
+    #[error("use the credentials: {0}")]
+    Credentials(String),
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
     #[error(transparent)]
     Declare(#[from] crate::topology::DeclareError),
     #[error("keep the connection: {0}")]
@@ -104,6 +111,8 @@ impl SessionError {
             Self::Amqp { what, source } if *what != CONNECT => source,
             Self::Amqp { .. }
             | Self::Deadline { .. }
+            | Self::Credentials(_)
+            | Self::Tls(_)
             | Self::Gone
             | Self::ConsumerEnded { .. }
             | Self::NoConfirm(_)
@@ -120,7 +129,7 @@ impl std::fmt::Debug for Dialer {
     // The parsed URI holds the password.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Dialer")
-            .field("broker", &self.shown)
+            .field("broker", &self.amqp.uri)
             .finish_non_exhaustive()
     }
 }
@@ -132,15 +141,12 @@ impl Dialer {
         amqp: &AmqpSection,
         runtime: &tokio::runtime::Handle,
     ) -> Result<Self, String> {
-        let mut uri: AMQPUri = amqp.uri.expose().parse()?;
-        uri.query.heartbeat = Some(amqp.heartbeat_s);
-        let within = amqp.connect_timeout_ms.duration();
-        uri.query.connection_timeout = Some(amqp.connect_timeout_ms.get());
+        let uri: AMQPUri = amqp.uri.expose().parse()?;
         Ok(Self {
-            uri,
-            shown: amqp.uri.redacted().into(),
+            amqp: Arc::new(amqp.clone()),
+            vhost: uri.vhost.as_str().into(),
             runtime: Runtime::tokio_with_handle(runtime.clone()),
-            within,
+            within: amqp.connect_timeout_ms.duration(),
             backoff: Backoff::new(
                 amqp.backoff_min_ms.duration(),
                 amqp.backoff_max_ms.duration(),
@@ -150,7 +156,38 @@ impl Dialer {
 
     /// The vhost: the tenant.
     pub(crate) fn vhost(&self) -> Arc<str> {
-        self.uri.vhost.as_str().into()
+        Arc::clone(&self.vhost)
+    }
+
+    /// The settings with the credentials that their files hold now. A file that cannot be read any
+    /// more, for a worker that gave root up above all, leaves what it held before.
+    fn with_credentials(&self) -> Result<AmqpSection, SessionError> {
+        let mut amqp = AmqpSection::clone(&self.amqp);
+        for (file, path) in amqp.credential_files() {
+            // Small, and read between sessions: no heartbeat waits for it.
+            match std::fs::read_to_string(&path) {
+                Ok(text) => amqp
+                    .take_credentials(file, &text)
+                    .map_err(|mistake| SessionError::Credentials(mistake.to_string()))?,
+                Err(error) => tracing::warn!(
+                    key = file.key(),
+                    path,
+                    %error,
+                    "a file with credentials cannot be read again; those from the start are used"
+                ),
+            }
+        }
+        Ok(amqp)
+    }
+
+    fn uri(&self, amqp: &AmqpSection) -> Result<AMQPUri, SessionError> {
+        let uri: Result<AMQPUri, String> = amqp.uri.expose().parse();
+        let mut uri = uri.map_err(SessionError::Credentials)?;
+        // A session reads queues of the vhost that it was opened for.
+        uri.vhost = self.vhost.as_ref().to_owned();
+        uri.query.heartbeat = Some(amqp.heartbeat_s);
+        uri.query.connection_timeout = Some(amqp.connect_timeout_ms.get());
+        Ok(uri)
     }
 
     pub(crate) fn backoff(&self) -> Backoff {
@@ -161,14 +198,24 @@ impl Dialer {
         let name = format!("jailfleet {} {}", role.as_str(), std::process::id());
         // No automatic recovery: after some errors it leaves consumers that wait for ever.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let dialing = Connection::connect_uri_with_runtime(
-            self.uri.clone(),
-            properties,
-            self.runtime.clone(),
-        );
+        let amqp = self.with_credentials()?;
+        let uri = self.uri(&amqp)?;
+        let runtime = self.runtime.clone();
+        let dialing = match uri.scheme {
+            AMQPScheme::AMQP => {
+                Connection::connect_uri_with_runtime(uri, properties, runtime).boxed()
+            }
+            AMQPScheme::AMQPS => {
+                let connector = tls::connector(&amqp)?;
+                let dial = async move |uri: AMQPUri, runtime: TokioRuntime| {
+                    tls::dial(&connector, uri, &runtime).await
+                };
+                Connection::connector(uri, runtime, dial, properties).boxed()
+            }
+        };
         let connection = call_within(CONNECT, self.within, dialing).await?;
         let events = connection.events_listener().boxed();
-        tracing::info!(role = role.as_str(), broker = %self.shown, "connected to the broker");
+        tracing::info!(role = role.as_str(), broker = ?amqp.uri, "connected to the broker");
         Ok(Connected { connection, events })
     }
 }

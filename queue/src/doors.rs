@@ -81,10 +81,53 @@ impl DoorState {
 pub struct Sessions {
     pub(crate) tasks: TaskTracker,
     pub(crate) closing: CancellationToken,
+    pub(crate) nudge: Nudge,
     pub(crate) runtime: Option<tokio::runtime::Runtime>,
 }
 
+/// Ends the pauses of all sessions that are not up.
+#[derive(Debug, Clone)]
+pub struct Nudge(watch::Sender<u64>);
+
+impl Default for Nudge {
+    fn default() -> Self {
+        Self(watch::Sender::new(0))
+    }
+}
+
+impl Nudge {
+    /// Whatever waits connects now.
+    pub fn now(&self) {
+        self.0.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// A pause of one session, ended early by whoever nudges.
+    pub(crate) async fn pause(&self, pause: Duration) {
+        let mut nudged = self.0.subscribe();
+        // The sender is ours: there is always somebody who may nudge.
+        if tokio::time::timeout(pause, nudged.changed()).await.is_ok() {
+            tracing::debug!("a pause was ended early");
+        }
+    }
+}
+
 impl Sessions {
+    /// What runs behind a door inside one process: nothing connects, and no runtime is ours.
+    pub(crate) fn without_broker(tasks: TaskTracker, closing: CancellationToken) -> Self {
+        Self {
+            tasks,
+            closing,
+            nudge: Nudge::default(),
+            runtime: None,
+        }
+    }
+
+    /// What ends the pauses between sessions.
+    #[must_use]
+    pub fn nudge(&self) -> Nudge {
+        self.nudge.clone()
+    }
+
     /// Publishes what waits in the outbox, closes the connections, and returns whether all of it
     /// was done before `within` had passed. Deliveries not settled by then go back to the queue.
     pub async fn close(mut self, within: Duration) -> bool {

@@ -224,11 +224,7 @@ pub fn pair(capacity: usize, plan: &ConsumePlan) -> (Doors, EmbeddedProducer) {
         dead: None,
         state: seen,
         counters,
-        sessions: Sessions {
-            tasks,
-            closing,
-            runtime: None,
-        },
+        sessions: Sessions::without_broker(tasks, closing),
     };
     let sender = EmbeddedSender { jobs, room };
     (

@@ -24,7 +24,7 @@ mod connection;
 
 pub use counters::DoorCounters;
 pub use dead::{DeadDelivery, DeadIntake, Death, Depths, Sight};
-pub use doors::{DoorState, Doors, Link, Sessions};
+pub use doors::{DoorState, Doors, Link, Nudge, Sessions};
 pub use envelope::{Delivery, Envelope, JobMessage, Origin, ResultDelivery, ResultMessage, Source};
 pub use intake::Intake;
 pub use outbox::{DeadLetter, Move, Outbox, OutboxError, Parked, Published, Reply, Stray};

@@ -104,7 +104,15 @@ fn amqp(page: &mut Page, amqp: &AmqpSection, secrets: Secrets) {
     page.section("amqp");
     if secrets == Secrets::Redacted {
         page.text("uri", &amqp.uri.redacted());
-        page.text("uri_file", amqp.uri_file.as_deref().unwrap_or_default());
+        for (key, file) in [
+            ("uri_file", &amqp.uri_file),
+            ("password_file", &amqp.password_file),
+            ("ca_file", &amqp.ca_file),
+            ("client_cert_file", &amqp.client_cert_file),
+            ("client_key_file", &amqp.client_key_file),
+        ] {
+            page.text(key, file.as_deref().unwrap_or_default());
+        }
     }
     page.text("prefix", &amqp.prefix);
     page.whole("heartbeat_s", amqp.heartbeat_s);

@@ -17,6 +17,21 @@ impl Secret {
         &self.0
     }
 
+    /// The same URI with another password; `None` where it names no user, or the password is empty.
+    #[must_use]
+    pub fn with_password(&self, password: &str) -> Option<Self> {
+        let (scheme, rest) = self.0.split_once("://")?;
+        let (user, host) = rest.rsplit_once('@')?;
+        let name = user.split(':').next().unwrap_or_default();
+        if name.is_empty() || password.is_empty() {
+            return None;
+        }
+        Some(Self(format!(
+            "{scheme}://{name}:{}@{host}",
+            escaped(password)
+        )))
+    }
+
     /// The text for people: a URI keeps all but its password, anything else vanishes.
     #[must_use]
     pub fn redacted(&self) -> String {
@@ -28,6 +43,20 @@ impl std::fmt::Debug for Secret {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str(&self.redacted())
     }
+}
+
+/// A password as a URI spells it.
+fn escaped(password: &str) -> String {
+    let mut escaped = String::with_capacity(password.len());
+    for byte in password.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                escaped.push(char::from(byte));
+            }
+            other => escaped.push_str(&format!("%{other:02X}")),
+        }
+    }
+    escaped
 }
 
 const HIDDEN: &str = "***";
@@ -71,6 +100,20 @@ mod tests {
             let shown = Secret::new(format!("amqp://u:{password}@h/%2f")).redacted();
             assert_eq!(shown, "amqp://u:***@h/%2f");
         }
+    }
+
+    #[test]
+    fn a_password_from_elsewhere_takes_the_place_of_the_one_in_the_uri() {
+        for uri in ["amqps://grader@h:5671/v", "amqps://grader:old@h:5671/v"] {
+            let secret = Secret::new(uri).with_password("p@ss/ü:");
+            let secret = secret.expect("it names a user");
+            assert_eq!(
+                secret.expose(),
+                "amqps://grader:p%40ss%2F%C3%BC%3A@h:5671/v"
+            );
+        }
+        assert_eq!(Secret::new("amqp://h/v").with_password("x"), None);
+        assert_eq!(Secret::new("amqp://grader@h/v").with_password(""), None);
     }
 
     #[test]

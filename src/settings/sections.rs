@@ -134,8 +134,16 @@ impl LaneShares {
 pub struct AmqpSection {
     /// `amqp://user:password@host:port/vhost`.
     pub uri: Secret,
-    /// A file that holds the URI and takes precedence over `uri`. Reading it is the binary's work.
+    /// A file that holds the URI and takes precedence over `uri`.
     pub uri_file: Option<String>,
+    /// A file that holds the password and takes precedence over that of the URI.
+    pub password_file: Option<String>,
+    /// The only certificate authorities that `amqps://` trusts; those of the host without it.
+    pub ca_file: Option<String>,
+    /// Our own certificate, with those between it and its authority.
+    pub client_cert_file: Option<String>,
+    /// The key of that certificate.
+    pub client_key_file: Option<String>,
     /// First part of the name of every exchange and queue.
     pub prefix: String,
     /// Heartbeat interval.
@@ -158,21 +166,68 @@ pub struct AmqpSection {
     pub threads: usize,
 }
 
+/// A file that holds credentials and is read again at each connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CredentialFile {
+    /// `amqp.uri_file`: the whole URI.
+    Uri,
+    /// `amqp.password_file`: the password alone.
+    Password,
+}
+
+impl CredentialFile {
+    /// The setting that names it.
+    #[must_use]
+    pub const fn key(self) -> &'static str {
+        match self {
+            Self::Uri => "amqp.uri_file",
+            Self::Password => "amqp.password_file",
+        }
+    }
+}
+
 impl AmqpSection {
-    /// Takes the URI from the content of the file that `uri_file` names.
+    /// The files that hold credentials, in the order in which they are to be taken. Reading them is
+    /// the caller's work.
+    #[must_use]
+    pub fn credential_files(&self) -> Vec<(CredentialFile, String)> {
+        let uri = self.uri_file.iter().map(|path| (CredentialFile::Uri, path));
+        let password = self.password_file.iter();
+        let password = password.map(|path| (CredentialFile::Password, path));
+        uri.chain(password)
+            .map(|(file, path)| (file, path.clone()))
+            .collect()
+    }
+
+    /// Takes the credentials from the content of such a file.
     ///
     /// # Errors
-    /// A mistake, when it is no AMQP URI; what the file holds is not shown.
-    pub fn take_uri(&mut self, content: &str) -> Result<(), Mistake> {
-        let uri = content.trim();
-        if Shape::Uri.fits(uri) {
-            self.uri = Secret::new(uri);
+    /// A mistake, when it holds something else; what it holds is not shown.
+    pub fn take_credentials(&mut self, file: CredentialFile, content: &str) -> Result<(), Mistake> {
+        let (taken, expected, path) = match file {
+            CredentialFile::Uri => {
+                let uri = content.trim();
+                (
+                    Shape::Uri.fits(uri).then(|| Secret::new(uri)),
+                    "expected a file that holds amqp://user:password@host:port/vhost",
+                    &self.uri_file,
+                )
+            }
+            CredentialFile::Password => (
+                self.uri
+                    .with_password(content.trim_end_matches(['\n', '\r'])),
+                "expected a file that holds a password, and a user's name in the URI",
+                &self.password_file,
+            ),
+        };
+        if let Some(uri) = taken {
+            self.uri = uri;
             return Ok(());
         }
         Err(Mistake {
-            key: "amqp.uri_file".to_owned(),
-            value: self.uri_file.clone(),
-            expected: "expected a file that holds amqp://user:password@host:port/vhost".to_owned(),
+            key: file.key().to_owned(),
+            value: path.clone(),
+            expected: expected.to_owned(),
             source: "the file that it names".to_owned(),
         })
     }

@@ -83,6 +83,10 @@ fn lanes(read: &mut Reader) -> Option<LaneShares> {
 pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
     let uri = read.text("amqp.uri").map(Secret::new);
     let uri_file = read.optional("amqp.uri_file");
+    let password_file = read.optional("amqp.password_file");
+    let ca_file = read.optional("amqp.ca_file");
+    let client_cert_file = read.optional("amqp.client_cert_file");
+    let client_key_file = read.optional("amqp.client_key_file");
     let prefix = read.text("amqp.prefix");
     let heartbeat_s = read.narrow("amqp.heartbeat_s");
     let connect_timeout_ms = read.millis("amqp.connect_timeout_ms");
@@ -102,6 +106,13 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
             format!("{prefix} is the broker's own: choose another"),
         );
     }
+    let named = |file: &Option<Option<String>>| file.as_ref().is_some_and(Option::is_some);
+    if named(&client_cert_file) != named(&client_key_file) {
+        read.complain(
+            "amqp.client_key_file",
+            "expected together with amqp.client_cert_file: the one is no use without the other",
+        );
+    }
     if backoff_min_ms > backoff_max_ms {
         read.complain(
             "amqp.backoff_min_ms",
@@ -111,6 +122,10 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
     Some(AmqpSection {
         uri: uri?,
         uri_file: uri_file?,
+        password_file: password_file?,
+        ca_file: ca_file?,
+        client_cert_file: client_cert_file?,
+        client_key_file: client_key_file?,
         prefix: prefix?,
         heartbeat_s: heartbeat_s?,
         connect_timeout_ms: connect_timeout_ms?,

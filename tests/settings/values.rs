@@ -4,7 +4,7 @@ use crate::{defaults, lines, worker};
 use jailfleet::job::Name;
 use jailfleet::limits::LimitsRequest;
 use jailfleet::runtime::{Cwd, Presence, Program};
-use jailfleet::settings::{LaneShares, ReplyMode, Slots, producer_settings};
+use jailfleet::settings::{CredentialFile, LaneShares, ReplyMode, Slots, producer_settings};
 use jailfleet::wall::WallSet;
 
 #[test]
@@ -189,12 +189,12 @@ fn the_uri_of_a_mounted_file_takes_its_place_after_the_same_check() {
     let mut settings = defaults();
     settings
         .amqp
-        .take_uri("amqps://u:p@h:5671/exams\n")
+        .take_credentials(CredentialFile::Uri, "amqps://u:p@h:5671/exams\n")
         .expect("it is a URI");
     assert_eq!(settings.amqp.uri.expose(), "amqps://u:p@h:5671/exams");
     let mistake = settings
         .amqp
-        .take_uri("u:hunter2@h")
+        .take_credentials(CredentialFile::Uri, "u:hunter2@h")
         .expect_err("it has no scheme")
         .to_string();
     assert!(
@@ -202,6 +202,16 @@ fn the_uri_of_a_mounted_file_takes_its_place_after_the_same_check() {
         "{mistake}"
     );
     assert_eq!(settings.amqp.reply_mode, ReplyMode::Default);
+    settings
+        .amqp
+        .take_credentials(CredentialFile::Password, "new\n")
+        .expect("it is a password");
+    assert_eq!(settings.amqp.uri.expose(), "amqps://u:new@h:5671/exams");
+    let empty = settings
+        .amqp
+        .take_credentials(CredentialFile::Password, "\n");
+    let mistake = empty.expect_err("it is none").to_string();
+    assert!(mistake.contains("amqp.password_file"), "{mistake}");
 }
 
 #[test]

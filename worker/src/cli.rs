@@ -28,7 +28,8 @@ Exit codes:
   7  a canary got out of its jail: keep jobs away from this host until somebody knows why
 
 Signals: SIGTERM or SIGINT drains within worker.drain_ms; a second one kills running jobs at once and
-hands them back; a third leaves without waiting.";
+hands them back; a third leaves without waiting. SIGHUP makes sessions with the broker that are not up
+connect at once, with the credentials that their files hold now.";
 
 const LOCAL_HELP: &str = "\
 Examples:

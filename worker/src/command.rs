@@ -11,7 +11,7 @@ use clap::CommandFactory;
 use jailfleet::settings::{LaneShares, SourceText, WorkerSettings, env_pairs, worker_settings};
 use jailfleet_program::{Clock, logging};
 use jailfleet_queue::amqp::{self, ConsumePlan};
-use jailfleet_queue::embedded;
+use jailfleet_queue::{Nudge, embedded};
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
 use jailfleet_sandbox::protocol::Order;
 use jailfleet_sandbox::warden::{WORKER_SCORE, protect_from_oom};
@@ -81,7 +81,7 @@ pub fn carry_out(cli: &Cli) -> Result<Exit, Failure> {
         }
         Some(Command::Topology(args)) => {
             let mut settings = read_settings(&common)?;
-            read_uri_file(&mut settings)?;
+            read_credentials(&mut settings)?;
             Ok(topology::print(&settings, args)?)
         }
         Some(Command::CheckConfig(_)) => {
@@ -203,7 +203,7 @@ fn on_runtime(work: impl Future<Output = Result<Exit, Failure>>) -> Result<Exit,
 fn consume(common: &Common) -> Result<Exit, Failure> {
     let mut settings = read_settings(common)?;
     logging::start(&settings.log)?;
-    read_uri_file(&mut settings)?;
+    read_credentials(&mut settings)?;
     let Started {
         settings,
         offer,
@@ -242,6 +242,7 @@ fn consume(common: &Common) -> Result<Exit, Failure> {
         };
         // Not a moment earlier: from here on the broker hands us jobs.
         let doors = amqp::open_and_reap(&amqp, &plan)?;
+        signals.spawn(pass_hangups_on(doors.sessions.nudge()));
         let ending = serve::run(standing, doors, Some(admin), stops).await;
         signals.shutdown().await;
         finish(warden).await;
@@ -326,19 +327,19 @@ const fn exit_of(ending: Ending) -> Exit {
     }
 }
 
-/// The broker's address may stand in a file of its own, for secrets that are mounted.
-fn read_uri_file(settings: &mut WorkerSettings) -> Result<(), Failure> {
-    let Some(path) = &settings.amqp.uri_file else {
-        return Ok(());
-    };
-    let text = std::fs::read_to_string(path).map_err(|error| Failure {
-        exit: Exit::BadConfig,
-        error: anyhow::Error::new(error).context(format!("read amqp.uri_file {path}")),
-    })?;
-    settings
-        .amqp
-        .take_uri(&text)
-        .map_err(ending_with(Exit::BadConfig))?;
+/// The broker's address and password may stand in files of their own, for secrets that are mounted.
+/// They are read here while we may still be root, and again at each connection.
+fn read_credentials(settings: &mut WorkerSettings) -> Result<(), Failure> {
+    for (file, path) in settings.amqp.credential_files() {
+        let text = std::fs::read_to_string(&path).map_err(|error| Failure {
+            exit: Exit::BadConfig,
+            error: anyhow::Error::new(error).context(format!("read {} {path}", file.key())),
+        })?;
+        settings
+            .amqp
+            .take_credentials(file, &text)
+            .map_err(ending_with(Exit::BadConfig))?;
+    }
     Ok(())
 }
 
@@ -359,6 +360,19 @@ async fn pass_signals_on(stop: mpsc::Sender<()>) {
         if stop.send(()).await.is_err() {
             return; // The loop has ended.
         }
+    }
+}
+
+/// Every SIGHUP makes the sessions that wait connect at once, with the credentials that their files
+/// hold now. Those that are up stay: to end them would hand running jobs back.
+async fn pass_hangups_on(nudge: Nudge) {
+    let Ok(mut hangup) = signal(SignalKind::hangup()) else {
+        tracing::error!("SIGHUP cannot be received; it will end the worker");
+        return;
+    };
+    while hangup.recv().await.is_some() {
+        tracing::info!("told by SIGHUP: what is not connected tries again now");
+        nudge.now();
     }
 }
 

@@ -3,6 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use jailfleet::job::Name;
+use jailfleet::settings::ReplyMode;
+use jailfleet_queue::topology::{Names, Party, Rights};
 use jailfleet_worker::cli::Exit;
 use jailfleet_worker::metrics::Metrics;
 
@@ -150,4 +153,25 @@ fn the_page_for_operators_names_every_reason_of_not_being_ready() {
     for reason in reasons.into_iter().chain(["starting"]) {
         assert!(page.contains(&format!("\n| `{reason}` | ")), "{reason}");
     }
+}
+
+#[test]
+fn the_page_on_the_broker_has_the_rights_that_the_program_prints() {
+    let page = read("docs/broker.md");
+    let (_, rest) = page
+        .split_once("<!-- generated: rights -->\n")
+        .expect("the page has the generated part");
+    let (part, _) = rest
+        .split_once("<!-- end of generated -->")
+        .expect("it ends");
+    let (names, pool) = (Names::new("jailfleet"), Name::parse("default"));
+    let pools = [pool.expect("a name")];
+    let mut printed = String::new();
+    for party in Party::ALL {
+        let rights = Rights::of(party, &names, &pools, ReplyMode::Exchange);
+        for command in rights.commands("/", party.user()) {
+            printed.push_str(&format!("    {command}\n"));
+        }
+    }
+    assert_eq!(part, printed);
 }

@@ -17,7 +17,7 @@ use super::ledger::{Frame, Ledger};
 use super::reap::{self, Look};
 use crate::clock;
 use crate::connection::{Board, Connected, Dialer, SessionError, call, close};
-use crate::doors::Link;
+use crate::doors::{Link, Nudge};
 use crate::intake::{Epoch, IntakeOrder};
 use crate::ticket::{Disposition, Lease, SettleError, Settlement, Ticket};
 use crate::topology::{Topology, declare};
@@ -44,6 +44,7 @@ pub(super) struct ConsumeRole<T> {
     pub(super) epoch: Epoch,
     /// A look at other queues from time to time, over the same connection.
     pub(super) look: Option<Look>,
+    pub(super) nudge: Nudge,
     pub(super) board: Board,
 }
 
@@ -104,7 +105,7 @@ impl<T: Send + 'static> ConsumeRole<T> {
             // A stopped intake needs no new session: nothing more will be consumed.
             let stopped = self.desk.stopped;
             tokio::select! {
-                () = tokio::time::sleep(pause), if !stopped => {}
+                () = self.nudge.pause(pause), if !stopped => {}
                 () = self.desk.refuse() => {}
             }
         }

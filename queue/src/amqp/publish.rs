@@ -23,7 +23,7 @@ use crate::clock;
 use crate::connection::{
     Board, Connected, Dialer, Events, GOODBYE, Role, SessionError, call, close,
 };
-use crate::doors::Link;
+use crate::doors::{Link, Nudge};
 use crate::outbox::{Order, OutboxError, Parcel, Published};
 use crate::topology::{Topology, declare};
 
@@ -45,6 +45,7 @@ pub(super) struct PublishRole {
     /// How many messages at the backlog's front are on the wire without a verdict.
     pub(super) under_way: usize,
     pub(super) closing: CancellationToken,
+    pub(super) nudge: Nudge,
     pub(super) board: Board,
 }
 
@@ -70,7 +71,7 @@ impl PublishRole {
             let pause = backoff.after(clock::now() - started, clock::dice());
             let pause = self.board.down(&error, pause);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = self.nudge.pause(pause) => {}
                 () = self.closing.cancelled() => {}
             }
             if self.closing.is_cancelled() && self.nothing_waits() {
@@ -384,6 +385,8 @@ fn closed_over_a_message(error: &SessionError) -> bool {
         | SessionError::Consume { source, .. }
         | SessionError::Lost(source) => source,
         SessionError::Deadline { .. }
+        | SessionError::Credentials(_)
+        | SessionError::Tls(_)
         | SessionError::Declare(_)
         | SessionError::Gone
         | SessionError::ConsumerEnded { .. }

@@ -24,6 +24,10 @@ pub(crate) fn section(uri: &str, reply_mode: ReplyMode) -> AmqpSection {
     AmqpSection {
         uri: Secret::new(uri),
         uri_file: None,
+        password_file: None,
+        ca_file: None,
+        client_cert_file: None,
+        client_key_file: None,
         prefix: "jailfleet".to_owned(),
         heartbeat_s: 10,
         connect_timeout_ms: millis(10_000),

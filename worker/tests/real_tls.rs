@@ -1,0 +1,221 @@
+//! TLS and credentials with a real RabbitMQ node: who is trusted, and what is read again.
+
+#[path = "support/client.rs"]
+#[expect(dead_code, reason = "shared with the tests of jobs and dead letters")]
+mod client;
+#[path = "support/mistakes.rs"]
+#[expect(dead_code, reason = "shared with the tests of jobs")]
+mod mistakes;
+#[path = "support/worker.rs"]
+#[expect(dead_code, reason = "shared with the tests that need no broker")]
+mod worker;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use bytes::Bytes;
+use client::{Client, Job};
+use jailfleet::job::{Lane, Name};
+use jailfleet::settings::{AmqpSection, worker_settings};
+use jailfleet_harness::{Authority, Broker, Issued, PASSWORD, require};
+use jailfleet_queue::JobMessage;
+use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor};
+use mistakes::valid;
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use worker::{LONG, Worker};
+
+/// What the settings of a client say.
+struct Trust<'a> {
+    uri: String,
+    ca: &'a Authority,
+    own: Option<&'a Issued>,
+}
+
+impl Trust<'_> {
+    fn settings(&self) -> Vec<(String, String)> {
+        let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
+        let mut settings = vec![
+            ("amqp.uri", self.uri.clone()),
+            ("amqp.ca_file", text(&self.ca.certificate())),
+        ];
+        if let Some(own) = self.own {
+            settings.push(("amqp.client_cert_file", text(&own.certificate)));
+            settings.push(("amqp.client_key_file", text(&own.key)));
+        }
+        let owned = settings.into_iter();
+        owned.map(|(key, value)| (key.to_owned(), value)).collect()
+    }
+
+    fn section(&self) -> AmqpSection {
+        let settings = worker_settings(None, &[], &self.settings());
+        settings.expect("the settings are good").amqp
+    }
+
+    fn open(&self) -> ProducerDoor {
+        let plan = ProducePlan {
+            reply: "tls".to_owned(),
+            pools: vec![pool()],
+            prefetch: 8,
+        };
+        ProducerDoor::open(&self.section(), &plan).expect("it opens")
+    }
+
+    /// Why there is no session.
+    async fn refusal(&self) -> String {
+        let door = self.open();
+        let mut state = door.state();
+        let troubled = state.wait_for(|state| state.trouble.is_some());
+        let troubled = tokio::time::timeout(LONG, troubled).await.expect("in time");
+        let trouble = troubled.expect("the door is open").trouble.clone();
+        door.close(LONG).await;
+        trouble.expect("waited for")
+    }
+}
+
+fn pool() -> Name {
+    Name::parse("default").expect("a name")
+}
+
+async fn start(arguments: &[&str], variables: &[(&str, &str)]) -> (Worker, String) {
+    let port = ["--set", "admin.listen=127.0.0.1:0"];
+    let worker = Worker::start(&[&port, arguments].concat(), variables);
+    let line = worker.says("the admin port is open");
+    let admin = line.get("address").and_then(Value::as_str);
+    let admin = admin.expect("its address").to_owned();
+    worker.says("taking jobs");
+    ready(&admin).await;
+    (worker, admin)
+}
+
+async fn ready(admin: &str) {
+    let ready = |answer: &str| answer.starts_with("HTTP/1.1 200");
+    client::get_until(admin, "/readyz", ready).await;
+}
+
+fn stop(worker: Worker) {
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
+}
+
+#[tokio::test]
+async fn jobs_travel_over_tls_and_a_broker_that_cannot_be_verified_is_refused() {
+    require!(Broker);
+    let ours = Authority::new().expect("an authority");
+    let server = ours.issue("server", "localhost", 2).expect("issued");
+    let own = ours.issue("client", "worker", 2).expect("issued");
+    let broker = Broker::own_with_tls(&ours, &server).expect("a broker");
+    let uri = broker.tls_uri("localhost").expect("it speaks TLS");
+    let good = Trust {
+        uri: uri.clone(),
+        ca: &ours,
+        own: Some(&own),
+    };
+
+    let settings = good.settings();
+    let sets = settings.iter().map(|(key, value)| format!("{key}={value}"));
+    let sets: Vec<String> = sets.collect();
+    let flags: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let (worker, _) = start(&flags, &[]).await;
+    let mut door = good.open();
+    door.ready(LONG).await.expect("ready");
+    let job = JobMessage {
+        body: Bytes::from(valid("tls").to_string()),
+        message_id: "tls".to_owned(),
+        correlation_id: Some("tls".to_owned()),
+        reply_to: Some(door.reply_queue().to_owned()),
+        pool: pool(),
+        lane: Lane::Bulk,
+        published_ms: None,
+        traceparent: None,
+    };
+    door.sender().publish(job).await.expect("taken");
+    let result = tokio::time::timeout(LONG, door.next_result()).await;
+    let result = result.expect("in time").expect("the door is open");
+    let told: Value = serde_json::from_slice(&result.message.body).expect("JSON");
+    assert_eq!(told["stdout"], "42\n", "{told}");
+    stop(worker);
+
+    let strangers = Authority::new().expect("an authority");
+    let elsewhere = broker.tls_uri("127.0.0.1").expect("it speaks TLS");
+    for (trust, told) in [
+        (
+            Trust {
+                ca: &strangers,
+                ..good.like()
+            },
+            "UnknownIssuer",
+        ),
+        (
+            Trust {
+                uri: elsewhere,
+                ..good.like()
+            },
+            "not valid for name",
+        ),
+        (
+            Trust {
+                own: None,
+                ..good.like()
+            },
+            "CertificateRequired",
+        ),
+    ] {
+        let refusal = trust.refusal().await;
+        assert!(refusal.contains(told), "{told}: {refusal}");
+        assert!(!refusal.contains("guest"), "{refusal}");
+    }
+    let late = ours.issue("late", "localhost", -1).expect("issued");
+    broker.show(&late).expect("shown");
+    let refusal = good.refusal().await;
+    assert!(refusal.contains("xpired"), "{refusal}");
+}
+
+impl<'a> Trust<'a> {
+    fn like(&self) -> Trust<'a> {
+        Trust {
+            uri: self.uri.clone(),
+            ..*self
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_changed_password_is_read_again_and_needs_no_restart() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let user = vhost.user("changes").expect("a user");
+    user.permit(".*", ".*", ".*").expect("rights");
+    let file = worker::file_of(PASSWORD);
+    // The worker reads it again as the user that it has become.
+    let anybody = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(file.path(), anybody).expect("ours");
+    let path = file.path().to_str().expect("a plain path");
+    let (uri, password) = (
+        user.uri_without_password(),
+        format!("amqp.password_file={path}"),
+    );
+    // Whoever fails once waits ten minutes, unless he is told not to.
+    let slow = ["amqp.backoff_min_ms=600000", "amqp.backoff_max_ms=600000"];
+    let sets = [password.as_str(), slow[0], slow[1]];
+    let sets = sets.map(|set| ["--set", set]).concat();
+    let (worker, admin) = start(&sets, &[("JAILFLEET__AMQP__URI", &uri)]).await;
+
+    let changed = "another/p@ssword ü";
+    user.change_password(changed).expect("changed");
+    user.disconnect().expect("its connections are closed");
+    for _ in 0..3 {
+        let line = worker.says("no session with the broker");
+        assert!(!line.to_string().contains(PASSWORD), "{line}");
+    }
+    std::fs::write(file.path(), format!("{changed}\n")).expect("writable");
+    worker.signal(Signal::SIGHUP);
+    ready(&admin).await;
+    let mut client = Client::new(&vhost.uri(), "jailfleet.reply.changed").await;
+    let body = valid("changed").to_string();
+    client.publish(Job::new("changed", &body)).await;
+    let (_, told) = client.result().await;
+    assert_eq!(told["stdout"], "42\n", "{told}");
+    stop(worker);
+}
