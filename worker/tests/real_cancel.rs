@@ -4,6 +4,7 @@
 #[expect(dead_code, reason = "shared with the tests of jobs")]
 mod client;
 #[path = "support/sender.rs"]
+#[expect(dead_code, reason = "shared with the tests of jobs that come again")]
 mod sender;
 #[path = "support/worker.rs"]
 #[expect(dead_code, reason = "shared with the tests that need no broker")]

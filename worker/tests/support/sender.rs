@@ -6,7 +6,10 @@ use jailfleet::cancel::{Cancel, Target};
 use jailfleet::job::{EpochMs, JobId, Name};
 use jailfleet::settings::{AmqpSection, worker_settings};
 use jailfleet_queue::amqp::canceller;
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::message::Delivery;
+use lapin::options::{
+    BasicGetOptions, BasicNackOptions, BasicPublishOptions, ConfirmSelectOptions,
+};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use serde_json::Value;
@@ -101,6 +104,24 @@ impl Sender {
             confirmed.is_ack() && confirmed.take_message().is_none(),
             "it is in a queue"
         );
+    }
+
+    /// Takes a job out of the lane's queue and holds it.
+    pub(crate) async fn hold(&self) -> Delivery {
+        let queue = "jailfleet.jobs.default.bulk".into();
+        let got = self.channel.basic_get(queue, BasicGetOptions::default());
+        let got = got.await.expect("the queue exists");
+        got.expect("a job is there").delivery
+    }
+
+    /// Gives it back: the broker then says that it delivered it before.
+    pub(crate) async fn give_back(&self, held: &Delivery) {
+        let options = BasicNackOptions {
+            requeue: true,
+            ..BasicNackOptions::default()
+        };
+        let told = held.acker.nack(options).await;
+        assert!(told.expect("the channel lives"), "it was held");
     }
 
     /// Cancels jobs by id, as of `sent`.
