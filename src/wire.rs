@@ -5,6 +5,7 @@ mod blob;
 mod limits;
 mod message;
 mod scan;
+mod python_json;
 mod refuse;
 mod decode;
 mod vet;
@@ -19,6 +20,7 @@ mod schema;
 pub use decode::decode_job;
 pub use encode::{encode_job, moment};
 pub use env::is_steering;
+pub use python_json::{NotAnObject, python_object};
 pub use result::{decode_result, encode_result, result_digest};
 #[cfg(feature = "schema")]
 pub use schema::schemas;
@@ -56,6 +58,8 @@ pub struct WireCaps {
     pub env: usize,
     /// Entries of `python_path`.
     pub python_path: usize,
+    /// Bytes of `globals`.
+    pub globals_bytes: usize,
     /// Bytes of all of `argv` and `env` together, as the kernel counts them.
     pub argument_bytes: usize,
 }
@@ -69,6 +73,7 @@ impl Default for WireCaps {
             argv: 1024,
             env: 256,
             python_path: 64,
+            globals_bytes: 1 << 20,
             argument_bytes: 128 << 10,
         }
     }
