@@ -325,6 +325,7 @@ impl Flight {
             limits,
             payload: sealed("jailfleet-payload", &payload)?,
             stdin: sealed("jailfleet-stdin", b"")?,
+            globals: None,
         })
     }
 }

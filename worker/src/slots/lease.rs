@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
 use jailfleet_program::Moment;
-use jailfleet_sandbox::protocol::{JailPlan, Order, RUN_DESCRIPTORS};
+use jailfleet_sandbox::protocol::{JailPlan, Order, RUN_DESCRIPTORS, SIDE_DESCRIPTORS};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::table::Waiting;
@@ -43,8 +43,8 @@ impl Lease {
         self.slot
     }
 
-    /// Sends the run's order with its descriptors: payload, stdin, stdout, stderr. Ours are closed
-    /// once they are on their way.
+    /// Sends the run's order with its descriptors: payload, stdin, stdout, stderr, and a harness's two
+    /// where it has one. Ours are closed once they are on their way.
     ///
     /// # Errors
     /// When the warden cannot be reached.
@@ -53,6 +53,7 @@ impl Lease {
         runtime: u16,
         limits: Limits,
         descriptors: [OwnedFd; RUN_DESCRIPTORS],
+        side: Option<[OwnedFd; SIDE_DESCRIPTORS]>,
     ) -> Result<Running<'_>, SlotError> {
         let run = self.shared.next_run.fetch_add(1, Ordering::Relaxed);
         let (ended, receiver) = oneshot::channel();
@@ -72,6 +73,10 @@ impl Lease {
             runtime,
             limits,
         };
+        let descriptors: Vec<_> = descriptors
+            .into_iter()
+            .chain(side.into_iter().flatten())
+            .collect();
         self.shared.send(&Order::Run(plan), &descriptors).await?;
         Ok(Running {
             lease: self,
