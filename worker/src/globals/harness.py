@@ -20,8 +20,10 @@ PIECE_BYTES = 1 << 20
 # The kinds of values that come back. A subclass counts as its base, as JSON has no word for it.
 KINDS = (type(None), int, float, bytes, str, list, tuple, dict)
 
-# The functions below look names up here and not in what the code can rebind.
-__builtins__ = dict(vars(builtins))
+# The functions below find these names here, and not where the code can rebind them.
+globals().update(
+    (name, value) for name, value in vars(builtins).items() if not name.startswith("__")
+)
 
 
 def json_without_its_package():
