@@ -84,7 +84,7 @@ codes! {
     BadDeadline = "bad_deadline",
     /// `globals` is not the text of a JSON object.
     BadGlobals = "bad_globals",
-    /// An entry of `python_path` is not among `files`.
+    /// An entry of `python_path` is not among `files`, or there are no `globals`.
     BadPythonPath = "bad_python_path",
     /// Neither `code` nor an `argv` that names one of `files`.
     NoCode = "no_code",

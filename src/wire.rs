@@ -5,6 +5,7 @@ mod blob;
 mod limits;
 mod message;
 mod scan;
+mod python_json;
 mod refuse;
 mod decode;
 mod vet;
@@ -21,6 +22,7 @@ pub use cancel::{CANCEL_BYTES, decode_cancel, encode_cancel};
 pub use decode::decode_job;
 pub use encode::{encode_job, moment};
 pub use env::is_steering;
+pub use python_json::{NotAnObject, python_object};
 pub use result::{decode_result, encode_result, result_digest};
 #[cfg(feature = "schema")]
 pub use schema::schemas;
@@ -60,6 +62,8 @@ pub struct WireCaps {
     pub env: usize,
     /// Entries of `python_path`.
     pub python_path: usize,
+    /// Bytes of `globals`.
+    pub globals_bytes: usize,
     /// Bytes of all of `argv` and `env` together, as the kernel counts them.
     pub argument_bytes: usize,
 }
@@ -73,6 +77,7 @@ impl Default for WireCaps {
             argv: 1024,
             env: 256,
             python_path: 64,
+            globals_bytes: 1 << 20,
             argument_bytes: 128 << 10,
         }
     }

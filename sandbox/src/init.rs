@@ -11,7 +11,7 @@ use crate::jail;
 use crate::launch::{CleanEnvironment, room_for_arguments, room_for_environment};
 use crate::link::{Command, Word};
 use crate::marks::Marks;
-use crate::protocol::{DATAGRAM_BYTES, RUN_DESCRIPTORS, Residue};
+use crate::protocol::{DATAGRAM_BYTES, RUN_DESCRIPTORS, Residue, SIDE_DESCRIPTORS};
 use crate::rlimits::Rlimits;
 use crate::root::Root;
 use crate::sys::clone::{Cloned, clone_process};
@@ -46,6 +46,8 @@ struct Init<'a> {
     link: OwnedFd,
     children: SignalFd,
     root: Root,
+    /// Hold the numbers at which a harness finds its descriptors.
+    places: [OwnedFd; SIDE_DESCRIPTORS],
     clean: CleanEnvironment,
     ruleset: Option<(u16, OwnedFd)>,
     marks: Marks,
@@ -60,6 +62,24 @@ struct Order {
     runtime: u16,
     limits: Limits,
     fds: [OwnedFd; RUN_DESCRIPTORS],
+    side: Option<[OwnedFd; SIDE_DESCRIPTORS]>,
+}
+
+/// A run's descriptors and a harness's, if it has one.
+type ToldApart = (
+    [OwnedFd; RUN_DESCRIPTORS],
+    Option<[OwnedFd; SIDE_DESCRIPTORS]>,
+);
+
+/// The descriptors of a run, told apart; `None` where there are too few or too many.
+fn told_apart(mut fds: Vec<OwnedFd>) -> Option<ToldApart> {
+    let rest: Vec<_> = fds.drain(RUN_DESCRIPTORS.min(fds.len())..).collect();
+    let side = if rest.is_empty() {
+        None
+    } else {
+        Some(rest.try_into().ok()?)
+    };
+    Some((fds.try_into().ok()?, side))
 }
 
 impl Init<'_> {
@@ -94,25 +114,26 @@ impl Init<'_> {
             }
             let bytes = bytes.get(..message.length).unwrap_or_default();
             let command = Command::decode(bytes).map_err(io::Error::other)?;
-            match (command, <[OwnedFd; RUN_DESCRIPTORS]>::try_from(message.fds)) {
+            match (command, told_apart(message.fds)) {
                 (
                     Command::Run {
                         run,
                         runtime,
                         limits,
                     },
-                    Ok(fds),
+                    Some((fds, side)),
                 ) => {
                     return Ok(Some(Order {
                         run,
                         runtime,
                         limits,
                         fds,
+                        side,
                     }));
                 }
                 // A kill that came after its run had ended.
                 (Command::Kill { .. }, _) => {}
-                (Command::Run { .. }, Err(_)) => return Err(io::ErrorKind::InvalidData.into()),
+                (Command::Run { .. }, None) => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
     }
@@ -172,6 +193,10 @@ impl Init<'_> {
         let rlimits = Rlimits::of(&order.limits, self.blueprint.tasks, self.blueprint.memory);
         let [payload, stdin, stdout, stderr] = &order.fds;
         let payload = map_payload(payload).map_err(fork)?;
+        let side = order.side.as_ref().map(|[given, answer]| jail::Side {
+            from: [given.as_fd(), answer.as_fd()],
+            places: &mut self.places,
+        });
         let run = jail::Run {
             launch,
             clean: &self.clean,
@@ -179,6 +204,7 @@ impl Init<'_> {
             rlimits: &rlimits,
             cwd: self.root.working_directory(),
             stdio: [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()],
+            side,
             payload: &payload,
             ruleset: ruleset.as_ref().map(AsFd::as_fd),
             filter: match self.listener {

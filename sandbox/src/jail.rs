@@ -10,6 +10,7 @@ mod unpack;
 
 use crate::launch::{CleanEnvironment, Launch};
 use crate::marks::Marks;
+use crate::protocol::SIDE_DESCRIPTORS;
 use crate::rlimits::Rlimits;
 use crate::sys::exec::{Strings, exit_now};
 use crate::sys::map::Mapping;
@@ -19,7 +20,7 @@ use nix::errno::Errno;
 use nix::unistd::{Gid, Uid};
 use std::convert::Infallible;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// The walk. The order carries meaning: files are written while we may still own them, limits come
 /// before the identity because root may set them all, and each lock is shut from the inside.
@@ -44,7 +45,7 @@ fn perform(stage: Stage, run: &mut Run<'_>) -> io::Result<()> {
     }
     match stage {
         Stage::Session => start::own_session(run.identity),
-        Stage::Descriptors => start::three_descriptors(run),
+        Stage::Descriptors => start::descriptors(run),
         Stage::Unpack => unpack::write_files(run),
         Stage::WorkingDirectory => Ok(nix::unistd::fchdir(run.cwd)?),
         Stage::Rlimits => run.rlimits.apply(),
@@ -79,6 +80,15 @@ pub enum Identity {
     },
 }
 
+/// What a harness is given and where its answer goes, and the numbers that both are put at.
+#[derive(Debug)]
+pub struct Side<'a> {
+    /// What it is given, and where its answer goes.
+    pub from: [BorrowedFd<'a>; SIDE_DESCRIPTORS],
+    /// What holds their places until then.
+    pub places: &'a mut [OwnedFd; SIDE_DESCRIPTORS],
+}
+
 /// Everything that the child of one run needs.
 #[derive(Debug)]
 pub struct Run<'a> {
@@ -94,6 +104,8 @@ pub struct Run<'a> {
     pub cwd: BorrowedFd<'a>,
     /// Its standard input, output and error.
     pub stdio: [BorrowedFd<'a>; 3],
+    /// The two descriptors more of a harness.
+    pub side: Option<Side<'a>>,
     /// What the stranger sent; mapped, not yet read by anybody.
     pub payload: &'a Mapping,
     /// The Landlock ruleset, where the host has Landlock.

@@ -12,7 +12,7 @@ const MAGIC: [u8; 4] = *b"JFI\x01";
 /// What the warden tells an init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Command {
-    /// Run a program; the four descriptors of the order come along.
+    /// Run a program; the descriptors of the order come along.
     Run {
         /// The run.
         run: u64,

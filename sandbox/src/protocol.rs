@@ -19,6 +19,10 @@ const MAGIC: [u8; 4] = *b"JFW\x01";
 
 /// How many descriptors travel with [`Order::Run`]: payload, stdin, stdout, stderr.
 pub const RUN_DESCRIPTORS: usize = 4;
+/// How many more travel with the run of a harness: what it is given, and where its answer goes.
+pub const SIDE_DESCRIPTORS: usize = 2;
+/// The numbers at which a harness finds those two.
+pub const SIDE_PLACES: [i32; SIDE_DESCRIPTORS] = [3, 4];
 
 /// One run, as the worker asks for it. It names a runtime by its index in the config and may only
 /// lower that runtime's limits.
@@ -42,7 +46,8 @@ pub enum Order {
         /// SHA-256 over the effective config.
         digest: [u8; 32],
     },
-    /// Run a program; [`RUN_DESCRIPTORS`] descriptors come along.
+    /// Run a program; [`RUN_DESCRIPTORS`] descriptors come along, and [`SIDE_DESCRIPTORS`] more
+    /// where it has a harness.
     Run(JailPlan),
     /// End a run and record why.
     Kill {
@@ -189,12 +194,16 @@ impl Order {
         eye.done(order)
     }
 
-    /// How many descriptors must come with this order.
+    /// Whether so many descriptors may come with this order.
     #[must_use]
-    pub const fn descriptors(&self) -> usize {
+    pub const fn goes_with(&self, descriptors: usize) -> bool {
         match self {
-            Self::Run(_) => RUN_DESCRIPTORS,
-            Self::Hello { .. } | Self::Kill { .. } | Self::Replace { .. } | Self::Stop => 0,
+            Self::Run(_) => {
+                descriptors == RUN_DESCRIPTORS || descriptors == RUN_DESCRIPTORS + SIDE_DESCRIPTORS
+            }
+            Self::Hello { .. } | Self::Kill { .. } | Self::Replace { .. } | Self::Stop => {
+                descriptors == 0
+            }
         }
     }
 }

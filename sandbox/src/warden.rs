@@ -272,7 +272,7 @@ impl Warden {
         }
         let order = Order::decode(bytes.get(..message.length).unwrap_or_default())?;
         let Message { fds, cut, .. } = message;
-        if cut || fds.len() != order.descriptors() {
+        if cut || !order.goes_with(fds.len()) {
             return Err(WardenError::Worker(
                 "an order came with wrong descriptors".to_owned(),
             ));

@@ -166,15 +166,21 @@ fn plan(dice: &mut Dice, fleet: &Fleet) -> JailPlan {
     }
 }
 
-/// Four as they should be, or with one replaced, left out or too many.
+/// Four as they should be, or six for a harness, or with one replaced, left out or too many.
 fn descriptors(dice: &mut Dice) -> Vec<OwnedFd> {
     let mut fds = vec![payload(dice), stdin(dice), output(), output()];
+    if dice.one_in(3) {
+        fds.extend([stdin(dice), output()]);
+    }
+    let below = |dice: &mut Dice, fds: &[OwnedFd]| {
+        usize::try_from(dice.below(fds.len() as u64)).expect("small")
+    };
     match dice.below(6) {
         0 => {
-            let at = usize::try_from(dice.below(4)).expect("small");
+            let at = below(dice, &fds);
             fds[at] = wrong(dice);
         }
-        1 => fds.truncate(usize::try_from(dice.below(4)).expect("small")),
+        1 => fds.truncate(below(dice, &fds)),
         2 => (0..=dice.below(9)).for_each(|_| fds.push(wrong(dice))),
         3 => fds.clear(),
         _ => {}

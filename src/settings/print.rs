@@ -147,6 +147,7 @@ fn caps(page: &mut Page, caps: &CapsSection) {
     page.whole("argv", caps.argv);
     page.whole("env", caps.env);
     page.whole("python_path", caps.python_path);
+    page.whole("globals_bytes", caps.globals_bytes);
     page.whole("argument_bytes", caps.argument_bytes);
 }
 

@@ -287,6 +287,8 @@ pub struct CapsSection {
     pub env: usize,
     /// Entries of `python_path`.
     pub python_path: usize,
+    /// Bytes of `globals`, a job's and a result's.
+    pub globals_bytes: usize,
     /// Bytes of arguments and variables together.
     pub argument_bytes: usize,
 }
@@ -303,6 +305,7 @@ impl CapsSection {
             argv: self.argv,
             env: self.env,
             python_path: self.python_path,
+            globals_bytes: self.globals_bytes,
             argument_bytes: self.argument_bytes,
         }
     }

@@ -198,6 +198,7 @@ fn caps(read: &mut Reader) -> Option<CapsSection> {
     let argv = read.narrow("caps.argv");
     let env = read.narrow("caps.env");
     let python_path = read.narrow("caps.python_path");
+    let globals_bytes = read.narrow("caps.globals_bytes");
     let argument_bytes = read.narrow("caps.argument_bytes");
     Some(CapsSection {
         message_bytes: message_bytes?,
@@ -207,6 +208,7 @@ fn caps(read: &mut Reader) -> Option<CapsSection> {
         argv: argv?,
         env: env?,
         python_path: python_path?,
+        globals_bytes: globals_bytes?,
         argument_bytes: argument_bytes?,
     })
 }

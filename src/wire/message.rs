@@ -56,7 +56,7 @@ pub(super) struct JobMessage {
     /// A JSON object as text: the code runs with it as its globals.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     pub(super) globals: Given<String>,
-    /// Folders or zip files among `files` that Python imports from.
+    /// Folders or zip files among `files` that Python imports from. Only with `globals`.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     pub(super) python_path: Given<Vec<String>>,
     /// The limits that the job asks for.

@@ -3,6 +3,7 @@
 use super::blob::BlobMessage;
 use super::given::{Given, Object};
 use super::message::JobMessage;
+use super::python_json::python_object;
 use super::refuse::bad_limit;
 use super::{DecodeHint, WireCaps, env, files};
 use crate::blob::Blob;
@@ -37,7 +38,7 @@ pub(super) fn job(
     let argv = env::argv(message.argv.0.unwrap_or_default(), caps)?;
     let env = env::variables(message.env.0.unwrap_or_default(), &argv, caps)?;
     let code = blob("code", message.code)?;
-    let globals = globals(message.globals, code.as_ref())?;
+    let globals = globals(message.globals, code.as_ref(), caps)?;
     if code.is_none() && argv.is_empty() {
         let text = "code: there is nothing to run; send code, or an argv that names a file";
         return Err(Rejection::new(RejectionCode::NoCode, text));
@@ -135,16 +136,27 @@ pub(super) fn decoded(field: &str, message: BlobMessage) -> Result<Blob, Rejecti
     })
 }
 
-/// What the text holds is between the producer and its code (Python's NaN is no JSON); that it is
-/// an object is visible from outside.
-fn globals(message: Given<String>, code: Option<&Blob>) -> Result<Option<String>, Rejection> {
+/// What the text holds is between the producer and its code. That it is an object is looked at here,
+/// by Python's rules: a NaN, which is no JSON, is no mistake.
+fn globals(
+    message: Given<String>,
+    code: Option<&Blob>,
+    caps: &WireCaps,
+) -> Result<Option<String>, Rejection> {
     let Some(text) = message.0 else {
         return Ok(None);
     };
-    let inside = text.trim_ascii();
-    if !(inside.len() >= 2 && inside.starts_with('{') && inside.ends_with('}')) {
-        let complaint = "is not the text of a JSON object; send \"{}\", say";
-        let refusal = Rejection::about(RejectionCode::BadGlobals, &text, complaint);
+    if text.len() > caps.globals_bytes {
+        let (bytes, most) = (text.len(), caps.globals_bytes);
+        let text = format!("globals: {bytes} bytes; send at most {most}, or a file instead");
+        return Err(Rejection::new(RejectionCode::TooLarge, text));
+    }
+    if let Err(wrong) = python_object(&text) {
+        let complaint = format!(
+            "is not the text of a JSON object, see {wrong}; send what Python's json.dumps makes of \
+             a dict, \"{{}}\" say"
+        );
+        let refusal = Rejection::about(RejectionCode::BadGlobals, &text, &complaint);
         return Err(refusal.in_field("globals"));
     }
     if code.is_none() {

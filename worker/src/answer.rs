@@ -26,6 +26,7 @@ use jailfleet_queue::{
 use tokio::time::timeout;
 
 use crate::events::{JobFinished, JobSetAside, ResultPublished};
+use crate::globals;
 use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;
 use crate::slots::Place;
@@ -355,6 +356,7 @@ pub(crate) fn ran(
         evidence,
         stdout,
         stderr,
+        answer,
         leased: _,
         ended: _,
     } = ran;
@@ -369,6 +371,11 @@ pub(crate) fn ran(
         signal,
         error,
     } = judged;
+    let (globals, no_globals) = match answer.map(|(came, most)| globals::left(came, most)) {
+        Some(Ok(globals)) => (Some(globals), None),
+        Some(Err(none)) => (None, Some(none)),
+        None => (None, None),
+    };
     JobResult {
         job_id: Some(job.id.clone()),
         slug: job.slug.clone(),
@@ -383,8 +390,9 @@ pub(crate) fn ran(
             .filter(|(_, cut)| *cut)
             .map(|(stream, _)| *stream)
             .collect(),
-        globals: None,
-        error,
+        globals,
+        // What stopped the run says more than that it therefore left nothing.
+        error: error.or(no_globals),
         usage: Some(Usage {
             cpu: evidence.cpu.into(),
             user: evidence.user.into(),

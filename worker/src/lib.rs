@@ -8,6 +8,7 @@
 pub mod serve;
 mod attempt;
 mod plan;
+mod globals;
 mod run;
 mod answer;
 mod reaper;

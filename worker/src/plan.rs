@@ -13,6 +13,7 @@ use jailfleet_sandbox::client::sealed_memfd;
 use jailfleet_sandbox::payload::{self, Payload, PayloadError};
 use thiserror::Error;
 
+use crate::globals;
 use crate::programs::Offer;
 use crate::run::RunOrder;
 
@@ -49,11 +50,12 @@ pub(crate) fn plan<'a>(
 ) -> Result<Plan<'a>, NoPlan> {
     let (index, runtime) = runtime_of(job, settings, offer)?;
     refuse_what_is_not_built(job)?;
+    globals::check(job, runtime, &settings.runtimes, offer)?;
     refuse_a_second_main_file(job, runtime)?;
     let profile = profile_of(job, settings, runtime)?;
     let limits = runtime.limits_for(profile, &job.limits)?;
     let payload = Payload {
-        main: job.code.as_ref().map(jailfleet::blob::Blob::as_bytes),
+        main: globals::main_of(job),
         files: &job.files,
         argv: &job.argv,
         env: &job.env,
@@ -65,6 +67,7 @@ pub(crate) fn plan<'a>(
         limits,
         payload: sealed_memfd("jailfleet-payload", &payload).map_err(NoPlan::Memfd)?,
         stdin: sealed_memfd("jailfleet-stdin", stdin).map_err(NoPlan::Memfd)?,
+        globals: globals::order(job, settings.caps.globals_bytes).map_err(NoPlan::Memfd)?,
     };
     let profile = profile.and(job.limit_profile.clone());
     let in_force = LimitsInForce {
@@ -104,21 +107,9 @@ fn runtime_of<'a>(
 }
 
 fn refuse_what_is_not_built(job: &Job) -> Result<(), Rejection> {
-    let refuse = |code, message: &str| Err(Rejection::new(code, message));
     if job.grade.is_some() {
-        return refuse(
-            RejectionCode::GradeUnsupported,
-            "grade: this worker does not grade yet",
-        );
-    }
-    if job.globals.is_some() {
-        let message = "globals: this worker cannot run code with globals; pass the values by stdin \
-                       or a file";
-        return refuse(RejectionCode::GlobalsUnsupported, message);
-    }
-    if !job.python_path.is_empty() {
-        let message = "python_path: this worker does not extend sys.path yet; do it in the code";
-        return refuse(RejectionCode::BadPythonPath, message);
+        let message = "grade: this worker does not grade yet";
+        return Err(Rejection::new(RejectionCode::GradeUnsupported, message));
     }
     Ok(())
 }

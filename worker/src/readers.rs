@@ -97,6 +97,35 @@ pub async fn capture(
     }
 }
 
+/// Reads `pipe` to its end, or until more than `most` bytes came; then it is closed, and whoever still
+/// writes is told so by the kernel. Unlike a program's output, more than enough of this ends no run.
+///
+/// # Errors
+/// When the descriptor is not a pipe, or reading fails.
+///
+/// # Cancel safety
+/// What was read until then stays in `captured`.
+pub async fn capture_at_most(
+    pipe: OwnedFd,
+    most: usize,
+    captured: &mut Captured,
+) -> io::Result<()> {
+    let mut pipe = Receiver::from_owned_fd(pipe)?;
+    loop {
+        let start = captured.bytes.len();
+        captured.bytes.reserve(PIECE_BYTES);
+        let mut piece = (&mut pipe).take(PIECE_BYTES as u64);
+        if piece.read_buf(&mut captured.bytes).await? == 0 {
+            return Ok(());
+        }
+        if captured.bytes.len() > most {
+            captured.bytes.truncate(start.min(most));
+            captured.truncated = true;
+            return Ok(());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -163,6 +192,28 @@ mod tests {
         .expect("readable");
         assert_eq!(out.bytes.len() + err.bytes.len(), 8);
         assert!(out.truncated || err.truncated);
+    }
+
+    #[tokio::test]
+    async fn what_has_a_bound_of_its_own_is_read_up_to_it_and_then_nobody_listens() {
+        let (read, mut write) = pipe();
+        write.write_all(b"1234").expect("the pipe takes it");
+        drop(write);
+        let mut captured = Captured::default();
+        capture_at_most(read, 4, &mut captured)
+            .await
+            .expect("readable");
+        assert!(captured.bytes == b"1234" && !captured.truncated);
+
+        let (read, mut write) = pipe();
+        write.write_all(b"12345").expect("the pipe takes it");
+        let mut captured = Captured::default();
+        capture_at_most(read, 4, &mut captured)
+            .await
+            .expect("readable");
+        assert!(captured.truncated && captured.bytes.len() <= 4);
+        let refused = write.write_all(b"6").expect_err("nobody listens");
+        assert_eq!(refused.kind(), io::ErrorKind::BrokenPipe);
     }
 
     #[tokio::test]

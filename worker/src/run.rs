@@ -9,11 +9,13 @@ use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
 use jailfleet_program::Moment;
 use jailfleet_sandbox::client;
+use jailfleet_sandbox::protocol::SIDE_DESCRIPTORS;
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use crate::readers::{Captured, OutputBudget, capture};
+use crate::globals::GlobalsOrder;
+use crate::readers::{Captured, OutputBudget, capture, capture_at_most};
 use crate::slots::{Ended, Lease, Running, SlotError, Start};
 
 /// How long the warden may take beyond a run's wall limit, its stages and its kill included. Past
@@ -33,6 +35,8 @@ pub(crate) struct RunOrder {
     pub(crate) payload: OwnedFd,
     /// The program's input, sealed.
     pub(crate) stdin: OwnedFd,
+    /// What a harness is given, where the job has globals.
+    pub(crate) globals: Option<GlobalsOrder>,
 }
 
 /// What may end a run from outside, before its program or a limit does.
@@ -83,6 +87,8 @@ pub(crate) struct RunEnded {
     pub(crate) stdout: Captured,
     /// Its standard error.
     pub(crate) stderr: Captured,
+    /// A harness's answer, where there was one to come, and the most that it might be.
+    pub(crate) answer: Option<(Captured, usize)>,
 }
 
 /// Why a run could not be carried through. Never the program's doing.
@@ -118,16 +124,22 @@ pub(crate) async fn run(
         limits,
         payload,
         stdin,
+        globals,
     } = order;
     let budget = OutputBudget::new(limits.output_bytes.get());
     let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
     let descriptors = [payload, stdin, out_write, err_write];
-    let running = lease.start(runtime, limits, descriptors).await?;
+    let (answer, side) = side(globals)?.unzip();
+    let running = lease.start(runtime, limits, descriptors, side).await?;
+    let mut answered = answer
+        .as_ref()
+        .map(|(_, most)| (Captured::default(), *most));
     let mut ended = {
         let mut reading = pin!(async {
             let out = capture(out, &budget, &mut stdout);
             let err = capture(err, &budget, &mut stderr);
-            tokio::try_join!(out, err)
+            let aside = take_answer(answer, &mut answered);
+            tokio::try_join!(out, err, aside)
         });
         let mut ending = pin!(end(running, &budget, limits.wall_ms.duration(), stops));
         // Both streams usually close before the warden has swept and reported.
@@ -164,6 +176,7 @@ pub(crate) async fn run(
         evidence,
         stdout,
         stderr,
+        answer: answered,
     })
 }
 
@@ -172,6 +185,31 @@ pub(crate) async fn run(
 /// later than the word of the end less the run: so set-up and run together never exceed the whole.
 fn begun(heard: Moment, ended: Moment, ran: Duration) -> Moment {
     heard.min(ended.saturating_sub(ran))
+}
+
+/// The end of a harness's answer to read and the most that may come, and the descriptors of its side.
+type Side = ((OwnedFd, usize), [OwnedFd; SIDE_DESCRIPTORS]);
+
+fn side(globals: Option<GlobalsOrder>) -> Result<Option<Side>, RunFault> {
+    let Some(GlobalsOrder {
+        given,
+        answer_bytes,
+    }) = globals
+    else {
+        return Ok(None);
+    };
+    let (read, write) = client::output_pipe().map_err(RunFault::Pipe)?;
+    Ok(Some(((read, answer_bytes), [given, write])))
+}
+
+async fn take_answer(
+    answer: Option<(OwnedFd, usize)>,
+    answered: &mut Option<(Captured, usize)>,
+) -> io::Result<()> {
+    match (answer, answered) {
+        (Some((pipe, most)), Some((captured, _))) => capture_at_most(pipe, most, captured).await,
+        (None | Some(_), None) | (None, Some(_)) => Ok(()),
+    }
 }
 
 /// The program may end by itself between the byte too many and our kill. It passed the limit all

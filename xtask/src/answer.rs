@@ -103,6 +103,10 @@ pub(crate) fn mismatches(expect: &Expectation, result: &Value) -> Result<Vec<Str
     if expect.error_code.is_some() && error_code(result) != expect.error_code.as_deref() {
         wrong.push(format!("error {:?}", error_code(result)));
     }
+    let globals = result.get("globals").and_then(Value::as_str);
+    if expect.globals.is_some() && globals != expect.globals.as_deref() {
+        wrong.push(format!("globals {globals:?}"));
+    }
     // Whatever ended by itself ended without any word of ours.
     if matches!(outcome, "exited" | "signaled") && expect.error_code.is_none() {
         wrong.extend(
@@ -251,11 +255,11 @@ mod tests {
     fn each_thing_that_is_wrong_is_named() {
         let expect = expectation(json!({
             "outcome": ["cpu_limit", "wall_limit"], "exit_code": 0, "stdout": "a",
-            "stderr_contains": "b", "truncated": ["stdout"],
+            "stderr_contains": "b", "truncated": ["stdout"], "globals": "{}",
         }));
         let result = json!({"outcome": "exited", "exit_code": 1, "stdout": {"base64": "/w=="}});
         let wrong = mismatches(&expect, &result).expect("blobs are well-formed");
-        assert_eq!(wrong.len(), 5, "{wrong:?}");
+        assert_eq!(wrong.len(), 6, "{wrong:?}");
     }
 
     #[test]

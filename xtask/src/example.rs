@@ -69,6 +69,8 @@ pub(crate) struct Expectation {
     pub(crate) truncated: Option<Vec<String>>,
     /// The code of the error that the result carries.
     pub(crate) error_code: Option<String>,
+    /// The text of the globals that the code left.
+    pub(crate) globals: Option<String>,
 }
 
 /// A text or a list of texts.

@@ -6,6 +6,7 @@ use crate::jail::Identity;
 use crate::launch::{CleanEnvironment, Launch};
 use crate::link::{Counting, Word};
 use crate::marks::Marks;
+use crate::protocol::{SIDE_DESCRIPTORS, SIDE_PLACES};
 use crate::root::{Root, RootPlan};
 use crate::sys::caps::drop_bounding_set;
 use crate::sys::exec::exit_now;
@@ -22,8 +23,9 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::stat::{Mode, umask};
 use nix::unistd::{Gid, Uid, dup2_stdin, dup2_stdout, sethostname};
+use rustix::io::fcntl_dupfd_cloexec;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// What holds a run to a limit that counts for all of its processes together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +74,16 @@ impl Blueprint<'_> {
 
 /// Makes this fresh fork the init of a slot and serves until the warden is gone.
 pub fn become_init(blueprint: &Blueprint<'_>, link: OwnedFd) -> ! {
-    match build(blueprint, link.as_fd()) {
+    let (link, built) = match above_the_places(&link) {
+        Ok(above) => {
+            // The build closes every other number, and may then get this one for something else.
+            drop(link);
+            let built = build(blueprint, above.as_fd());
+            (above, built)
+        }
+        Err(error) => (link, Err(error)),
+    };
+    match built {
         Ok(built) => {
             let init = built.with(blueprint, link);
             init.say(&Word::Built {
@@ -97,6 +108,7 @@ pub fn become_init(blueprint: &Blueprint<'_>, link: OwnedFd) -> ! {
 /// What an init consists of, but for what it was given.
 struct Built {
     children: SignalFd,
+    places: [OwnedFd; SIDE_DESCRIPTORS],
     root: Root,
     clean: CleanEnvironment,
     marks: Marks,
@@ -107,6 +119,7 @@ impl Built {
     fn with<'a>(self, blueprint: &'a Blueprint<'a>, link: OwnedFd) -> Init<'a> {
         let Self {
             children,
+            places,
             root,
             clean,
             marks,
@@ -116,6 +129,7 @@ impl Built {
             blueprint,
             link,
             children,
+            places,
             root,
             clean,
             ruleset: None,
@@ -126,7 +140,7 @@ impl Built {
 }
 
 fn build(blueprint: &Blueprint<'_>, link: BorrowedFd<'_>) -> io::Result<Built> {
-    let children = own_signals()?;
+    let told_of = own_signals()?;
     set_pdeathsig(Signal::SIGKILL)?;
     if let Some((uid, gid)) = blueprint.maps {
         map_one_user(blueprint.identity, uid, gid)?;
@@ -147,7 +161,9 @@ fn build(blueprint: &Blueprint<'_>, link: BorrowedFd<'_>) -> io::Result<Built> {
     dup2_stdin(&null)?;
     dup2_stdout(&null)?;
     drop(null);
-    close_all_but(&[link, children.as_fd()])?;
+    close_all_but(&[link])?;
+    let places = hold_the_places()?;
+    let children = SignalFd::with_flags(&told_of, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?;
     if stands(Wall::Utsns) {
         sethostname("jail")?;
     }
@@ -160,6 +176,7 @@ fn build(blueprint: &Blueprint<'_>, link: BorrowedFd<'_>) -> io::Result<Built> {
     let clean = CleanEnvironment::of(root.working_path())?;
     Ok(Built {
         children,
+        places,
         root,
         clean,
         marks: Marks::new()?,
@@ -177,17 +194,40 @@ fn listen(filter: &[libc::sock_filter]) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-/// Default actions for everything, as pid 1 is protected by the kernel; ends of children arrive
+/// The link under a number above those that a harness will want.
+fn above_the_places(link: &OwnedFd) -> io::Result<OwnedFd> {
+    let [.., last] = SIDE_PLACES;
+    Ok(fcntl_dupfd_cloexec(link, last.saturating_add(1))?)
+}
+
+/// Takes the numbers at which a harness finds its descriptors, so that nothing of ours ever has one
+/// of them and the child of a run can put others there.
+fn hold_the_places() -> io::Result<[OwnedFd; SIDE_DESCRIPTORS]> {
+    let null = || {
+        open(
+            c"/dev/null",
+            OFlag::O_RDWR | OFlag::O_CLOEXEC,
+            Mode::empty(),
+        )
+    };
+    // The lowest free number is what an open gets: nothing but the link is open above 2.
+    let places = [null()?, null()?];
+    let held = places.iter().map(AsRawFd::as_raw_fd).eq(SIDE_PLACES);
+    if held {
+        Ok(places)
+    } else {
+        Err(Errno::EBADFD.into())
+    }
+}
+
+/// Default actions for everything, as pid 1 is protected by the kernel; ends of children will arrive
 /// through a descriptor.
-fn own_signals() -> io::Result<SignalFd> {
+fn own_signals() -> io::Result<SigSet> {
     default_dispositions();
     let mut children = SigSet::empty();
     children.add(Signal::SIGCHLD);
     children.thread_set_mask()?;
-    Ok(SignalFd::with_flags(
-        &children,
-        SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK,
-    )?)
+    Ok(children)
 }
 
 /// Maps one uid and one gid, which needs no privilege: the program will be that user inside.

@@ -1,7 +1,7 @@
 //! Small stages: session, descriptors, the parent, Landlock and the exec itself.
 
 use crate::apparmor::Profile;
-use crate::jail::{Identity, Run};
+use crate::jail::{Identity, Run, Side};
 use crate::launch::complete_environment;
 use crate::sys::exec::execve;
 use crate::sys::restrict::{close_on_exec_from, landlock_restrict_self};
@@ -12,7 +12,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::prctl::{set_dumpable, set_pdeathsig};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::stat::Mode;
-use nix::unistd::{Pid, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid, write};
+use nix::unistd::{Pid, dup2, dup2_stderr, dup2_stdin, dup2_stdout, getppid, setsid, write};
 use std::io;
 
 /// A session without a terminal, no blocked signal, and first in line when memory runs out: the
@@ -35,16 +35,30 @@ pub(super) fn own_session(identity: Identity) -> io::Result<()> {
     Ok(())
 }
 
-/// The three streams in their places; whatever else is open closes at the exec.
-pub(super) fn three_descriptors(run: &Run<'_>) -> io::Result<()> {
+/// The first number that no stream has.
+const FIRST_AFTER_THE_STREAMS: u32 = 3;
+/// The first number that a harness's descriptors do not have either.
+const FIRST_AFTER_THE_SIDE: u32 = 5;
+
+/// The three streams in their places, and a harness's two; whatever else is open closes at the exec.
+pub(super) fn descriptors(run: &mut Run<'_>) -> io::Result<()> {
     let [stdin, stdout, stderr] = run.stdio;
     dup2_stdin(stdin)?;
     dup2_stdout(stdout)?;
     dup2_stderr(stderr)?;
+    let first_to_close = match &mut run.side {
+        None => FIRST_AFTER_THE_STREAMS,
+        Some(Side { from, places }) => {
+            for (from, place) in from.iter().zip(places.iter_mut()) {
+                dup2(from, place)?;
+            }
+            FIRST_AFTER_THE_SIDE
+        }
+    };
     if !stands(Wall::Descriptors) {
         return Ok(());
     }
-    close_on_exec_from(3)
+    close_on_exec_from(first_to_close)
 }
 
 /// The runtime's AppArmor profile, at once and not at the exec: an exec that changes the label clears
@@ -78,4 +92,16 @@ pub(super) fn become_the_program(run: &mut Run<'_>) -> io::Error {
         return Errno::E2BIG.into();
     }
     execve(&run.launch.program, &run.argv, &run.env)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{FIRST_AFTER_THE_SIDE, FIRST_AFTER_THE_STREAMS};
+    use crate::protocol::SIDE_PLACES;
+
+    #[test]
+    fn the_places_of_a_harness_follow_the_streams_and_nothing_else_stays_open() {
+        let places = (FIRST_AFTER_THE_STREAMS..FIRST_AFTER_THE_SIDE).map(u32::cast_signed);
+        assert!(places.eq(SIDE_PLACES));
+    }
 }

@@ -1,7 +1,6 @@
 //! Every descriptor that the worker hands over is what it should be, or the order is refused.
 
 use crate::client::SEALS;
-use crate::protocol::RUN_DESCRIPTORS;
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
 use std::os::fd::OwnedFd;
@@ -15,15 +14,24 @@ pub(super) enum BadDescriptor {
     Stdin,
     #[error("an output is not a pipe open for writing only")]
     Output,
+    #[error("what a harness is given is not a sealed memfd")]
+    Given,
     #[error("the number of descriptors is wrong")]
     Number,
 }
 
-/// Checks payload, stdin, stdout and stderr of one run.
+/// Checks payload, stdin, stdout and stderr of one run, and a harness's two where it has one.
 pub(super) fn check(fds: &[OwnedFd]) -> Result<(), BadDescriptor> {
-    let Ok([payload, stdin, stdout, stderr]) = <&[OwnedFd; RUN_DESCRIPTORS]>::try_from(fds) else {
+    let Some(([payload, stdin, stdout, stderr], side)) = fds.split_first_chunk() else {
         return Err(BadDescriptor::Number);
     };
+    match side {
+        [] => {}
+        [given, _] if !is_sealed_memfd(given) => return Err(BadDescriptor::Given),
+        [_, answer] if !is_write_end(answer) => return Err(BadDescriptor::Output),
+        [_, _] => {}
+        _ => return Err(BadDescriptor::Number),
+    }
     if !is_sealed_memfd(payload) {
         Err(BadDescriptor::Payload)
     } else if !is_sealed_memfd(stdin) {
@@ -91,5 +99,24 @@ mod tests {
         let mut fds = good();
         fds.pop();
         assert_eq!(check(&fds), Err(BadDescriptor::Number));
+    }
+
+    #[test]
+    fn a_harness_has_exactly_two_more_a_sealed_memfd_and_a_pipe_to_write() {
+        let answer = || output_pipe().expect("a pipe").1;
+        let given = || sealed_memfd("given", b"x").expect("a memfd");
+        let with = |side: Vec<OwnedFd>| {
+            let mut fds = good();
+            fds.extend(side);
+            check(&fds)
+        };
+        assert_eq!(with(vec![given(), answer()]), Ok(()));
+        assert_eq!(with(vec![given()]), Err(BadDescriptor::Number));
+        assert_eq!(
+            with(vec![given(), answer(), answer()]),
+            Err(BadDescriptor::Number)
+        );
+        assert_eq!(with(vec![answer(), answer()]), Err(BadDescriptor::Given));
+        assert_eq!(with(vec![given(), given()]), Err(BadDescriptor::Output));
     }
 }

@@ -162,6 +162,7 @@ const CAPS_KEYS: &[KeySpec] = &[
     key("argv", whole("arguments", 0, 100_000), "Arguments of a job."),
     key("env", whole("variables", 0, 10_000), "Variables of a job."),
     key("python_path", whole("entries", 0, 1000), "Entries of `python_path`."),
+    key("globals_bytes", whole(BYTES, 2, 64 * MIB), "Bytes of `globals`, a job's and a result's."),
     key("argument_bytes", whole(BYTES, 0, MIB), "Bytes of arguments and variables together."),
 ];
 

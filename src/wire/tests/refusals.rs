@@ -210,6 +210,16 @@ fn environment_arguments_and_the_rest_are_vetted() {
             BadGlobals,
             &["globals", "object"],
         ),
+        (
+            with(r#""globals":"{\"x\": undefined}""#),
+            BadGlobals,
+            &["globals", "byte 6", "json.dumps"],
+        ),
+        (
+            with(r#""globals":"{} {}""#),
+            BadGlobals,
+            &["globals", "after the end"],
+        ),
         (with(r#""globals":{}"#), WrongType, &["globals", "string"]),
         (
             r#"{"v":1,"id":"a","runtime":"python"}"#.to_owned(),

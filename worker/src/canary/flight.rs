@@ -73,6 +73,7 @@ impl Flight {
             limits,
             payload: sealed("jailfleet-payload", &payload)?,
             stdin: sealed("jailfleet-stdin", b"")?,
+            globals: None,
         })
     }
 }

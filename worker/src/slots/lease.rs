@@ -8,7 +8,7 @@ use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::job::EpochMs;
 use jailfleet::limits::Limits;
 use jailfleet_program::Moment;
-use jailfleet_sandbox::protocol::{JailPlan, Order, RUN_DESCRIPTORS};
+use jailfleet_sandbox::protocol::{JailPlan, Order, RUN_DESCRIPTORS, SIDE_DESCRIPTORS};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::table::{Build, Proof, Taken, Waiting};
@@ -69,8 +69,8 @@ impl Lease {
         self.build
     }
 
-    /// Sends the run's order with its descriptors: payload, stdin, stdout, stderr. Ours are closed
-    /// once they are on their way.
+    /// Sends the run's order with its descriptors: payload, stdin, stdout, stderr, and a harness's two
+    /// where it has one. Ours are closed once they are on their way.
     ///
     /// # Errors
     /// When the warden cannot be reached.
@@ -79,6 +79,7 @@ impl Lease {
         runtime: u16,
         limits: Limits,
         descriptors: [OwnedFd; RUN_DESCRIPTORS],
+        side: Option<[OwnedFd; SIDE_DESCRIPTORS]>,
     ) -> Result<Running<'_>, SlotError> {
         let run = self.shared.next_run.fetch_add(1, Ordering::Relaxed);
         let (ended, receiver) = oneshot::channel();
@@ -98,6 +99,10 @@ impl Lease {
             runtime,
             limits,
         };
+        let descriptors: Vec<_> = descriptors
+            .into_iter()
+            .chain(side.into_iter().flatten())
+            .collect();
         self.shared.send(&Order::Run(plan), &descriptors).await?;
         Ok(Running {
             lease: self,

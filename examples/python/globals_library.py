@@ -1,0 +1,3 @@
+from course import same
+
+cfn_return = same(expect, ans)
