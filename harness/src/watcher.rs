@@ -77,7 +77,7 @@ pub fn mark<'a>(command: &'a mut Command, folder: &Path) -> &'a mut Command {
 #[cfg(test)]
 mod tests {
     use super::{SCRIPT, Watcher, mark};
-    use crate::process::command;
+    use crate::process::{Owned, command};
     use std::os::unix::process::ExitStatusExt;
 
     #[test]
@@ -86,18 +86,15 @@ mod tests {
         let other = tempfile::tempdir().expect("a folder");
         let start = |folder: &tempfile::TempDir| {
             let mut sleep = command("sleep");
-            let sleep = mark(sleep.arg("600"), folder.path());
-            sleep.spawn().expect("it starts")
+            Owned::start("sleep", mark(sleep.arg("600"), folder.path())).expect("it starts")
         };
         let (mut ours, mut theirs) = (start(&own), start(&other));
         drop(Watcher::over(own.path()).expect("a shell"));
         assert!(!own.path().exists(), "its folder is there");
-        let ended = ours.wait().expect("it ends");
+        let ended = ours.ended().expect("a look").expect("its end");
         assert_eq!(ended.signal(), Some(15), "it was asked to end first");
         assert!(other.path().exists(), "the folder of somebody else is gone");
-        assert!(theirs.try_wait().expect("a look").is_none());
-        theirs.kill().expect("it is ours");
-        theirs.wait().expect("it ends");
+        assert!(theirs.ended().expect("a look").is_none());
     }
 
     #[test]

@@ -156,10 +156,25 @@ fn a_killed_warden_takes_jails_in_their_profiles_with_it() {
 #[test]
 fn after_no_new_privs_a_profile_comes_on_top_of_the_containers() {
     require!(AppArmor, Root);
-    // This thread stands for what a container's runtime does before it starts us.
+    enter_the_containers_profile();
+    set_no_new_privs().expect("it can be set");
+    jails_are_confined_by_both();
+}
+
+#[test]
+fn without_no_new_privs_a_profile_comes_on_top_of_the_containers_too() {
+    require!(AppArmor, Root);
+    enter_the_containers_profile();
+    jails_are_confined_by_both();
+}
+
+/// This thread stands for what a container's runtime does before it starts us.
+fn enter_the_containers_profile() {
     let outer = Profile::find("jailfleet-container").expect("it is loaded");
     outer.enter().expect("it can be entered");
-    set_no_new_privs().expect("it can be set");
+}
+
+fn jails_are_confined_by_both() {
     let mut fleet = Fleet::start(1);
     assert!(fleet.walls.holds(Wall::Apparmor));
     assert_eq!(fleet.walls.apparmor(), Some(Way::Stack));

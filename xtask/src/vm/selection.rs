@@ -81,6 +81,11 @@ const USUAL: &[(&str, &str, User)] = &[
         Root,
     ),
     (
+        "real_apparmor",
+        "without_no_new_privs_a_profile_comes_on_top_of_the_containers_too",
+        Root,
+    ),
+    (
         "real_walls",
         "apparmor_alone_keeps_a_lock_of_one_jail_from_another",
         Root,
