@@ -110,7 +110,7 @@ const KINDS: [Kind; 11] = [
 ];
 
 /// What else there is: it may be about one runtime only.
-const OTHERS: [&str; 3] = ["leftover", "wall", "refused"];
+const OTHERS: [&str; 4] = ["globals", "leftover", "wall", "refused"];
 
 fn examples() -> Vec<Example> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples");

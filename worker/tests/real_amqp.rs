@@ -134,8 +134,15 @@ async fn what_nobody_can_be_told_is_parked_and_a_job_may_want_no_result() {
     );
     assert_eq!(client.read("jailfleet.jobs.newer", 1).await.len(), 1);
 
-    let quiet = "jailfleet_jobs_set_aside_total{reason=\"no_reply\"} 1\n";
-    client::get_until(&admin, "/metrics", |metrics| metrics.contains(quiet)).await;
+    let counted = [
+        "jailfleet_jobs_set_aside_total{reason=\"no_reply\"} 1\n",
+        "jailfleet_jobs_rejected_total{code=\"bad_reply_to\"} 2\n",
+        "jailfleet_jobs_rejected_total{code=\"not_json\"} 1\n",
+    ];
+    client::get_until(&admin, "/metrics", |metrics| {
+        counted.iter().all(|line| metrics.contains(line))
+    })
+    .await;
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.ends().code(), Some(0));
 }
@@ -187,7 +194,7 @@ async fn a_worker_has_one_connection_for_each_role_however_much_it_does() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let (worker, admin) = start(&vhost.uri(), &[]).await;
-    let roles = ["consume", "publish", "reap"];
+    let roles = ["consume", "control", "publish", "reap"];
     for role in roles {
         let up = format!("jailfleet_amqp_connected{{role=\"{role}\"}} 1\n");
         client::get_until(&admin, "/metrics", |metrics| metrics.contains(&up)).await;
@@ -269,7 +276,8 @@ async fn no_thread_of_a_worker_has_kept_anything_of_root() {
         }
     }
     let warden = format!("/proc/{}", worker.warden());
-    assert_eq!(status_of(warden, "Uid"), four(0));
+    assert_eq!(status_of(&warden, "Uid"), four(0));
+    assert_eq!(status_of(&warden, "Threads"), "1", "it never has another");
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.ends().code(), Some(0));
 }

@@ -4,9 +4,12 @@
 #[expect(dead_code, reason = "shared with the tests that have a broker")]
 mod worker;
 
+use jailfleet_harness::require;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
-use worker::{Worker, file_of, local, processes_with};
+use worker::{
+    Worker, doctor_of_a_plain_user, file_of, local, local_of_a_plain_user, processes_with,
+};
 
 fn job(id: &str, runtime: &str, code: &str) -> Value {
     json!({ "v": 1, "id": id, "runtime": runtime, "code": code })
@@ -184,4 +187,31 @@ fn a_second_signal_does_not_wait_for_the_drain() {
 fn slots_that_cannot_fit_into_memory_are_refused_with_the_way_out() {
     let (code, results) = local(&[], &["--set", "worker.slots=1024"]);
     assert_eq!((code, results.len()), (3, 0));
+}
+
+#[test]
+fn a_plain_user_runs_jobs_in_user_namespaces_and_is_told_what_is_missing() {
+    // It becomes a plain user, which only root can.
+    require!(Root);
+    let lines = [
+        job("python", "python", "print(6 * 7)"),
+        job("bash", "bash", "id -u"),
+    ];
+    let lines: Vec<String> = lines.iter().map(Value::to_string).collect();
+    let (code, results) = local_of_a_plain_user(&lines);
+    assert_eq!((code, results.len()), (0, 2));
+    assert_eq!(result(&results, "python")["stdout"], "42\n");
+    let walls = result(&results, "bash")["walls"]
+        .as_array()
+        .expect("a list");
+    assert!(walls.contains(&json!("userns")), "{walls:?}");
+    assert!(!walls.contains(&json!("uid")), "{walls:?}");
+
+    let report = doctor_of_a_plain_user();
+    let rows = report["walls"].as_array().expect("a list");
+    let uid = rows.iter().find(|row| row["wall"] == "uid");
+    let uid = uid.expect("a row for each wall");
+    assert_eq!(uid["state"], "missing");
+    let fix = uid["fix"].as_str().expect("advice");
+    assert!(fix.contains("as root"), "{fix}");
 }

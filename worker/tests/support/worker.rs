@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, ExitStatus, Output, Stdio};
 use std::sync::OnceLock;
@@ -16,6 +18,9 @@ use serde_json::Value;
 
 /// More than any step takes on a machine that is busy with other tests.
 pub(crate) const LONG: Duration = Duration::from_secs(60);
+
+/// A user who owns nothing on any host.
+const PLAIN: u32 = 54_321;
 
 /// The worker's executable, with a warden of the same build beside it.
 pub(crate) fn executable() -> &'static Path {
@@ -92,19 +97,40 @@ fn worker_command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
 
 /// Runs `local` over these lines to its end, and answers with its exit code and results.
 pub(crate) fn local(lines: &[String], arguments: &[&str]) -> (i32, Vec<Value>) {
+    local_by(None, lines, arguments)
+}
+
+/// The same as a user without any privilege, which only root can.
+pub(crate) fn local_of_a_plain_user(lines: &[String]) -> (i32, Vec<Value>) {
+    local_by(Some(PLAIN), lines, &[])
+}
+
+/// What `doctor --json` says to such a user.
+pub(crate) fn doctor_of_a_plain_user() -> Value {
+    let mut doctor = worker_command(&["doctor", "--json"], &[]);
+    let output = doctor.uid(PLAIN).gid(PLAIN).output();
+    let output = output.expect("the worker starts");
+    serde_json::from_slice(&output.stdout).expect("an object")
+}
+
+fn local_by(user: Option<u32>, lines: &[String], arguments: &[&str]) -> (i32, Vec<Value>) {
     let mut file = tempfile::NamedTempFile::new().expect("a file");
     for line in lines {
         writeln!(file, "{line}").expect("writable");
     }
+    let readable = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(file.path(), readable).expect("it is ours");
     let path = file.path().to_str().expect("a plain path");
     let arguments = [&["local", path], arguments].concat();
+    let mut command = worker_command(&arguments, &[]);
+    if let Some(user) = user {
+        command.uid(user).gid(user);
+    }
     let Output {
         status,
         stdout,
         stderr,
-    } = worker_command(&arguments, &[])
-        .output()
-        .expect("the worker starts");
+    } = command.output().expect("the worker starts");
     let results = stdout
         .split(|byte| *byte == b'\n')
         .filter(|line| !line.is_empty())
