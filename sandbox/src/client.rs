@@ -8,6 +8,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, sendmsg, socketpair,
 };
+use nix::sys::stat::{Mode, fchmod};
 use std::fs::File;
 use std::io::{self, IoSlice, Seek, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -184,13 +185,23 @@ pub(crate) fn send_datagram(
 /// # Errors
 /// What the kernel answered, for example `EMFILE`.
 pub fn sealed_memfd(name: &str, bytes: &[u8]) -> io::Result<OwnedFd> {
-    let memfd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    // What a program reads is no program: the input of a job must not be a way around a scratch that
+    // is not executable. Since Linux 6.3 that can be sealed as well.
+    let memfd = match memfd_create(name, flags | NOEXEC_SEAL) {
+        Err(Errno::EINVAL) => memfd_create(name, flags)?,
+        other => other?,
+    };
     let mut file = File::from(memfd);
+    fchmod(&file, Mode::S_IRUSR | Mode::S_IRGRP | Mode::S_IROTH)?;
     file.write_all(bytes)?;
     file.rewind()?;
     fcntl(&file, FcntlArg::F_ADD_SEALS(SEALS))?;
     Ok(file.into())
 }
+
+/// MFD_NOEXEC_SEAL of memfd_create(2).
+const NOEXEC_SEAL: MFdFlags = MFdFlags::from_bits_retain(0x0008);
 
 /// The seals that a payload or a standard input must carry.
 pub(crate) const SEALS: SealFlag = SealFlag::F_SEAL_WRITE

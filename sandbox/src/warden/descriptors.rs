@@ -47,7 +47,11 @@ fn is_sealed_memfd(fd: &OwnedFd) -> bool {
     // Only a memfd has seals at all; for every other file the question is an error.
     let sealed = fcntl(fd, FcntlArg::F_GET_SEALS)
         .is_ok_and(|seals| SealFlag::from_bits_truncate(seals).contains(SEALS));
-    sealed && is_kind(fd, SFlag::S_IFREG)
+    sealed && is_kind(fd, SFlag::S_IFREG) && !is_executable(fd)
+}
+
+fn is_executable(fd: &OwnedFd) -> bool {
+    fstat(fd).map_or(true, |stat| stat.st_mode & 0o111 != 0)
 }
 
 fn is_write_end(fd: &OwnedFd) -> bool {
@@ -63,7 +67,11 @@ fn is_kind(fd: &OwnedFd, kind: SFlag) -> bool {
 #[cfg(test)]
 mod tests {
     use super::{BadDescriptor, check};
-    use crate::client::{output_pipe, sealed_memfd};
+    use crate::client::{SEALS, output_pipe, sealed_memfd};
+    use nix::errno::Errno;
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::sys::memfd::{MFdFlags, memfd_create};
+    use nix::sys::stat::{Mode, fchmod};
     use std::os::fd::OwnedFd;
 
     fn good() -> Vec<OwnedFd> {
@@ -83,6 +91,23 @@ mod tests {
         let mut fds = good();
         fds[0] = std::fs::File::open("/dev/null").expect("a file").into();
         assert_eq!(check(&fds), Err(BadDescriptor::Payload));
+    }
+
+    #[test]
+    fn a_memfd_that_could_be_executed_is_refused() {
+        let mut fds = good();
+        let every = Mode::from_bits_retain(0o755);
+        match fchmod(&fds[1], every) {
+            // Where the kernel seals that, nobody can make it so any more.
+            Err(errno) => assert_eq!(errno, Errno::EPERM),
+            Ok(()) => assert_eq!(check(&fds), Err(BadDescriptor::Stdin)),
+        }
+        let plain = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+        let memfd = memfd_create("stdin", plain).expect("a memfd");
+        fcntl(&memfd, FcntlArg::F_ADD_SEALS(SEALS)).expect("it can be sealed");
+        fchmod(&memfd, every).expect("it is ours");
+        fds[1] = memfd;
+        assert_eq!(check(&fds), Err(BadDescriptor::Stdin));
     }
 
     #[test]

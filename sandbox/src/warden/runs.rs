@@ -8,7 +8,7 @@ use crate::protocol::{DATAGRAM_BYTES, JailPlan, Report, Residue};
 use crate::slot::{Dirty, Ending, Observed, Running, Slot};
 use crate::sweep;
 use crate::sys::message::receive;
-use jailfleet::evidence::{Acted, Evidence};
+use jailfleet::evidence::{Acted, End, Evidence};
 use nix::sys::signal::Signal;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -63,7 +63,10 @@ impl Warden {
         self.report(&Report::Ended {
             slot: plan.slot,
             run: plan.run,
-            evidence: Evidence::LOST,
+            evidence: Evidence {
+                end: End::Unstarted,
+                ..Evidence::LOST
+            },
         })
     }
 
@@ -239,8 +242,13 @@ impl Warden {
             return Ok((Stand::Dirty(slot), Some(due)));
         };
         let uid = lease.uid();
-        if let Some(until) = still_sweeping(&mut slot, now) {
-            return Ok((Stand::Dirty(slot), Some(until.min(due))));
+        match slot.sweeping(now) {
+            Ok(Some(until)) => return Ok((Stand::Dirty(slot), Some(until.min(due)))),
+            Ok(None) => {}
+            Err(error) => {
+                sweep_failed(&mut slot, &error);
+                slot.state.sweep_first = true;
+            }
         }
         let swept = !std::mem::take(&mut slot.state.sweep_first);
         if swept && let Ok(proof) = sweep::look(uid) {
@@ -250,6 +258,8 @@ impl Warden {
         }
         if let Err(error) = slot.start_sweep(now) {
             log(slot.number, &format!("the sweep could not begin: {error}"));
+            // A run that had to be stopped is not trusted to be gone before a sweep was.
+            slot.state.sweep_first = true;
         }
         let again = now.checked_add(SWEEP_AGAIN).unwrap_or(due);
         Ok((Stand::Dirty(slot), Some(again.min(due))))
@@ -332,17 +342,18 @@ impl Warden {
 
 /// Until when a sweep that goes on may do so.
 pub(super) fn still_sweeping<S>(slot: &mut Slot<S>, now: Instant) -> Option<Instant> {
-    match slot.sweeping(now) {
-        Ok(until) => until,
-        Err(error) => {
-            let why = error.to_string();
-            // It is tried again many times a second: the same cause is told once.
-            if slot.jail.sweep_trouble.as_deref() != Some(why.as_str()) {
-                log(slot.number, &format!("the sweep failed: {why}"));
-                slot.jail.sweep_trouble = Some(why);
-            }
-            None
-        }
+    slot.sweeping(now).unwrap_or_else(|error| {
+        sweep_failed(slot, &error);
+        None
+    })
+}
+
+/// Tells why a sweep failed. It is tried again many times a second: the same cause is told once.
+fn sweep_failed<S>(slot: &mut Slot<S>, error: &io::Error) {
+    let why = error.to_string();
+    if slot.jail.sweep_trouble.as_deref() != Some(why.as_str()) {
+        log(slot.number, &format!("the sweep failed: {why}"));
+        slot.jail.sweep_trouble = Some(why);
     }
 }
 

@@ -312,3 +312,20 @@ fn no_capability_group_descriptor_or_privilege_is_left() {
         seen.err()
     );
 }
+
+#[test]
+fn what_a_program_reads_from_its_input_it_cannot_execute() {
+    let mut fleet = Fleet::start(1);
+    let elf = std::fs::read("/bin/true").expect("an executable of the host");
+    // 322 is execveat, 0x1000 says that the descriptor itself is the program.
+    let code = "import ctypes\nc = ctypes.CDLL(None, use_errno=True)\n\
+        c.syscall(322, 0, b'', None, None, 0x1000)\nprint(ctypes.get_errno())\n\
+        print(open('/dev/stdin', 'rb').read(4))\n";
+    let order = Job {
+        stdin: &elf,
+        ..job("python", code)
+    };
+    let seen = fleet.run(&order);
+    let refused = format!("{}\nb'\\x7fELF'\n", libc::EACCES);
+    assert_eq!((seen.out(), seen.err()), (refused, String::new()));
+}
