@@ -171,12 +171,16 @@ impl Dialer {
                 Ok(text) => amqp
                     .take_credentials(file, &text)
                     .map_err(|mistake| SessionError::Credentials(mistake.to_string()))?,
-                Err(error) => tracing::warn!(
-                    key = file.key(),
-                    path,
-                    %error,
-                    "a file with credentials cannot be read again; those from the start are used"
-                ),
+                Err(error) => {
+                    tracing::warn!(
+                        key = file.key(),
+                        path,
+                        %error,
+                        "a file with credentials cannot be read again; those from the start are used"
+                    );
+                    // All of them: a URI of now with the password of nobody logs in as somebody else.
+                    return Ok(AmqpSection::clone(&self.amqp));
+                }
             }
         }
         Ok(amqp)
@@ -284,6 +288,7 @@ impl Board {
 
     /// Notes that a session did not come up or did not last, and returns the pause before the next
     /// one, which is `pause` or longer.
+    #[must_use]
     pub(crate) fn down(&self, error: &SessionError, pause: Duration) -> Duration {
         self.counters.session_failures.add_one();
         let role = self.role.as_str();

@@ -21,13 +21,16 @@ impl Secret {
     #[must_use]
     pub fn with_password(&self, password: &str) -> Option<Self> {
         let (scheme, rest) = self.0.split_once("://")?;
-        let (user, host) = rest.rsplit_once('@')?;
+        // Behind the authority an `@` is a letter like any other, in the name of a vhost for example.
+        let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        let (authority, behind) = rest.split_at_checked(end)?;
+        let (user, host) = authority.rsplit_once('@')?;
         let name = user.split(':').next().unwrap_or_default();
         if name.is_empty() || password.is_empty() {
             return None;
         }
         Some(Self(format!(
-            "{scheme}://{name}:{}@{host}",
+            "{scheme}://{name}:{}@{host}{behind}",
             escaped(password)
         )))
     }
@@ -112,6 +115,10 @@ mod tests {
                 "amqps://grader:p%40ss%2F%C3%BC%3A@h:5671/v"
             );
         }
+        let elsewhere = Secret::new("amqp://grader:old@h/team@prod").with_password("new");
+        let elsewhere = elsewhere.expect("it names a user");
+        assert_eq!(elsewhere.expose(), "amqp://grader:new@h/team@prod");
+        assert_eq!(Secret::new("amqp://h/a@b").with_password("x"), None);
         assert_eq!(Secret::new("amqp://h/v").with_password("x"), None);
         assert_eq!(Secret::new("amqp://grader@h/v").with_password(""), None);
     }

@@ -20,7 +20,12 @@ const FINISHED: usize = 4096;
 /// What makes a message that message: a digest of its tenant, place, body, and of every property that a
 /// worker acts on. Retries and moves are messages of their own, by their faults and their queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Key([u8; 32]);
+pub(crate) struct Key {
+    digest: [u8; 32],
+    /// Whether it says when it was published: without that two messages can be equal, and the end of one
+    /// says nothing of the other.
+    dated: bool,
+}
 
 impl Key {
     pub(crate) fn of(origin: &Origin, envelope: &Envelope, body: &[u8]) -> Self {
@@ -36,7 +41,10 @@ impl Key {
         digest.text(published.as_deref());
         digest.text(Some(&envelope.faults.to_string()));
         digest.bytes(body);
-        Self(digest.finish())
+        Self {
+            digest: digest.finish(),
+            dated: envelope.published_ms.is_some(),
+        }
     }
 }
 
@@ -103,7 +111,7 @@ impl Twins {
     /// Enters a delivery; `again` is the broker's word that it delivered the message before.
     pub(crate) fn enter(self: &Arc<Self>, key: Key, again: Again) -> Arrival {
         let mut book = self.book();
-        if again == Again::Redelivered {
+        if again == Again::Redelivered && key.dated {
             if let Some(twin) = book.running.get(&key) {
                 return Arrival::Twin(twin.clone());
             }

@@ -17,7 +17,7 @@ use super::Backroom;
 use crate::cancels::{CancelIntake, CancelNews};
 use crate::clock;
 use crate::connection::{Board, Connected, Dialer, Role, SessionError, call, close};
-use crate::doors::Link;
+use crate::doors::{Link, Nudge};
 use crate::topology::{MARK_KEY, Names, Topology, declare};
 
 /// Cancels on their way to us. They are small, and taken at once; a stream is not read without a
@@ -35,6 +35,7 @@ pub(super) fn start(room: &Backroom, amqp: &AmqpSection) -> CancelIntake {
         names,
         out,
         closing: room.closing.clone(),
+        nudge: room.nudge.clone(),
         board: room.board(Role::Control),
     };
     room.tasks.spawn_on(role.run(), room.runtime.handle());
@@ -48,6 +49,7 @@ struct ControlRole {
     names: Names,
     out: mpsc::Sender<CancelNews>,
     closing: CancellationToken,
+    nudge: Nudge,
     board: Board,
 }
 
@@ -61,9 +63,9 @@ impl ControlRole {
                 break;
             };
             let pause = backoff.after(clock::now() - started, clock::dice());
-            self.board.down(&error, pause);
+            let pause = self.board.down(&error, pause);
             tokio::select! {
-                () = tokio::time::sleep(pause) => {}
+                () = self.nudge.pause(pause) => {}
                 () = self.closing.cancelled() => {}
             }
         }

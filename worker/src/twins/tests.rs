@@ -73,6 +73,24 @@ async fn a_redelivery_shares_the_end_of_its_twin_and_one_that_comes_after_it_is_
     );
 }
 
+#[test]
+fn a_message_without_its_time_has_no_twin_since_two_of_them_can_be_equal() {
+    let twins = Arc::new(Twins::default());
+    let undated = Envelope {
+        published_ms: None,
+        ..envelope()
+    };
+    let key = Key::of(&origin(), &undated, b"body");
+    let Arrival::First(place) = twins.enter(key, Again::New) else {
+        panic!("nothing is here yet");
+    };
+    let other = twins.enter(key, Again::Redelivered);
+    assert!(matches!(other, Arrival::First(_)), "{other:?}");
+    place.end(Disposition::Ack);
+    let later = twins.enter(key, Again::Redelivered);
+    assert!(matches!(later, Arrival::First(_)), "{later:?}");
+}
+
 #[tokio::test]
 async fn what_was_handed_back_is_not_finished_and_a_twin_that_broke_off_is_carried_through() {
     let twins = Arc::new(Twins::default());
@@ -104,7 +122,7 @@ proptest! {
             for (byte, part) in digest.iter_mut().zip(number.to_be_bytes()) {
                 *byte = part;
             }
-            Key(digest)
+            Key { digest, dated: true }
         };
         for number in &numbers {
             book.finish(of(*number));
