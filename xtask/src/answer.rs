@@ -185,7 +185,7 @@ fn shown(bytes: &[u8]) -> String {
 /// The fields in which two results of one job differ, apart from those that say when, where and
 /// behind what it ran, and those that the example allows to differ.
 pub(crate) fn differences(one: &Value, other: &Value, may_differ: &[String]) -> Vec<String> {
-    const OF_THE_RUN: [&str; 4] = ["usage", "timing", "worker", "walls"];
+    const OF_THE_RUN: [&str; 3] = ["usage", "timing", "worker"];
     let (one, other) = (fields(one), fields(other));
     let names: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
     names

@@ -63,6 +63,10 @@ pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Resu
     // A result comes twice where a worker stopped between its publish and its ack.
     let [duplicates, conflicts] = noted::counts(&summary, ["duplicates", "conflicts"])?;
     println!("On the way the producer dropped {duplicates} equal duplicates");
+    ensure!(
+        duplicates == 0,
+        "see each result once: {duplicates} came again from a worker that drained in peace"
+    );
     ensure!(conflicts == 0, "see no results in conflict: {conflicts}");
     Ok(())
 }

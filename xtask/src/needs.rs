@@ -31,13 +31,15 @@ pub(crate) enum Need {
     Pip,
     /// What puts pip into a virtual environment.
     Venv,
+    /// What scrapes a worker, and checks its page and the alerts.
+    Prometheus,
     /// A C++ compiler, for libFuzzer.
     Cxx,
 }
 
 impl Need {
     /// Everything but what only fuzzing needs.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Python,
         Self::Node,
         Self::Compiler,
@@ -45,6 +47,7 @@ impl Need {
         Self::Rabbit,
         Self::Pip,
         Self::Venv,
+        Self::Prometheus,
     ];
 
     /// What runs without any broker.
@@ -66,6 +69,7 @@ impl Need {
             Self::Rabbit => &["rabbitmq-server"],
             Self::Pip => &["python3-pip"],
             Self::Venv => &["python3-venv"],
+            Self::Prometheus => &["prometheus"],
             Self::Cxx => &["g++"],
         }
     }
@@ -78,6 +82,9 @@ impl Need {
             Self::Compiler => "the native examples are C programs",
             Self::Pkill => "the warden ends what a time-out leaves over with pkill, by slot uid",
             Self::Rabbit => "tests and demo start their own RabbitMQ node, never a system one",
+            Self::Prometheus => {
+                "a Prometheus of our own scrapes a worker; the package's service is not started"
+            }
             Self::Cxx => "the fuzz targets are linked with libFuzzer, which is C++",
             Self::Pip => "pip fetches the HumanEval problems from PyPI",
             Self::Venv => "an example runs in a virtual environment, which needs a pip of its own",
@@ -93,6 +100,7 @@ impl Need {
             Self::Compiler => is_there("cc") && Path::new("/usr/include/stdio.h").exists(),
             Self::Pkill => is_there("pkill"),
             Self::Rabbit => is_there("rabbitmq-server"),
+            Self::Prometheus => is_there("prometheus") && is_there("promtool"),
             Self::Cxx => is_there("c++"),
             Self::Pip => usr("pip3") || usr("pip"),
             Self::Venv => ensurepip().is_some_and(|folder| folder.is_dir()),

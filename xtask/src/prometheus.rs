@@ -4,7 +4,7 @@ use crate::build;
 use crate::clock::Stopwatch;
 use crate::fleet::Fleet;
 use crate::http::{escaped, get};
-use crate::needs::{self, Install, Need, provide_packages};
+use crate::needs::{self, Install, Need};
 use crate::programs::{Owned, capture, command, filter};
 use crate::steps::both;
 use crate::workspace::Workspace;
@@ -17,10 +17,6 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
-const PACKAGE: (&str, &str) = (
-    "prometheus",
-    "a Prometheus of our own scrapes a worker; the package's service is not started",
-);
 /// The configuration scrapes each five seconds.
 const SCRAPED: Duration = Duration::from_secs(60);
 const END: Duration = Duration::from_secs(30);
@@ -32,8 +28,7 @@ const LOOK: Duration = Duration::from_millis(200);
 /// # Errors
 /// What did not go as it must.
 pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
-    needs::provide(&[Need::Pkill, Need::Rabbit], install)?;
-    provide_packages(&[PACKAGE], install)?;
+    needs::provide(&[Need::Pkill, Need::Rabbit, Need::Prometheus], install)?;
     let deploy = workspace.root().join("deploy");
     for (kind, file) in [("config", "prometheus.yml"), ("rules", "alerts.yml")] {
         let mut check = command("promtool");

@@ -143,6 +143,7 @@ fn the_doctor_has_a_row_for_all_that_a_machine_may_lack() {
             "rabbitmq-server",
             "python3-pip",
             "python3-venv",
+            "prometheus",
             "cargo-nextest",
             "cargo-deny",
             "c++",
