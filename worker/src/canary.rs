@@ -8,6 +8,7 @@
 //! that slot alone is replaced. Results carry the time of their slot's last good canary.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +35,9 @@ use misses::{MOST_MISSES, Misses, Next};
 /// How long the start of a worker waits for its canaries. A slot of which none has come back by then
 /// stays out until one does.
 const PROVING: Duration = Duration::from_secs(60);
+/// How many buildings of one slot are tried at the start: one that is replaced gets its own tries, but a
+/// host on which none ever answers is to be heard of soon.
+const MOST_BUILDINGS: u32 = 3;
 /// How long a slot in doubt waits for the next canary.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -166,8 +170,8 @@ impl Canaries {
     /// Lets canaries fly until every slot is proven, or was tried often enough.
     async fn prove_each(&mut self) -> Result<(), CanaryError> {
         let mut counts = self.slots.counts();
-        let mut tries: HashMap<u16, u8> = HashMap::new();
-        let mut tried_enough: Vec<Lease> = Vec::new();
+        let mut tries: HashMap<Build, u8> = HashMap::new();
+        let mut tried_enough: HashMap<u16, Lease> = HashMap::new();
         let mut flights = Flights::default();
         loop {
             let left = usize::from(counts.borrow_and_update().unproven);
@@ -183,11 +187,14 @@ impl Canaries {
                 },
                 lease = self.slots.lease_unproven() => {
                     let lease = lease?;
-                    let tries = tries.entry(lease.build().slot).or_default();
+                    let build = lease.build();
+                    let tries = tries.entry(build).or_default();
                     *tries = tries.saturating_add(1);
-                    if *tries > MOST_MISSES {
-                        tried_enough.push(lease);
+                    if *tries > MOST_MISSES || build.number >= MOST_BUILDINGS {
+                        tried_enough.insert(build.slot, lease);
                     } else {
+                        // Where another building stood here that was tried enough, it is gone.
+                        tried_enough.remove(&build.slot);
                         flights.send(self.flight(), lease);
                     }
                 }
@@ -204,11 +211,13 @@ impl Canaries {
         every.set_missed_tick_behavior(MissedTickBehavior::Delay);
         // All were proven just now.
         every.reset();
-        // A slot that takes no job is not kept waiting, but for the breath after a canary in vain.
-        let mut breath = Duration::ZERO;
+        // A slot that takes no job is not kept waiting, but for the breath after a canary in vain. One
+        // breath over all turns of the loop: begun anew with each, a shorter interval would never let it
+        // end.
+        let mut breath = pin!(sleep(Duration::ZERO));
         loop {
             let unproven = async {
-                sleep(breath).await;
+                breath.as_mut().await;
                 self.slots.lease_unproven().await
             };
             let lease = tokio::select! {
@@ -226,9 +235,9 @@ impl Canaries {
             };
             let build = lease.build();
             let sang = self.flight().fly(lease).await;
-            breath = match self.book(build, sang).await {
-                Next::Trust => Duration::ZERO,
-                Next::Again | Next::TakeOut => AGAIN,
+            match self.book(build, sang).await {
+                Next::Trust => {}
+                Next::Again | Next::TakeOut => breath.set(sleep(AGAIN)),
                 Next::Stop(way) => {
                     let slot = build.slot;
                     tracing::error!(
@@ -241,7 +250,7 @@ impl Canaries {
                     }
                     return;
                 }
-            };
+            }
         }
     }
 

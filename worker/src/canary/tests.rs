@@ -126,32 +126,72 @@ async fn a_start_does_not_wait_for_ever_for_canaries_that_do_not_come_back() {
 
 #[tokio::test]
 async fn a_worker_starts_with_the_slots_that_are_proven_and_no_job_gets_another() {
-    let mut stage = stage(2).await;
+    let mut stage = stage(3).await;
+    let mut counts = stage.slots.counts();
     let playing = async {
-        let mut silent = 0;
-        loop {
+        let (mut silent, mut replaced, mut kept) = (0, 0, HashMap::new());
+        while replaced < MOST_BUILDINGS {
             match stage.warden.order().await {
-                (Order::Run(plan), fds) if plan.slot == 0 => stage.warden.hold(&plan, fds),
-                (Order::Run(plan), _) => {
+                (Order::Run(plan), _) if plan.slot == 0 => {
                     silent += 1;
                     stage.warden.end(&plan, End::Exited(1));
                 }
+                // Kept in the air, so that the start goes on for as long as the other is tried.
+                (Order::Run(plan), fds) => drop(kept.insert(plan.slot, (plan, fds))),
                 (Order::Replace { slot }, _) => {
+                    replaced += 1;
                     stage.warden.rebuild(slot);
-                    break;
                 }
                 (other, _) => panic!("unasked for: {other:?}"),
             }
         }
+        // One after the other: by the time that the first is proven, the last rebuilding was heard.
+        for (slot, proven) in [(1, 1), (2, 2)] {
+            let (plan, fds) = kept.remove(&slot).expect("each slot was tried");
+            stage.warden.hold(&plan, fds);
+            let booked = counts.wait_for(|counts| counts.proven == proven).await;
+            drop(booked.expect("it was heard"));
+        }
         silent
     };
-    let (proven, silent) = tokio::join!(stage.canaries.prove_all(), playing);
-    proven.expect("one is enough to begin");
-    assert_eq!(silent, u32::from(MOST_MISSES));
-    let lease = stage.slots.lease(Lane::Bulk).await.expect("a proven slot");
-    assert_eq!(lease.place().slot, 0);
-    assert!(lease.place().proven.is_some());
+    let starting = async { tokio::join!(stage.canaries.prove_all(), playing) };
+    let started = timeout(LONG, starting).await;
+    let (proven, silent) = started.expect("no more canaries than that in one slot");
+    proven.expect("two are enough to begin");
+    assert_eq!(silent, u32::from(MOST_MISSES) * MOST_BUILDINGS);
+    let mut leases = Vec::new();
+    for _ in 0..2 {
+        let lease = stage.slots.lease(Lane::Bulk).await.expect("a proven slot");
+        assert_ne!(lease.place().slot, 0);
+        assert!(lease.place().proven.is_some());
+        leases.push(lease);
+    }
     assert!(stage.slots.lease(Lane::Bulk).now_or_never().is_none());
+}
+
+#[tokio::test]
+async fn a_slot_that_is_replaced_during_the_start_gets_tries_of_its_own() {
+    let mut stage = stage(2).await;
+    let playing = async {
+        let (mut silent, mut other) = (0, None);
+        loop {
+            match stage.warden.order().await {
+                (Order::Run(plan), fds) if plan.slot == 1 => other = Some((plan, fds)),
+                (Order::Run(plan), _) if silent < MOST_MISSES => {
+                    silent += 1;
+                    stage.warden.end(&plan, End::Exited(1));
+                }
+                (Order::Run(plan), fds) => break stage.warden.hold(&plan, fds),
+                (Order::Replace { slot }, _) => stage.warden.rebuild(slot),
+                (order, _) => panic!("unasked for: {order:?}"),
+            }
+        }
+        let (plan, fds) = other.expect("both slots were tried");
+        stage.warden.hold(&plan, fds);
+    };
+    let (proven, ()) = tokio::join!(stage.canaries.prove_all(), playing);
+    proven.expect("both came back");
+    assert_eq!(stage.slots.counts().borrow().proven, 2);
 }
 
 #[tokio::test]
@@ -187,6 +227,78 @@ async fn no_job_gets_a_rebuilt_slot_before_its_own_canary_came_back() {
     assert!(lease.place().proven.is_some());
     stop.cancel();
     watching.join_next().await.expect("one").expect("no panic");
+}
+
+/// Lets a canary be due in some slot as often as an operator can ask for.
+fn in_haste(canaries: &mut Canaries) {
+    let settings = Arc::get_mut(&mut canaries.settings).expect("nobody else has them");
+    settings.worker.canary_interval_s = 1;
+}
+
+#[tokio::test]
+async fn canaries_that_are_due_do_not_starve_a_slot_that_waits_for_one() {
+    let Stage {
+        mut canaries,
+        slots,
+        warden,
+        _reports,
+    } = stage(4).await;
+    in_haste(&mut canaries);
+    assert!(canaries.every() < AGAIN, "else they could not");
+    let (events, _heard) = mpsc::channel(1);
+    let (stop, mut watching) = (CancellationToken::new(), JoinSet::new());
+    watching.spawn(canaries.watch(events, stop.clone()));
+    // In vain, so that the next one waits; and as no slot is proven, none is there for those due.
+    let (plan, _) = warden.run().await;
+    warden.end(&plan, End::Exited(1));
+    let (plan, fds) = warden.run().await;
+    warden.hold(&plan, fds);
+    slots.lease(Lane::Bulk).await.expect("it is proven now");
+    drop(watching);
+}
+
+#[tokio::test]
+async fn a_job_that_waits_does_not_get_the_slot_whose_canary_just_failed() {
+    let Stage {
+        mut canaries,
+        slots,
+        warden,
+        _reports,
+    } = stage(2).await;
+    let playing = async {
+        for _ in 0..2 {
+            let (plan, fds) = warden.run().await;
+            warden.hold(&plan, fds);
+        }
+    };
+    let (proven, ()) = tokio::join!(canaries.prove_all(), playing);
+    proven.expect("the canaries came back");
+    let busy = slots.lease(Lane::Bulk).await.expect("it is proven");
+    let mut counts = slots.counts();
+
+    in_haste(&mut canaries);
+    let (events, _heard) = mpsc::channel(1);
+    let (stop, mut watching) = (CancellationToken::new(), JoinSet::new());
+    watching.spawn(canaries.watch(events, stop.clone()));
+    let (plan, fds) = warden.run().await;
+    let mut job = std::pin::pin!(slots.lease(Lane::Bulk));
+    assert!(job.as_mut().now_or_never().is_none(), "the canary has it");
+    // The slot is swept before the canary is understood: its output stays open for so long.
+    warden.end(&plan, End::Exited(1));
+    warden.say(&Report::Quarantined {
+        slot: busy.place().slot,
+        residue: Residue::InitLost,
+    });
+    let heard = timeout(LONG, counts.wait_for(|counts| counts.quarantined == 1));
+    drop(heard.await.expect("in time").expect("it was heard"));
+    assert!(job.as_mut().now_or_never().is_none(), "a job got it");
+    drop(fds);
+    let (plan, fds) = warden.run().await;
+    assert!(job.as_mut().now_or_never().is_none(), "a job got it");
+    warden.hold(&plan, fds);
+    let lease = timeout(LONG, job).await.expect("the job is woken");
+    assert!(lease.expect("it is proven again").place().proven.is_some());
+    drop(watching);
 }
 
 #[tokio::test]

@@ -19,7 +19,7 @@ pub(super) struct Table {
     places: Vec<Place>,
     /// Those that jobs may have.
     idle: Vec<u16>,
-    /// Those that only a canary may have.
+    /// Those that only a canary may have: without a proof, or with one on trial.
     unproven: Vec<u16>,
     waived: bool,
     gone: bool,
@@ -32,10 +32,13 @@ struct Place {
     /// How often it was taken out of use: a proof speaks of one building alone.
     built: u32,
     proven: Option<Proof>,
+    /// Whether a canary was sent to renew the proof, and nobody said yet what it told: until then the
+    /// slot counts as proven, but no job gets it.
+    on_trial: bool,
 }
 
 /// One building of a slot: what a canary speaks of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Build {
     /// The slot's number.
     pub slot: u16,
@@ -149,6 +152,7 @@ impl Table {
             entry: Entry::Idle,
             built: 0,
             proven: None,
+            on_trial: false,
         };
         Self {
             places: (0..slots).map(|_| place()).collect(),
@@ -185,10 +189,16 @@ impl Table {
     pub(super) fn lease_unproven(&mut self) -> Option<Taken> {
         let slot = *self.unproven.first()?;
         self.unproven.retain(|other| *other != slot);
+        let place = self.places.get_mut(usize::from(slot))?;
+        if std::mem::take(&mut place.on_trial) {
+            // The canary before was lost without a word: it may have failed, and the old proof with it.
+            place.proven = None;
+        }
         self.taken(slot)
     }
 
-    /// Takes the idle slot whose proof is the oldest, for a canary.
+    /// Takes the idle slot whose proof is the oldest, for a canary, and puts that proof on trial: the
+    /// warden sweeps the slot before anybody has understood what the canary told.
     pub(super) fn lease_oldest(&mut self) -> Option<Taken> {
         let proven = self.idle.iter().filter_map(|slot| {
             let proof = self.places.get(usize::from(*slot))?.proven?;
@@ -196,6 +206,7 @@ impl Table {
         });
         let (_, slot) = proven.min()?;
         self.idle.retain(|other| *other != slot);
+        self.places.get_mut(usize::from(slot))?.on_trial = true;
         self.taken(slot)
     }
 
@@ -214,7 +225,8 @@ impl Table {
     /// Puts a slot where whoever may have it finds it.
     fn shelve(&mut self, slot: u16) -> For {
         let place = self.places.get(usize::from(slot));
-        if self.waived || place.is_some_and(|place| place.proven.is_some()) {
+        let trusted = place.is_some_and(|place| place.proven.is_some() && !place.on_trial);
+        if self.waived || trusted {
             self.idle.push(slot);
             For::Jobs
         } else {
@@ -247,6 +259,7 @@ impl Table {
             return None;
         }
         place.proven = proof;
+        place.on_trial = false;
         let before = self.unshelve(build.slot)?;
         Some((before, self.shelve(build.slot)))
     }
@@ -263,26 +276,28 @@ impl Table {
     }
 
     /// Gives back a lease that was not used; says whose the slot is now, where it can be leased again.
+    /// A canary that never flew puts no proof on trial.
     pub(super) fn give_back(&mut self, build: Build) -> Option<For> {
-        let entry = self.leased(build)?;
-        *entry = Entry::Idle;
+        let place = self.leased(build)?;
+        place.entry = Entry::Idle;
+        place.on_trial = false;
         Some(self.shelve(build.slot))
     }
 
     /// Books a run; `false` when its slot is not leased any more.
     pub(super) fn start(&mut self, build: Build, waiting: Waiting) -> bool {
-        let Some(entry) = self.leased(build) else {
+        let Some(place) = self.leased(build) else {
             return false;
         };
-        *entry = Entry::Running(waiting);
+        place.entry = Entry::Running(waiting);
         true
     }
 
-    /// The entry of a lease that is still good: another building of the slot may be somebody else's.
-    fn leased(&mut self, build: Build) -> Option<&mut Entry> {
+    /// The place of a lease that is still good: another building of the slot may be somebody else's.
+    fn leased(&mut self, build: Build) -> Option<&mut Place> {
         let place = self.places.get_mut(usize::from(build.slot))?;
-        match (&mut place.entry, place.built == build.number) {
-            (entry @ Entry::Leased, true) => Some(entry),
+        match (&place.entry, place.built == build.number) {
+            (Entry::Leased, true) => Some(place),
             (Entry::Leased, false)
             | (Entry::Idle | Entry::Running(_) | Entry::Sweeping { .. } | Entry::Quarantined, _) => {
                 None
@@ -369,6 +384,7 @@ impl Table {
         // What is built next has other walls than those that were tried.
         place.built = place.built.wrapping_add(1);
         place.proven = None;
+        place.on_trial = false;
         Booked::Quarantined {
             slot,
             residue,

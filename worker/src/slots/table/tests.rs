@@ -172,6 +172,96 @@ fn a_canary_that_says_nothing_takes_its_slot_from_the_jobs() {
     assert_eq!(table.lease(), None);
 }
 
+/// A proven slot in which a canary flew that nobody booked yet.
+fn flown() -> (Table, Build) {
+    let mut table = proven(1);
+    let taken = table.lease_oldest().expect("it is idle");
+    assert!(table.start(taken.build, waiting(7).0));
+    assert_eq!(table.lease(), None, "it is in use");
+    let report = Report::Ended {
+        slot: 0,
+        run: 7,
+        evidence: Evidence::LOST,
+    };
+    let ended = table.book(report, NOW);
+    assert!(matches!(ended, Booked::Ended { .. }));
+    (table, taken.build)
+}
+
+#[test]
+fn no_job_gets_a_slot_between_its_canary_and_what_the_canary_told() {
+    let (mut table, build) = flown();
+    let booked = table.book(Report::Idle { slot: 0 }, NOW);
+    let whose = For::Canaries;
+    assert!(matches!(booked, Booked::Idle { whose: of, .. } if of == whose));
+    assert_eq!(
+        table.lease(),
+        None,
+        "nobody knows yet whether its walls hold"
+    );
+    let counts = table.counts();
+    assert_eq!((counts.proven, counts.unproven), (1, 0), "its proof stands");
+    let moved = table.prove(build, Some(proof(2)));
+    assert_eq!(
+        moved,
+        Some((For::Canaries, For::Jobs)),
+        "who waits is woken"
+    );
+    let job = table.lease().expect("its walls held");
+    assert_eq!(job.proven, Some(proof(2)));
+}
+
+#[test]
+fn no_job_gets_a_slot_whose_canary_failed_whenever_it_is_swept() {
+    let (mut table, build) = flown();
+    assert!(matches!(
+        table.book(Report::Idle { slot: 0 }, NOW),
+        Booked::Idle { .. }
+    ));
+    assert_eq!(table.lease(), None);
+    let moved = table.prove(build, None);
+    assert_eq!(moved, Some((For::Canaries, For::Canaries)));
+    assert_eq!(table.lease(), None);
+    assert_eq!(table.counts().unproven, 1);
+
+    let (mut table, build) = flown();
+    assert_eq!(table.prove(build, None), None, "it is not idle yet");
+    assert!(matches!(
+        table.book(Report::Idle { slot: 0 }, NOW),
+        Booked::Idle { .. }
+    ));
+    assert_eq!(table.lease(), None);
+}
+
+#[test]
+fn a_slot_whose_canary_held_before_it_was_swept_is_the_jobs() {
+    let (mut table, build) = flown();
+    assert_eq!(table.prove(build, Some(proof(2))), None);
+    let booked = table.book(Report::Idle { slot: 0 }, NOW);
+    let whose = For::Jobs;
+    assert!(matches!(booked, Booked::Idle { whose: of, .. } if of == whose));
+    assert_eq!(leased(&mut table), Some(0));
+}
+
+#[test]
+fn a_slot_whose_canary_was_lost_gets_another_and_no_job_before_it() {
+    let (mut table, build) = flown();
+    assert!(matches!(
+        table.book(Report::Idle { slot: 0 }, NOW),
+        Booked::Idle { .. }
+    ));
+    // Nobody booked what the canary told, and nobody will.
+    let again = table.lease_unproven().expect("another canary may have it");
+    assert_eq!((again.build, again.proven), (build, None));
+    assert_eq!(table.give_back(again.build), Some(For::Canaries));
+    assert_eq!(table.lease(), None, "one that never flew mends nothing");
+    let again = table.lease_unproven().expect("it still waits").build;
+    assert_eq!(table.give_back(again), Some(For::Canaries));
+    let moved = table.prove(again, Some(proof(2)));
+    assert_eq!(moved, Some((For::Canaries, For::Jobs)));
+    assert_eq!(leased(&mut table), Some(0));
+}
+
 #[test]
 fn where_no_canary_can_fly_jobs_get_slots_without_a_proof() {
     let mut table = Table::of_unproven(2);
