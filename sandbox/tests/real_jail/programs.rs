@@ -5,6 +5,7 @@ use jailfleet::evidence::{Acted, End};
 use jailfleet::outcome::Outcome;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
 use jailfleet::verdict::judge;
+use jailfleet_harness::require;
 use std::time::Duration;
 
 fn millis(value: u64) -> Millis {
@@ -328,4 +329,36 @@ fn what_a_program_reads_from_its_input_it_cannot_execute() {
     let seen = fleet.run(&order);
     let refused = format!("{}\nb'\\x7fELF'\n", libc::EACCES);
     assert_eq!((seen.out(), seen.err()), (refused, String::new()));
+}
+
+#[test]
+fn no_resource_is_without_a_limit_but_what_a_cgroup_counts() {
+    let mut fleet = Fleet::start(1);
+    let code = "counted = ('Max data size', 'Max processes', 'Max address space')\n\
+        rows = open('/proc/self/limits').read().splitlines()[1:]\n\
+        names = [row[:26].strip() for row in rows if 'unlimited' in row]\n\
+        print(len(rows), [name for name in names if name not in counted])\n";
+    let seen = fleet.run(&job("python", code));
+    assert_eq!(
+        (seen.out(), seen.err()),
+        ("16 []\n".to_owned(), String::new())
+    );
+}
+
+#[test]
+fn the_namespaces_of_a_slot_are_there_before_its_runs_and_serve_them_all() {
+    // A plain user's slot serves one run.
+    require!(Root);
+    let mut fleet = Fleet::start(1);
+    let kinds = ["mnt", "net", "ipc", "uts", "pid"];
+    let code =
+        format!("import os\nfor kind in {kinds:?}: print(os.readlink('/proc/self/ns/' + kind))\n");
+    let first = fleet.run(&job("python", &code));
+    let second = fleet.run(&job("python", &code));
+    assert_eq!(first.out(), second.out(), "{}", first.err());
+    for (kind, theirs) in kinds.iter().zip(first.out().lines()) {
+        let ours = std::fs::read_link(format!("/proc/self/ns/{kind}")).expect("we have one");
+        assert_ne!(ours.to_str(), Some(theirs), "{kind}");
+    }
+    assert_eq!(first.out().lines().count(), kinds.len());
 }
