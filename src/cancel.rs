@@ -42,7 +42,7 @@ impl Target {
     }
 }
 
-/// An order to cancel. One that exists is valid.
+/// An order to cancel, as who sends it means it and who reads it found it right.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cancel {
     /// What is cancelled: at least one, at most [`MOST_JOBS`] jobs.

@@ -134,7 +134,8 @@ pub enum End {
     },
     /// The jail vanished without a word (its init or the warden died).
     Lost,
-    /// The same, and nobody had seen the program start: nothing of it can be the program's doing.
+    /// Nobody saw the program start, and no stage said why: the jail vanished, or there was none. Nothing of
+    /// it can be the program's doing.
     Unstarted,
 }
 

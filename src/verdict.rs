@@ -4,8 +4,8 @@
 //!
 //! 1. The job was cancelled, or the worker is stopping.
 //! 2. A stage of ours failed before the program started: the job's mistake or our trouble, by the
-//!    table in [`blame`]. No limit can be the program's where there was no program: an out-of-memory
-//!    kill before the start is our trouble, too, and so is a jail that vanished before it.
+//!    table in [`blame`]. No limit can be the program's where there was no program: a jail that vanished
+//!    before the start is our trouble, unless it ran out of the memory that the job had asked for.
 //! 3. The first limit that we acted on, by time. A wall limit while the host withheld the CPU is
 //!    our trouble.
 //! 4. An out-of-memory kill in the run's cgroup, also of a child whose parent then exits 0.
@@ -44,6 +44,7 @@ const ENOENT: i32 = 2;
 const E2BIG: i32 = 7;
 const ENOEXEC: i32 = 8;
 const ENOMEM: i32 = 12;
+const EMFILE: i32 = 24;
 const EACCES: i32 = 13;
 const EEXIST: i32 = 17;
 const ENOTDIR: i32 = 20;
@@ -91,7 +92,7 @@ fn decide(
     }
     match evidence.end {
         End::StageFailed { stage, errno } => return stage_failed(stage, errno, program),
-        End::Unstarted => return told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_UNSTARTED),
+        End::Unstarted => return unstarted(evidence, limits),
         End::Exited(_) | End::Signaled(_) | End::Lost => {}
     }
     match evidence.acted {
@@ -122,9 +123,26 @@ fn decide(
         End::Exited(_) => (Outcome::Exited, None),
         End::Lost => told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_LOST),
         End::StageFailed { stage, errno } => stage_failed(stage, errno, program),
-        End::Unstarted => told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_UNSTARTED),
+        End::Unstarted => unstarted(evidence, limits),
     }
 }
+
+/// A jail that vanished before its program. Where memory ran out and the run had used what it may, it was
+/// the job's own limit that was too small, and no other worker will start it either; else it may have
+/// been the host's memory.
+fn unstarted(evidence: &Evidence, limits: &Limits) -> (Outcome, Option<ErrorDetail>) {
+    let limit = limits.memory_bytes.get();
+    let met = |used: u64| used.saturating_add(CHARGED_AHEAD) >= limit;
+    if evidence.oom_kills > 0 && evidence.peak_memory_bytes.is_some_and(met) {
+        let code = RejectionCode::LimitsTooSmall;
+        return told(Outcome::Rejected, ErrorCode::Rejected(code), advice(code));
+    }
+    told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_UNSTARTED)
+}
+
+/// How much the kernel charges a group ahead of its use, in one go: 64 pages. A group meets its limit
+/// when less than that is left.
+const CHARGED_AHEAD: u64 = 64 * 4096;
 
 /// The kernel counts towards RLIMIT_CPU in whole ticks, those in which a hypervisor took the CPU
 /// away included; the exact clocks of the evidence may lie this far below when SIGXCPU comes.
@@ -135,7 +153,7 @@ const WORKER_STOPPING: &str = "the worker stopped before the run's end";
 const CPU_WITHHELD: &str =
     "the host withheld the CPU for more than half of the wall time; the run says nothing";
 const JAIL_LOST: &str = "the jail vanished without a word";
-const JAIL_UNSTARTED: &str = "the jail vanished before the program was seen to start";
+const JAIL_UNSTARTED: &str = "the program was never seen to start, and the jail is gone";
 
 fn told(outcome: Outcome, code: ErrorCode, message: &str) -> (Outcome, Option<ErrorDetail>) {
     (outcome, Some(ErrorDetail::new(code, message)))
@@ -193,6 +211,10 @@ pub fn blame(stage: Stage, errno: i32, program: &Program) -> Blame {
             }
             _ => Blame::Engine,
         },
+        // The job's own limit of open files is in force by then.
+        Stage::Landlock | Stage::Seccomp if errno == EMFILE => {
+            Blame::Job(RejectionCode::LimitsTooSmall)
+        }
         Stage::Session
         | Stage::Descriptors
         | Stage::Namespaces
@@ -234,7 +256,8 @@ const ADVICE: &[(RejectionCode, &str)] = &[
     ),
     (
         RejectionCode::LimitsTooSmall,
-        "the program does not start within limits.address_space_bytes or limits.stack_bytes",
+        "the program does not start within limits.memory_bytes, limits.address_space_bytes, \
+         limits.stack_bytes or limits.open_files: raise them",
     ),
     (
         RejectionCode::BadProgram,

@@ -158,6 +158,7 @@ impl<S> Slot<S> {
             Ok(Sweeping::GoesOn) => Ok(Some(sweeper.deadline())),
             Ok(Sweeping::Done) => {
                 self.jail.sweeper = None;
+                self.jail.sweep_trouble = None;
                 Ok(None)
             }
             Err(error) => {

@@ -138,7 +138,8 @@ impl Sweeper {
     pub fn done(&mut self, now: Instant) -> io::Result<Sweeping> {
         match wait_child(self.pid, Patience::Poll)? {
             Waited::Ended(_, end) => return swept(end).map(|()| Sweeping::Done),
-            Waited::NoChild => return Ok(Sweeping::Done),
+            // Nobody knows then how it ended.
+            Waited::NoChild => return Err(Errno::ECHILD.into()),
             Waited::NoneYet => {}
         }
         if now >= self.deadline {

@@ -4,6 +4,8 @@ use super::*;
 use crate::units::{ByteCount, Count, FileBytes, Millis};
 use proptest::prelude::*;
 
+const ENFILE: i32 = 23;
+
 fn limits() -> Limits {
     let bytes = ByteCount::new(1 << 20).expect("not zero");
     let count = Count::new(10).expect("not zero");
@@ -160,6 +162,30 @@ fn memory_that_ran_out_before_the_start_is_our_trouble_and_after_it_the_programs
 }
 
 #[test]
+fn a_memory_limit_that_is_too_small_for_the_start_is_refused_and_the_hosts_want_of_memory_is_not() {
+    let limit = limits().memory_bytes.get();
+    let with_peak = |peak| Evidence {
+        oom_kills: 1,
+        peak_memory_bytes: peak,
+        ..ended(End::Unstarted)
+    };
+    for used in [limit, limit - CHARGED_AHEAD] {
+        let judged = judge(&with_peak(Some(used)), &limits(), &Program::MainFile);
+        let code = judged.error.map(|error| error.code);
+        let expected = ErrorCode::Rejected(RejectionCode::LimitsTooSmall);
+        assert_eq!((judged.outcome, code), (Outcome::Rejected, Some(expected)));
+    }
+    for peak in [None, Some(0), Some(limit - CHARGED_AHEAD - 1)] {
+        assert_eq!(outcome(&with_peak(peak)), Outcome::EngineFault);
+    }
+    let not_killed = Evidence {
+        oom_kills: 0,
+        ..with_peak(Some(limit))
+    };
+    assert_eq!(outcome(&not_killed), Outcome::EngineFault);
+}
+
+#[test]
 fn a_failed_stage_never_looks_like_the_programs_exit() {
     for stage in Stage::ALL.iter().copied() {
         for errno in 1..134 {
@@ -183,8 +209,6 @@ fn a_failed_stage_never_looks_like_the_programs_exit() {
 #[test]
 fn a_host_that_runs_out_of_something_is_our_trouble() {
     const EAGAIN: i32 = 11;
-    const ENFILE: i32 = 23;
-    const EMFILE: i32 = 24;
     let python = Program::Path("/usr/bin/python3".to_owned());
     let ours = [
         Stage::Fork,
@@ -249,6 +273,13 @@ fn the_jobs_own_size_and_shape_are_refused_and_the_rest_is_ours() {
             &Program::MainFile,
             Blame::Job(RejectionCode::BadProgram),
         ),
+        (
+            Stage::Landlock,
+            EMFILE,
+            &python,
+            Blame::Job(RejectionCode::LimitsTooSmall),
+        ),
+        (Stage::Landlock, ENFILE, &python, Blame::Engine),
         (Stage::Identity, ENOMEM, &python, Blame::Engine),
         (Stage::Fork, ENOMEM, &python, Blame::Engine),
     ] {

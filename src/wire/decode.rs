@@ -5,7 +5,7 @@ use super::message::JobMessage;
 use super::refuse::{self, Unread};
 use super::scan::Shape;
 use super::{DecodeHint, MINOR, Refused, VERSION, WireCaps, scan, vet};
-use crate::job::{Job, JobId};
+use crate::job::{Job, JobId, is_label};
 use crate::rejection::{Rejection, RejectionCode};
 use serde::Deserialize;
 use serde_json::Value;
@@ -97,7 +97,7 @@ struct Names {
 
 impl Names {
     fn of(message: &JobMessage) -> Self {
-        let label = |label: &Given<String>| label.0.clone().filter(|text| vet::is_label(text));
+        let label = |label: &Given<String>| label.0.clone().filter(|text| is_label(text));
         Self {
             job_id: message.id.0.as_deref().and_then(|id| JobId::parse(id).ok()),
             slug: label(&message.slug),
@@ -152,7 +152,7 @@ fn refused_unread(body: &[u8], hint: &DecodeHint<'_>, rejection: Rejection) -> R
     let label = |value: &Value| {
         value
             .as_str()
-            .filter(|text| vet::is_label(text))
+            .filter(|text| is_label(text))
             .map(str::to_owned)
     };
     let names = Names {

@@ -7,7 +7,7 @@ use super::python_json::python_object;
 use super::refuse::bad_limit;
 use super::{DecodeHint, WireCaps, env, files};
 use crate::blob::Blob;
-pub(super) use crate::job::is_label;
+use crate::job::is_label;
 use crate::job::{EpochMs, Job, JobFile, JobId, Lane, Name, ProfileName, RelativePath};
 use crate::limits::LimitsRequest;
 use crate::rejection::{Rejection, RejectionCode};

@@ -20,7 +20,7 @@ use jailfleet_queue::{Delivery, Disposition};
 use crate::answer::{self, Message, Requester};
 use crate::cancels::{self, Wanted};
 use crate::events::{JobAdopted, JobCancelled, JobReceived, ProgramRan, SettleFailed};
-use crate::metrics::{Met, Ran, SetAside};
+use crate::metrics::{Adopted, Met, Ran, SetAside};
 use crate::plan::{self, NoPlan, Plan};
 use crate::run::{self, RunEnded, Stops};
 use crate::slots::{Lease, Place, SlotError};
@@ -71,20 +71,23 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
 /// Carries the message through, unless the broker brings it again and it is under way here, or was.
 async fn once(station: &Station, message: &Message) -> Disposition {
     let key = Key::of(&message.origin, &message.envelope, &message.body);
+    let adopt = |adopted| {
+        let job_id = message.envelope.message_id.as_deref();
+        JobAdopted { job_id, adopted }.emit(&station.metrics);
+    };
     loop {
-        let arrival = station.twins.enter(key, Again::of(&message.envelope));
-        if let Some(adopted) = twins::counted(&arrival) {
-            let job_id = message.envelope.message_id.as_deref();
-            JobAdopted { job_id, adopted }.emit(&station.metrics);
-        }
-        match arrival {
+        match station.twins.enter(key, Again::of(&message.envelope)) {
             Arrival::First(place) => {
                 let disposition = story(station, message).await;
                 place.end(disposition);
                 return disposition;
             }
-            Arrival::Finished => return Disposition::Ack,
+            Arrival::Finished => {
+                adopt(Adopted::Finished);
+                return Disposition::Ack;
+            }
             Arrival::Twin(twin) => {
+                adopt(Adopted::Running);
                 if let Some(disposition) = twins::end_of(twin).await {
                     return disposition;
                 }
@@ -303,6 +306,10 @@ async fn retry_or_answer(
     (result, wanted): (JobResult, &Wanted),
 ) -> Disposition {
     if wanted.no_more() {
+        if let Some(job_id) = &result.job_id {
+            let met = Met::Waiting;
+            JobCancelled { job_id, met }.emit(&station.metrics);
+        }
         let result = cancels::instead_of_another_try(result);
         return answer::answer(station, message, requester, result).await;
     }

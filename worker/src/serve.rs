@@ -39,8 +39,8 @@ use floor::Floor;
 const WARDEN_START: Duration = Duration::from_secs(60);
 /// How long closing the doors may take; what is not settled by then goes back by itself.
 const DOORS_CLOSE: Duration = Duration::from_secs(5);
-/// Events of the slots that wait for the loop.
-const EVENT_ROOM: usize = 64;
+/// What the tasks beside the loop have told it and it has not taken yet: each tells a few things in its life.
+const EVENT_ROOM: usize = 8;
 
 /// What a worker is made of.
 #[derive(Debug)]
@@ -91,7 +91,7 @@ pub struct Standing {
     metrics: Arc<Metrics>,
     clock: Clock,
     canaries: Canaries,
-    /// The slots' reports, routed since the greeting.
+    /// What the tasks beside the loop tell it, from the greeting on.
     events: mpsc::Receiver<Event>,
     tell: mpsc::Sender<Event>,
     crew: Crew,

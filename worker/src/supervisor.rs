@@ -309,8 +309,7 @@ impl Supervisor {
             Phase::Starting | Phase::Consuming => self.drain(now),
             Phase::Draining { .. } => self.kill(now),
             // A third request: whoever asks has no patience left.
-            Phase::Killing { .. } => self.leave(Ending::HandedBack),
-            Phase::Breached => self.leave(Ending::Breached),
+            Phase::Killing { .. } | Phase::Breached => self.leave(self.ending),
             Phase::Stopped(_) => Vec::new(),
         }
     }
@@ -400,16 +399,7 @@ impl Supervisor {
     fn tick(&mut self, now: Moment) -> Vec<Effect> {
         match self.phase {
             Phase::Draining { until } if now >= until => self.kill(now),
-            Phase::Killing { until } if now >= until => {
-                let ending = match self.ending {
-                    Ending::Clean => Ending::HandedBack,
-                    other @ (Ending::HandedBack
-                    | Ending::WardenGone
-                    | Ending::Breached
-                    | Ending::Broken) => other,
-                };
-                self.leave(ending)
-            }
+            Phase::Killing { until } if now >= until => self.leave(self.ending),
             Phase::Starting
             | Phase::Consuming
             | Phase::Draining { .. }

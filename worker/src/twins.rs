@@ -12,9 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jailfleet_queue::{Disposition, Envelope, Origin};
 use tokio::sync::watch;
 
-use crate::metrics::Adopted;
-
-/// How many finished messages are remembered: more than any prefetch, and 32 bytes each.
+/// How many finished messages are remembered: more than any prefetch, and less than a hundred bytes each.
 const FINISHED: usize = 4096;
 
 /// What makes a message that message: a digest of its tenant, place, body, and of every property that a
@@ -120,7 +118,7 @@ impl Twins {
             }
         }
         let (end, seen) = watch::channel(None);
-        let booked = !book.running.contains_key(&key);
+        let booked = key.dated && !book.running.contains_key(&key);
         if booked {
             book.running.insert(key, seen);
         }
@@ -160,7 +158,7 @@ impl Again {
 impl Place {
     /// Says how the message ended.
     pub(crate) fn end(self, disposition: Disposition) {
-        if disposition == Disposition::Ack {
+        if disposition == Disposition::Ack && self.key.dated {
             self.twins.book().finish(self.key);
         }
         // Kept in the channel, also where nobody has asked yet.
@@ -196,15 +194,6 @@ pub(crate) async fn end_of(mut twin: watch::Receiver<Option<Disposition>>) -> Op
     match twin.wait_for(Option::is_some).await {
         Ok(end) => *end,
         Err(_gone) => None,
-    }
-}
-
-/// What an adopted delivery is counted as.
-pub(crate) const fn counted(arrival: &Arrival) -> Option<Adopted> {
-    match arrival {
-        Arrival::First(_) => None,
-        Arrival::Twin(_) => Some(Adopted::Running),
-        Arrival::Finished => Some(Adopted::Finished),
     }
 }
 

@@ -9,14 +9,15 @@ mod mistakes;
 #[expect(dead_code, reason = "shared with the tests that need no broker")]
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use client::{Client, Job};
+use jailfleet::rejection::RejectionCode;
 use jailfleet_harness::{Broker, require};
-use mistakes::{mistakes, valid};
+use mistakes::{ELSEWHERE, mistakes, valid};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
-use serde_json::json;
+use serde_json::{Value, json};
 use worker::{LONG, Worker, resident_kib, status_of};
 
 const ADMIN: [&str; 2] = ["--set", "admin.listen=127.0.0.1:0"];
@@ -63,6 +64,11 @@ async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
             "answered twice"
         );
     }
+    let codes: BTreeSet<&str> = mistakes.iter().map(|(_, _, code)| *code).collect();
+    let all = RejectionCode::ALL
+        .iter()
+        .filter(|code| !ELSEWHERE.contains(code));
+    assert_eq!(codes, all.map(|code| code.as_str()).collect());
     for (id, _, code) in &mistakes {
         let answer = answers
             .get(*id)
@@ -90,6 +96,65 @@ async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
             .await
             .starts_with("HTTP/1.1 200")
     );
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
+}
+
+/// The jobs of `examples/rejected`, as the demo sends them.
+fn refused_examples() -> Vec<(String, String)> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/rejected");
+    let cards = std::fs::read_dir(folder).expect("the examples are there");
+    let read = |entry: std::io::Result<std::fs::DirEntry>| {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().and_then(std::ffi::OsStr::to_str);
+        let id = name.expect("a plain name").to_owned();
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let mut card: Value = serde_json::from_str(&text).expect("a card is JSON");
+        let job = card.get_mut("job").and_then(Value::as_object_mut);
+        let job = job.expect("a card holds a job");
+        job.extend([("v".to_owned(), json!(1)), ("id".to_owned(), json!(id))]);
+        (id, json!(job).to_string())
+    };
+    cards.map(read).collect()
+}
+
+/// What of a result is not about the single run.
+fn lasting(mut result: Value) -> Value {
+    let fields = result.as_object_mut().expect("an object");
+    fields.retain(|name, _| !["timing", "worker", "usage"].contains(&name.as_str()));
+    result
+}
+
+#[tokio::test]
+async fn what_a_producer_would_refuse_is_answered_alike_through_both_doors() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let examples = refused_examples();
+    assert!(examples.len() > 9, "{examples:?}");
+    let lines: Vec<String> = examples.iter().map(|(_, line)| line.clone()).collect();
+    let (_, results) = worker::local(&lines, &[]);
+    let embedded: BTreeMap<String, Value> = results
+        .into_iter()
+        .map(|result| {
+            (
+                result["job_id"].as_str().expect("an id").to_owned(),
+                lasting(result),
+            )
+        })
+        .collect();
+
+    let (worker, _) = start(&vhost.uri(), &[]).await;
+    let mut client = Client::new(&vhost.uri(), "jailfleet.reply.refused").await;
+    for (id, line) in &examples {
+        client.publish(Job::new(id, line)).await;
+    }
+    let mut queued = BTreeMap::new();
+    for _ in &examples {
+        let (id, result) = client.result().await;
+        queued.insert(id, lasting(result));
+    }
+    assert_eq!(queued, embedded);
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.ends().code(), Some(0));
 }

@@ -248,8 +248,14 @@ pub(super) fn enable(
 /// Removes what [`enable`] made before it failed; a group that somebody uses stays.
 pub(super) fn forget(base: &Path, own: &Path) {
     for folder in [own, base] {
-        // Not there, or not empty: then there is nothing of ours to remove.
-        let _kept: io::Result<()> = std::fs::remove_dir(folder);
+        match std::fs::remove_dir(folder).map_err(|error| error.raw_os_error()) {
+            // Not there, or not empty: then there is nothing of ours to remove.
+            Ok(()) | Err(Some(libc::ENOENT | libc::ENOTEMPTY | libc::EBUSY)) => {}
+            Err(errno) => eprintln!(
+                "jailfleet-warden: {} was made in vain and stays: {errno:?}",
+                folder.display()
+            ),
+        }
     }
 }
 

@@ -58,7 +58,7 @@ impl Warden {
         Ok(())
     }
 
-    /// Answers a run that never began as lost, which is our trouble and retried.
+    /// Answers a run that never began: our trouble, and retried.
     fn refuse(&mut self, plan: &JailPlan) -> Result<(), WardenError> {
         self.report(&Report::Ended {
             slot: plan.slot,
@@ -257,7 +257,7 @@ impl Warden {
             return Ok((Stand::Idle(slot), None));
         }
         if let Err(error) = slot.start_sweep(now) {
-            log(slot.number, &format!("the sweep could not begin: {error}"));
+            sweep_failed(&mut slot, &error);
             // A run that had to be stopped is not trusted to be gone before a sweep was.
             slot.state.sweep_first = true;
         }

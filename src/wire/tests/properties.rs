@@ -76,7 +76,7 @@ fn any_job() -> impl Strategy<Value = Job> {
             slug: labels.0,
             pool: Name::parse(if flag { "default" } else { "gpu-2" }).expect("a name"),
             lane: if flag { Lane::Bulk } else { Lane::Interactive },
-            batch: labels.1.filter(|text| super::super::vet::is_label(text)),
+            batch: labels.1.filter(|text| crate::job::is_label(text)),
             deadline: deadline.map(EpochMs),
             grade: None,
         },

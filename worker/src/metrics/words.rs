@@ -172,7 +172,7 @@ impl Heard {
 /// Where a cancel met its job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Met {
-    /// Before its run began: there was none.
+    /// Before its run began, or its next one: there was none.
     Waiting,
     /// In its run, which was ended.
     Running,

@@ -327,6 +327,23 @@ fn count(lane: Lane, taken: &mut [usize; 2]) -> &mut usize {
     }
 }
 
+#[test]
+fn whoever_has_no_patience_left_does_not_hide_why_the_worker_ends() {
+    for (why, ending) in [
+        (Event::Escaped, Ending::Breached),
+        (Event::WardenGone, Ending::WardenGone),
+        (Event::CanariesEnded, Ending::Broken),
+    ] {
+        let mut supervisor = consuming(1);
+        feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+        let mut last = supervisor.step(at(1), why);
+        for _ in 0..3 {
+            last.extend(supervisor.step(at(2), Event::StopAsked));
+        }
+        assert_eq!(last.last(), Some(&Effect::Leave(ending)), "{why:?}");
+    }
+}
+
 proptest! {
     /// The loop honours `wants_job`, as `serve.rs` does; whatever else happens, in any order.
     #[test]

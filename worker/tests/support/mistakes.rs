@@ -1,5 +1,6 @@
 //! Jobs with one mistake each.
 
+use jailfleet::rejection::RejectionCode;
 use serde_json::{Value, json};
 
 /// A job that is right.
@@ -34,6 +35,11 @@ fn deep() -> String {
     format!("{{\"v\":1,\"id\":\"deep\",\"code\":{open}1{close}}}")
 }
 
+/// The codes that no message of this list can get: nobody could be told of the first, the second is handed on
+/// to a newer worker.
+pub(crate) const ELSEWHERE: [RejectionCode; 2] =
+    [RejectionCode::BadReplyTo, RejectionCode::UnsupportedMinor];
+
 /// Each mistake of the documentation's list: an id, the message, the code of its answer.
 #[rustfmt::skip]
 pub(crate) fn mistakes() -> Vec<(&'static str, String, &'static str)> {
@@ -64,5 +70,20 @@ pub(crate) fn mistakes() -> Vec<(&'static str, String, &'static str)> {
         ("other", text("another", "slug", "x"), "id_mismatch"),
         ("deadline", text("deadline", "deadline", "soon"), "bad_deadline"),
         ("globals", text("globals", "globals", "{}"), "globals_unsupported"),
+        ("missing", "{\"v\":1,\"id\":\"missing\",\"code\":\"\"}".to_owned(), "missing_field"),
+        ("again", valid("again").to_string().replacen('{', "{\"v\":1,", 1), "duplicate_field"),
+        ("base64", with("base64", &json!({ "stdin": { "base64": "?" } })), "bad_base64"),
+        ("no_id", valid("a/b").to_string(), "bad_id"),
+        ("no_name", text("no_name", "runtime", "no name"), "bad_name"),
+        ("no_lane", text("no_lane", "lane", "fast"), "bad_lane"),
+        ("label", text("label", "slug", "\u{7}"), "bad_label"),
+        ("argv", with("argv", &json!({ "argv": ["a\0b"] })), "bad_argv"),
+        ("list", with("list", &json!({ "runtime": "python", "globals": "[]" })), "bad_globals"),
+        ("import", with("import", &json!({ "runtime": "python", "globals": "{}", "python_path": ["lib"] })), "bad_python_path"),
+        ("empty", "{\"v\":1,\"id\":\"empty\",\"runtime\":\"bash\"}".to_owned(), "no_code"),
+        ("grade", with("grade", &json!({ "grade": {} })), "grade_unsupported"),
+        ("program", with("program", &json!({ "runtime": "native", "code": "no program" })), "bad_program"),
+        ("files", with("files", &json!({ "files": [{ "path": "a", "content": "b" }], "limits": { "disk_files": 1 } })), "files_too_large"),
+        ("handles", with("handles", &json!({ "limits": { "open_files": 1 } })), "limits_too_small"),
     ]
 }

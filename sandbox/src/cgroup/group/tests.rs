@@ -3,12 +3,13 @@
 
 use super::{Controller, Counters, Duration, Group, Version, above_leaf, enable, forget};
 use crate::init::Service;
-use std::fs;
 use std::path::Path;
+use std::{fs, io};
+use tempfile::TempDir;
 
 const ALL: &[Controller] = &[Controller::Memory, Controller::Pids, Controller::CpuTime];
 
-fn folder_with(files: &[(&str, &str)]) -> tempfile::TempDir {
+fn folder_with(files: &[(&str, &str)]) -> TempDir {
     let folder = tempfile::tempdir().expect("a folder");
     for (name, text) in files {
         fs::write(folder.path().join(name), text).expect("a file");
@@ -20,7 +21,7 @@ fn text(folder: &Path, name: &str) -> String {
     fs::read_to_string(folder.join(name)).expect("a file")
 }
 
-fn version_two() -> tempfile::TempDir {
+fn version_two() -> TempDir {
     folder_with(&[
         ("memory.max", "max\n"),
         ("memory.swap.max", "max\n"),
@@ -42,7 +43,7 @@ fn version_two() -> tempfile::TempDir {
     ])
 }
 
-fn version_one() -> tempfile::TempDir {
+fn version_one() -> TempDir {
     folder_with(&[
         ("memory.limit_in_bytes", ""),
         ("memory.memsw.limit_in_bytes", ""),
@@ -56,6 +57,11 @@ fn version_one() -> tempfile::TempDir {
     ])
 }
 
+/// Such a folder as a group of every controller, for many runs.
+fn open(version: Version, folder: &TempDir) -> io::Result<Group> {
+    Group::open(version, ALL, folder.path().to_owned(), Service::ManyRuns)
+}
+
 fn counted(group: &Group) -> Counters {
     let mut counters = Counters::default();
     group.count(&mut counters);
@@ -65,13 +71,7 @@ fn counted(group: &Group) -> Counters {
 #[test]
 fn version_two_counts_kills_time_and_pressure() {
     let folder = version_two();
-    let group = Group::open(
-        Version::Two,
-        ALL,
-        folder.path().to_owned(),
-        Service::ManyRuns,
-    )
-    .expect("a group");
+    let group = open(Version::Two, &folder).expect("a group");
     let expected = Counters {
         cpu: Some(Duration::from_micros(1500)),
         oom_kills: 2,
@@ -83,13 +83,7 @@ fn version_two_counts_kills_time_and_pressure() {
 #[test]
 fn version_two_is_limited_without_swap() {
     let folder = version_two();
-    let group = Group::open(
-        Version::Two,
-        ALL,
-        folder.path().to_owned(),
-        Service::ManyRuns,
-    )
-    .expect("a group");
+    let group = open(Version::Two, &folder).expect("a group");
     group.limit(1 << 20, 5).expect("plain files take anything");
     assert!(text(folder.path(), "memory.max").starts_with("1048576"));
     assert!(text(folder.path(), "memory.swap.max").starts_with('0'));
@@ -99,13 +93,7 @@ fn version_two_is_limited_without_swap() {
 #[test]
 fn version_one_limits_memory_and_swap_together_and_counts_in_nanoseconds() {
     let folder = version_one();
-    let group = Group::open(
-        Version::One,
-        ALL,
-        folder.path().to_owned(),
-        Service::ManyRuns,
-    )
-    .expect("a group");
+    let group = open(Version::One, &folder).expect("a group");
     group.limit(1 << 20, 5).expect("plain files take anything");
     assert_eq!(text(folder.path(), "memory.limit_in_bytes"), "1048576");
     assert_eq!(
@@ -125,13 +113,7 @@ fn version_one_limits_memory_and_swap_together_and_counts_in_nanoseconds() {
 fn a_host_that_does_not_count_swap_is_limited_all_the_same() {
     let folder = version_one();
     fs::remove_file(folder.path().join("memory.memsw.limit_in_bytes")).expect("it was there");
-    let group = Group::open(
-        Version::One,
-        ALL,
-        folder.path().to_owned(),
-        Service::ManyRuns,
-    )
-    .expect("a group");
+    let group = open(Version::One, &folder).expect("a group");
     group.limit(1 << 20, 5).expect("plain files take anything");
     assert_eq!(text(folder.path(), "memory.limit_in_bytes"), "1048576");
 }
@@ -140,13 +122,7 @@ fn a_host_that_does_not_count_swap_is_limited_all_the_same() {
 fn a_group_without_a_controller_that_it_should_have_is_refused() {
     let folder = version_two();
     fs::remove_file(folder.path().join("pids.max")).expect("it was there");
-    Group::open(
-        Version::Two,
-        ALL,
-        folder.path().to_owned(),
-        Service::ManyRuns,
-    )
-    .expect_err("no limit on tasks");
+    open(Version::Two, &folder).expect_err("no limit on tasks");
 }
 
 #[test]
