@@ -6,11 +6,13 @@ use futures_util::stream::BoxStream;
 use futures_util::{FutureExt, StreamExt};
 use jailfleet::settings::AmqpSection;
 use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
+use lapin::tcp::RustlsConnector;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, Event};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
+use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
 mod tls;
@@ -58,6 +60,17 @@ pub(crate) struct Dialer {
     runtime: TokioRuntime,
     within: Duration,
     backoff: Backoff,
+    /// One reader of files at a time, for all roles: files that hang must not take another thread
+    /// with each attempt to connect.
+    reader: Arc<Semaphore>,
+}
+
+/// What one attempt to connect takes along, as the files hold it now.
+struct Papers {
+    amqp: AmqpSection,
+    uri: AMQPUri,
+    /// Where the URI asks for TLS.
+    connector: Option<RustlsConnector>,
 }
 
 /// What a connection tells of itself.
@@ -84,6 +97,8 @@ pub(crate) enum SessionError {
     },
     #[error("use the credentials: {0}")]
     Credentials(String),
+    #[error("read the files for a connection: {0}")]
+    Unread(JoinError),
     #[error(transparent)]
     Tls(#[from] tls::TlsError),
     #[error(transparent)]
@@ -114,6 +129,7 @@ impl SessionError {
             Self::Amqp { .. }
             | Self::Deadline { .. }
             | Self::Credentials(_)
+            | Self::Unread(_)
             | Self::Tls(_)
             | Self::Gone
             | Self::ConsumerEnded { .. }
@@ -124,6 +140,18 @@ impl SessionError {
             return false;
         };
         *refusal.kind() == AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
+    }
+
+    /// The same error with the name of the queue that could not be read.
+    pub(crate) fn consuming(queue: &str) -> impl FnOnce(Self) -> Self {
+        let queue = queue.to_owned();
+        move |error| {
+            if let Self::Amqp { source, .. } = error {
+                Self::Consume { queue, source }
+            } else {
+                error
+            }
+        }
     }
 }
 
@@ -153,6 +181,7 @@ impl Dialer {
                 amqp.backoff_min_ms.duration(),
                 amqp.backoff_max_ms.duration(),
             ),
+            reader: Arc::new(Semaphore::new(1)),
         })
     }
 
@@ -162,11 +191,10 @@ impl Dialer {
     }
 
     /// The settings with the credentials that their files hold now. A file that cannot be read any
-    /// more, for a worker that gave root up above all, leaves what it held before.
+    /// more, for a worker that gave root up above all, leaves what it held before. Blocks.
     fn with_credentials(&self) -> Result<AmqpSection, SessionError> {
         let mut amqp = AmqpSection::clone(&self.amqp);
         for (file, path) in amqp.credential_files() {
-            // Small, and read between sessions: no heartbeat waits for it.
             match std::fs::read_to_string(&path) {
                 Ok(text) => amqp
                     .take_credentials(file, &text)
@@ -196,30 +224,69 @@ impl Dialer {
         Ok(uri)
     }
 
+    /// Reads what the next session needs. Blocks.
+    fn papers(&self) -> Result<Papers, SessionError> {
+        let amqp = self.with_credentials()?;
+        let uri = self.uri(&amqp)?;
+        let connector = match uri.scheme {
+            AMQPScheme::AMQP => None,
+            AMQPScheme::AMQPS => Some(tls::connector(&amqp)?),
+        };
+        Ok(Papers {
+            amqp,
+            uri,
+            connector,
+        })
+    }
+
+    /// Reads them where blocking holds nobody up: heartbeats of other sessions run on this runtime.
+    async fn read_papers(&self) -> Result<Papers, SessionError> {
+        let place = Arc::clone(&self.reader).acquire_owned().await;
+        let place = place.expect("nobody closes the semaphore");
+        let dialer = self.clone();
+        let reading = spawn_blocking(move || {
+            let papers = dialer.papers();
+            drop(place);
+            papers
+        });
+        reading.await.map_err(SessionError::Unread)?
+    }
+
     pub(crate) fn backoff(&self) -> Backoff {
         self.backoff.clone()
     }
 
     pub(crate) async fn connect(&self, role: Role) -> Result<Connected, SessionError> {
+        let connecting = timeout(self.within, self.dial(role));
+        connecting.await.unwrap_or(Err(SessionError::Deadline {
+            what: CONNECT,
+            within: self.within,
+        }))
+    }
+
+    async fn dial(&self, role: Role) -> Result<Connected, SessionError> {
         let name = format!("jailfleet {} {}", role.as_str(), std::process::id());
         // No automatic recovery: after some errors it leaves consumers that wait for ever.
         let properties = ConnectionProperties::default().with_connection_name(name.into());
-        let amqp = self.with_credentials()?;
-        let uri = self.uri(&amqp)?;
+        let Papers {
+            amqp,
+            uri,
+            connector,
+        } = self.read_papers().await?;
         let runtime = self.runtime.clone();
-        let dialing = match uri.scheme {
-            AMQPScheme::AMQP => {
-                Connection::connect_uri_with_runtime(uri, properties, runtime).boxed()
-            }
-            AMQPScheme::AMQPS => {
-                let connector = tls::connector(&amqp)?;
+        let dialing = match connector {
+            None => Connection::connect_uri_with_runtime(uri, properties, runtime).boxed(),
+            Some(connector) => {
                 let dial = async move |uri: AMQPUri, runtime: TokioRuntime| {
                     tls::dial(&connector, uri, &runtime).await
                 };
                 Connection::connector(uri, runtime, dial, properties).boxed()
             }
         };
-        let connection = call_within(CONNECT, self.within, dialing).await?;
+        let connection = dialing.await.map_err(|source| SessionError::Amqp {
+            what: CONNECT,
+            source,
+        })?;
         let events = connection.events_listener().boxed();
         tracing::info!(role = role.as_str(), broker = ?amqp.uri, "connected to the broker");
         Ok(Connected { connection, events })
@@ -231,18 +298,10 @@ pub(crate) async fn call<T>(
     what: &'static str,
     call: impl Future<Output = Result<T, lapin::Error>>,
 ) -> Result<T, SessionError> {
-    call_within(what, CALL, call).await
-}
-
-async fn call_within<T>(
-    what: &'static str,
-    within: Duration,
-    call: impl Future<Output = Result<T, lapin::Error>>,
-) -> Result<T, SessionError> {
-    match timeout(within, call).await {
+    match timeout(CALL, call).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(SessionError::Amqp { what, source }),
-        Err(_) => Err(SessionError::Deadline { what, within }),
+        Err(_) => Err(SessionError::Deadline { what, within: CALL }),
     }
 }
 
@@ -339,3 +398,6 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -197,7 +197,8 @@ impl Depths {
 pub struct Sight {
     /// How full the kept queues are.
     pub depths: Depths,
-    /// How the broker differed from the table at the last comparison; `None` before the first.
+    /// How the broker differed from the table at the last comparison of this session; `None` before
+    /// its first, and without a session.
     pub drift: Option<Drift>,
 }
 

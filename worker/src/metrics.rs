@@ -259,15 +259,15 @@ impl Metrics {
         self.cancels.jobs.with(met, IntCounter::inc);
     }
 
-    /// The broker was compared with what it should be.
-    pub fn drift(&self, drift: Drift) {
+    /// How the broker differs from what it should be; `None` while nobody has compared.
+    pub fn drift(&self, drift: Option<Drift>) {
         for (kind, count) in [
-            (Drifted::Differs, drift.differs),
-            (Drifted::Missing, drift.missing),
-            (Drifted::Unseen, drift.unseen),
+            (Drifted::Differs, drift.map(|drift| drift.differs)),
+            (Drifted::Missing, drift.map(|drift| drift.missing)),
+            (Drifted::Unseen, drift.map(|drift| drift.unseen)),
         ] {
-            let count = f64::from(count);
-            self.doors.drift.with(kind, |gauge| gauge.set(count));
+            let shown = count.map_or(f64::NAN, f64::from);
+            self.doors.drift.with(kind, |gauge| gauge.set(shown));
         }
     }
 

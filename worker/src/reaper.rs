@@ -332,9 +332,7 @@ async fn watch(station: Arc<Station>, mut sight: watch::Receiver<Sight>) {
         for (queue, depth) in seen.depths.iter() {
             station.metrics.kept(queue, depth);
         }
-        if let Some(drift) = seen.drift {
-            station.metrics.drift(drift);
-        }
+        station.metrics.drift(seen.drift);
     }
 }
 

@@ -78,24 +78,10 @@ fn pool() -> Name {
 }
 
 async fn start(arguments: &[&str], variables: &[(&str, &str)]) -> (Worker, String) {
-    let port = ["--set", "admin.listen=127.0.0.1:0"];
-    let worker = Worker::start(&[&port, arguments].concat(), variables);
-    let line = worker.says("the admin port is open");
-    let admin = line.get("address").and_then(Value::as_str);
-    let admin = admin.expect("its address").to_owned();
+    let (worker, admin) = Worker::start_with_admin(arguments, variables);
     worker.says("taking jobs");
-    ready(&admin).await;
+    client::until_ready(&admin).await;
     (worker, admin)
-}
-
-async fn ready(admin: &str) {
-    let ready = |answer: &str| answer.starts_with("HTTP/1.1 200");
-    client::get_until(admin, "/readyz", ready).await;
-}
-
-fn stop(worker: Worker) {
-    worker.signal(Signal::SIGTERM);
-    assert_eq!(worker.ends().code(), Some(0));
 }
 
 #[tokio::test]
@@ -134,7 +120,7 @@ async fn jobs_travel_over_tls_and_a_broker_that_cannot_be_verified_is_refused() 
     let result = result.expect("in time").expect("the door is open");
     let told: Value = serde_json::from_slice(&result.message.body).expect("JSON");
     assert_eq!(told["stdout"], "42\n", "{told}");
-    stop(worker);
+    worker.stops();
 
     let strangers = Authority::new().expect("an authority");
     let elsewhere = broker.tls_uri("127.0.0.1").expect("it speaks TLS");
@@ -153,18 +139,16 @@ async fn jobs_travel_over_tls_and_a_broker_that_cannot_be_verified_is_refused() 
             },
             "not valid for name",
         ),
-        (
-            Trust {
-                own: None,
-                ..good.like()
-            },
-            "CertificateRequired",
-        ),
     ] {
         let refusal = trust.refusal().await;
         assert!(refusal.contains(told), "{told}: {refusal}");
         assert!(!refusal.contains("guest"), "{refusal}");
     }
+    let nobody = Trust {
+        own: None,
+        ..good.like()
+    };
+    nobody.is_refused_without_a_certificate().await;
     let late = ours.issue("late", "localhost", -1).expect("issued");
     broker.show(&late).expect("shown");
     let refusal = good.refusal().await;
@@ -172,6 +156,19 @@ async fn jobs_travel_over_tls_and_a_broker_that_cannot_be_verified_is_refused() 
 }
 
 impl<'a> Trust<'a> {
+    /// In TLS 1.3 the broker says so after the handshake. Where we have written something by then, the
+    /// kernel's reset may overtake its word; the refusal is certain either way.
+    async fn is_refused_without_a_certificate(&self) {
+        let mut told = false;
+        for _ in 0..20 {
+            let refusal = self.refusal().await;
+            let word = refusal.contains("CertificateRequired");
+            assert!(word || refusal.contains("Connection reset"), "{refusal}");
+            told |= word;
+        }
+        assert!(told, "the broker's word never came through");
+    }
+
     fn like(&self) -> Trust<'a> {
         Trust {
             uri: self.uri.clone(),
@@ -211,11 +208,11 @@ async fn a_changed_password_is_read_again_and_needs_no_restart() {
     }
     std::fs::write(file.path(), format!("{changed}\n")).expect("writable");
     worker.signal(Signal::SIGHUP);
-    ready(&admin).await;
+    client::until_ready(&admin).await;
     let mut client = Client::new(&vhost.uri(), "jailfleet.reply.changed").await;
     let body = valid("changed").to_string();
     client.publish(Job::new("changed", &body)).await;
     let (_, told) = client.result().await;
     assert_eq!(told["stdout"], "42\n", "{told}");
-    stop(worker);
+    worker.stops();
 }

@@ -211,7 +211,7 @@ async fn set_up<T>(
     let connected = dialer.connect(board.role).await?;
     declare(&connected.connection, topology).await?;
     if let Some(look) = look {
-        look.compare(&connected.connection).await?;
+        look.begin(&connected.connection).await?;
     }
     let mut channels = Vec::with_capacity(lines.len());
     let mut arrivals = SelectAll::new();
@@ -228,7 +228,7 @@ async fn set_up<T>(
         );
         let consumer = call("consume", consuming)
             .await
-            .map_err(from(&line.queue))?;
+            .map_err(SessionError::consuming(&line.queue))?;
         let last = stream::once(std::future::ready((place, None)));
         let all = consumer
             .map(move |received| (place, Some(received)))
@@ -237,18 +237,6 @@ async fn set_up<T>(
         channels.push((channel, Ledger::default()));
     }
     Ok((connected, channels, arrivals))
-}
-
-/// Names the queue that could not be read.
-fn from(queue: &str) -> impl FnOnce(SessionError) -> SessionError {
-    let queue = queue.to_owned();
-    move |error| {
-        if let SessionError::Amqp { source, .. } = error {
-            SessionError::Consume { queue, source }
-        } else {
-            error
-        }
-    }
 }
 
 /// Each consumer is the only one on its channel, so that all may have the same tag.

@@ -9,11 +9,11 @@ use jailfleet::settings::AmqpSection;
 use lapin::message::Delivery as Received;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions};
 use lapin::types::{AMQPValue, FieldTable};
-use lapin::{BasicProperties, Channel, Consumer};
+use lapin::{Channel, Consumer};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use super::Backroom;
+use super::{Backroom, properties};
 use crate::cancels::{CancelIntake, CancelNews};
 use crate::clock;
 use crate::connection::{Board, Connected, Dialer, Role, SessionError, call, close};
@@ -23,7 +23,6 @@ use crate::topology::{MARK_KEY, Names, Topology, declare};
 /// Cancels on their way to us. They are small, and taken at once; a stream is not read without a
 /// bound.
 const PREFETCH: u16 = 16;
-const PERSISTENT: u8 = 2;
 
 /// Starts the role.
 pub(super) fn start(room: &Backroom, amqp: &AmqpSection) -> CancelIntake {
@@ -92,12 +91,14 @@ impl ControlRole {
                 event = events.next() => self.board.event(event)?,
                 arrival = cancels.next() => {
                     let received = self.arrived(arrival)?;
-                    let tag = received.delivery_tag;
                     if !self.hand_over(&received, &mark).await {
                         break;
                     }
                     let options = BasicAckOptions { multiple: false };
-                    call("ack", channel.basic_ack(tag, options)).await?;
+                    // False when the channel is over: why, the consumer says after what it still has.
+                    if !call("ack", received.ack(options)).await? {
+                        tracing::debug!("a cancel came over a channel that the broker has closed");
+                    }
                 }
             }
         }
@@ -117,14 +118,14 @@ impl ControlRole {
         let queue = self.names.cancels();
         let options = BasicConsumeOptions::default();
         let consuming = channel.basic_consume(queue.as_str().into(), "".into(), options, from);
-        let consumer = call("consume", consuming).await?;
+        let consumer = call("consume", consuming)
+            .await
+            .map_err(SessionError::consuming(&queue))?;
         Ok((connected, channel, consumer))
     }
 
     async fn write(&self, channel: &Channel, mark: &str) -> Result<(), SessionError> {
-        let properties = BasicProperties::default()
-            .with_delivery_mode(PERSISTENT)
-            .with_message_id(mark.into());
+        let properties = properties::of_mark(mark);
         let exchange = self.names.internal();
         let options = BasicPublishOptions::default();
         let exchange = exchange.as_str().into();
@@ -138,8 +139,9 @@ impl ControlRole {
     ) -> Result<Received, SessionError> {
         match arrival {
             Some(Ok(received)) => Ok(received),
-            Some(Err(source)) => Err(SessionError::Amqp {
-                what: "consume",
+            // Also what the broker says of the mark, which goes over the same channel.
+            Some(Err(source)) => Err(SessionError::Consume {
+                queue: self.names.cancels(),
                 source,
             }),
             None => Err(SessionError::ConsumerEnded {

@@ -147,6 +147,14 @@ pub(super) fn of_cancel(id: &str, sent: EpochMs) -> BasicProperties {
     .with_timestamp(sent.0 / 1000)
 }
 
+/// The properties of a mark behind the cancels of the past: it has no body, and only its writer
+/// reads it.
+pub(super) fn of_mark(mark: &str) -> BasicProperties {
+    BasicProperties::default()
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(mark.into())
+}
+
 /// The properties of a job that moves to another queue of ours.
 pub(super) fn of_move(job: &Move, prefix: &str) -> BasicProperties {
     let mut headers = Headers::default();

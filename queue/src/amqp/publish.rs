@@ -386,6 +386,7 @@ fn closed_over_a_message(error: &SessionError) -> bool {
         | SessionError::Lost(source) => source,
         SessionError::Deadline { .. }
         | SessionError::Credentials(_)
+        | SessionError::Unread(_)
         | SessionError::Tls(_)
         | SessionError::Declare(_)
         | SessionError::Gone

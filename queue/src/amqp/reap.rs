@@ -17,9 +17,10 @@ use super::{Backroom, ConsumePlan, properties};
 use crate::clock;
 use crate::connection::{Role, SessionError, call};
 use crate::dead::{DeadDelivery, DeadIntake, Death, DeathRecord, Depths, Found, Sight};
+use crate::doors::{DoorState, Link};
 use crate::intake::Epoch;
 use crate::ticket::Ticket;
-use crate::topology::{Kept, Names, Topology, Verifier};
+use crate::topology::{Drift, Kept, Names, Topology, Verifier};
 
 /// Letters that wait in this process: one of each queue.
 const WAITING: usize = 2;
@@ -31,6 +32,8 @@ const RECORDS: usize = 16;
 const WORDS_BYTES: usize = 1024;
 /// The deadline of a comparison: two calls an object, of which there are about fifty.
 const COMPARE: Duration = Duration::from_secs(120);
+/// How long the first comparison of a session waits for the session that makes what cancels need.
+const CONTROL: Duration = Duration::from_secs(5);
 /// From one look to the next.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -52,7 +55,8 @@ pub(super) fn start(room: &Backroom, amqp: &AmqpSection, plan: &ConsumePlan) -> 
     let look = Look {
         queues: Kept::ALL.map(|kept| names.kept(kept)),
         due: clock::now(),
-        topology: topology.clone(),
+        control: room.state.subscribe(),
+        topology: topology.clone().with_cancels(&names),
         verifier: Verifier::default(),
         compare_every: amqp.topology_check_ms.duration(),
         compare_due: clock::now(),
@@ -121,6 +125,8 @@ fn record(table: &FieldTable) -> Option<DeathRecord> {
 pub(super) struct Look {
     queues: [String; Kept::ALL.len()],
     due: Instant,
+    control: watch::Receiver<DoorState>,
+    /// With what cancels need, which another session makes.
     topology: Topology,
     verifier: Verifier,
     compare_every: Duration,
@@ -155,12 +161,25 @@ impl Look {
     /// Without a session nothing is seen: what was seen in the last one holds no longer.
     pub(super) fn blind(&mut self) {
         self.due = clock::now();
-        self.sight
-            .send_modify(|sight| sight.depths = Depths::default());
+        self.sight.send_modify(|sight| *sight = Sight::default());
+    }
+
+    /// The first comparison of a session. The session that makes what cancels need comes up at the
+    /// same time: it gets a moment, and what is missing even so is looked for again soon.
+    pub(super) async fn begin(&mut self, connection: &Connection) -> Result<(), SessionError> {
+        let up = self.control.wait_for(|state| state.control != Link::Down);
+        if timeout(CONTROL, up).await.is_err() {
+            tracing::debug!("the topology is compared before the session for cancels is up");
+        }
+        let drift = self.compare(connection).await?;
+        if drift.missing > 0 {
+            self.compare_due = self.compare_due.min(clock::now() + LOOK_EVERY);
+        }
+        Ok(())
     }
 
     /// Compares the broker with the table.
-    pub(super) async fn compare(&mut self, connection: &Connection) -> Result<(), SessionError> {
+    async fn compare(&mut self, connection: &Connection) -> Result<Drift, SessionError> {
         let comparing = self.verifier.verify(connection, &self.topology);
         let drift = match timeout(COMPARE, comparing).await {
             Ok(drift) => drift?,
@@ -173,7 +192,7 @@ impl Look {
         };
         self.compare_due = clock::now() + self.compare_every;
         self.sight.send_modify(|sight| sight.drift = Some(drift));
-        Ok(())
+        Ok(drift)
     }
 
     /// Counts what waits. A queue that may not be seen costs its own channel and nothing else.

@@ -28,6 +28,7 @@ pub(crate) enum TlsError {
 }
 
 /// What the settings say of TLS, read now: certificates are renewed, and sessions come again.
+/// Blocks.
 pub(super) fn connector(amqp: &AmqpSection) -> Result<RustlsConnector, TlsError> {
     let config = match &amqp.ca_file {
         // Nobody else: whoever names an authority of his own does not mean all others too.

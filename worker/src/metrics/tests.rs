@@ -91,7 +91,7 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
         .iter()
         .for_each(|end| metrics.result_published(*end, 10, second));
     metrics.settle_failed();
-    metrics.drift(Drift::default());
+    metrics.drift(Some(Drift::default()));
     Reaped::ALL
         .iter()
         .for_each(|end| metrics.letter_reaped(*end));
