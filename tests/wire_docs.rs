@@ -307,9 +307,13 @@ fn every_field_at_every_depth_is_described_where_its_object_is() {
     let (job, result) = page
         .split_once("\n## A result\n")
         .expect("the page has both");
+    let (result, cancel) = result
+        .split_once("\n## A cancel\n")
+        .expect("the page has all three");
     for (name, own) in [
         ("job.v1.schema.json", job),
         ("result.v1.schema.json", result),
+        ("cancel.v1.schema.json", cancel),
     ] {
         let schema = schema(name);
         let mut known = BTreeSet::new();

@@ -13,7 +13,8 @@ use std::path::PathBuf;
 pub(crate) struct TestAccount {
     ended_well: u64,
     failed: u64,
-    /// One line a skip: the test, and what it needs.
+    /// One line a skip: the test, the part of it that could not run unless all of it could not, and what
+    /// that needs.
     skips: BTreeSet<String>,
     /// What ran in guests.
     guests: Tally,
@@ -60,13 +61,18 @@ impl TestAccount {
     /// Which walls were proven where; `None` where no test of them ran.
     pub(crate) fn walls(&self) -> Option<String> {
         let mut passed = self.passed.clone();
-        for skip in &self.skips {
-            let test = skip
-                .split_once(": ")
-                .map_or(skip.as_str(), |(test, _)| test);
+        for test in self.skipped_tests() {
             passed.strike(HERE, test);
         }
         (!passed.is_empty()).then(|| passed.table())
+    }
+
+    /// The tests that noted a skip; one of many parts is one test all the same.
+    fn skipped_tests(&self) -> BTreeSet<&str> {
+        let skips = self.skips.iter();
+        skips
+            .map(|skip| skip.split_once(": ").map_or(&**skip, |(test, _)| test))
+            .collect()
     }
 
     /// Whether nothing was counted: without nextest cargo's own lines are all there is.
@@ -84,7 +90,7 @@ impl TestAccount {
 
 impl fmt::Display for TestAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let skipped = self.skips.len() as u64;
+        let skipped = self.skipped_tests().len() as u64;
         // For nextest a test that skipped itself has passed. For us it has not.
         let passed = self.ended_well.saturating_sub(skipped) + self.guests.passed;
         let failed = self.failed + self.guests.failed;
@@ -152,6 +158,41 @@ mod tests {
             "1 passed, 0 failed, 2 skipped",
         ];
         assert_eq!(account.closing_lines(), lines);
+    }
+
+    #[test]
+    fn a_test_that_left_out_parts_of_itself_is_one_test_and_proves_no_wall() {
+        let mut account = noted("     Summary [   1.000s] 3 tests run: 3 passed, 0 skipped");
+        account.note("  PASS [   0.3s] (1/3) jailfleet-sandbox::real_catalogue attacks_by_x_fail");
+        account.note("  PASS [   0.3s] (2/3) jailfleet-sandbox::real_parts seals");
+        let skips = [
+            "real_catalogue::attacks_by_x_fail: 033_a.py: needs AppArmor",
+            "real_catalogue::attacks_by_x_fail: 034_b.c: needs X86",
+            "real_catalogue::attacks_by_x_fail: 034_b.c: needs AppArmor",
+        ];
+        account.take_skips(&skips.join("\n"));
+        assert_eq!(account.to_string(), "2 passed, 0 failed, 1 skipped");
+        assert_eq!(account.closing_lines().len(), skips.len() + 1);
+        let left: Vec<&str> = account.skipped_tests().into_iter().collect();
+        assert_eq!(left, ["real_catalogue::attacks_by_x_fail"]);
+    }
+
+    #[test]
+    fn a_wall_is_proven_by_no_test_that_left_out_a_part_of_itself() {
+        const PROOF: &str = "attacks_on_what_other_jobs_left_fail";
+        let row = |account: &TestAccount| {
+            let table = account.walls().expect("a test of a wall ran");
+            let mut rows = table.lines();
+            let row = rows.find(|row| row.trim_start().starts_with("cgroupns"));
+            row.expect("a row").contains("attacks_on_what")
+        };
+        let line = format!("  PASS [   0.3s] (1/3) jailfleet-sandbox::real_catalogue {PROOF}");
+        let mut account = noted(&line);
+        assert!(row(&account));
+        account.take_skips(&format!(
+            "real_catalogue::{PROOF}: 103_a.py: needs CgroupPids\n"
+        ));
+        assert!(!row(&account));
     }
 
     #[test]

@@ -218,19 +218,20 @@ impl Fleet {
 
     /// Lets time pass in which the workers have nothing to do, and must all stay.
     pub(crate) fn let_pass(&mut self, span: Duration) -> Result<()> {
-        match self
-            .workers
-            .values_mut()
-            .next()
-            .context("find a worker")?
-            .wait_within(span)?
-        {
-            None => Ok(()),
-            Some(status) => bail!(
-                "keep the worker: it ended with {status}\n{}",
-                self.last_words(1)
-            ),
+        let numbers = self.numbers();
+        ensure!(!numbers.is_empty(), "find a worker");
+        let watch = Stopwatch::start();
+        for number in numbers {
+            // The wait for the first one lets the time pass; the others are only looked at then.
+            let worker = self.workers.get_mut(&number).context("find the worker")?;
+            if let Some(status) = worker.wait_within(watch.left_of(span))? {
+                bail!(
+                    "keep worker {number}: it ended with {status}\n{}",
+                    self.last_words(number)
+                );
+            }
         }
+        Ok(())
     }
 
     fn somebody_works(&mut self) -> Result<()> {
@@ -243,7 +244,10 @@ impl Fleet {
         }
         bail!(
             "keep a worker running; the last words of the first one:\n{}",
-            self.last_words(1)
+            self.workers
+                .keys()
+                .next()
+                .map_or_else(String::new, |number| self.last_words(*number))
         )
     }
 

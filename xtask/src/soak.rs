@@ -1,18 +1,23 @@
 //! A hundred thousand runs in one worker: what it holds at the end is what it held near the beginning.
 
+use crate::answer::walls;
 use crate::build;
 use crate::clock::Stopwatch;
+use crate::demo::without_detail;
 use crate::embedded;
 use crate::example::write_jobs;
 use crate::needs::{self, Install, Need};
 use crate::programs::Owned;
 use crate::table::Table;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use anyhow::{Context, Result, bail, ensure};
+use jailfleet::wall::Wall;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
 use std::time::Duration;
 
 const SLOTS: usize = 2;
@@ -22,6 +27,10 @@ const MOST_GROWTH_BYTES: u64 = 4 << 20;
 const GONE: i32 = 19;
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(200);
+/// Longer than any pause that is meant to be: the start of a worker, or its end after the last result.
+const STANDSTILL: Duration = Duration::from_secs(120);
+/// Folders of the warden's own groups, of which each slot has some.
+const GROUPS: &str = "slots: groups";
 
 /// What worker, warden and inits hold at one moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -42,16 +51,12 @@ pub(crate) fn run(workspace: &Workspace, install: Install, runs: usize) -> Resul
         .arg(format!("worker.slots={SLOTS}"))
         .arg("local")
         .arg(&jobs)
-        .stdout(std::fs::File::create(&results).context("make the results")?);
+        .stdout(File::create(&results).context("make the results")?);
     let watch = Stopwatch::start();
-    let mut worker = Owned::start("jailfleet-worker local", &mut worker)?;
-    let early = look_after(&mut worker, &results, runs / 10)?;
-    let late = look_after(&mut worker, &results, runs - runs / 20)?;
-    let status = loop {
-        if let Some(status) = worker.wait_within(Duration::from_secs(60))? {
-            break status;
-        }
-    };
+    let mut soak = Soak::start(&mut worker, &results)?;
+    let early = soak.look_after(runs / 10)?;
+    let late = soak.look_after(runs - runs / 20)?;
+    let status = soak.end()?;
     let seconds = watch.elapsed().as_secs_f64();
     ensure!(
         status.success(),
@@ -61,6 +66,10 @@ pub(crate) fn run(workspace: &Workspace, install: Install, runs: usize) -> Resul
     ensure!(done == runs, "get {runs} results: {done} came");
     println!("{}", table(&early, &late).render());
     println!("{runs} runs in {seconds:.0} s; looked at after a tenth of them and near the end");
+    let limited = first_result(&results)?;
+    for holdings in [&early, &late] {
+        groups_were_found(&limited, holdings)?;
+    }
     flat(&early, &late)
 }
 
@@ -70,27 +79,92 @@ fn job(number: usize) -> serde_json::Value {
     json!({ "v": 1, "id": format!("soak.{number}"), "runtime": "native", "code": code })
 }
 
-/// Waits until so many results are there, then looks.
-fn look_after(worker: &mut Owned, results: &Path, count: usize) -> Result<Holdings> {
-    let mut reader = BufReader::new(std::fs::File::open(results).context("read the results")?);
-    let (mut seen, mut line) = (0, String::new());
-    loop {
-        line.clear();
-        if reader.read_line(&mut line)? > 0 {
-            seen += usize::from(line.ends_with('\n'));
-            continue;
+/// A worker under way, and the results that it has written so far.
+struct Soak {
+    worker: Owned,
+    results: BufReader<File>,
+    seen: usize,
+    moved: Stopwatch,
+}
+
+impl Soak {
+    fn start(worker: &mut Command, results: &Path) -> Result<Self> {
+        Ok(Self {
+            worker: Owned::start("jailfleet-worker local", worker)?,
+            results: BufReader::new(File::open(results).context("read the results")?),
+            seen: 0,
+            moved: Stopwatch::start(),
+        })
+    }
+
+    /// Waits until so many results are there, then looks.
+    fn look_after(&mut self, count: usize) -> Result<Holdings> {
+        loop {
+            self.read_on()?;
+            if self.seen >= count {
+                return look(self.worker.pid());
+            }
+            if let Some(status) = self.worker.wait_within(LOOK)? {
+                let seen = self.seen;
+                bail!("keep the worker for {count} runs: it ended with {status} after {seen}");
+            }
         }
-        if seen >= count {
-            return look(worker.pid());
+    }
+
+    /// Waits until the worker has ended by itself.
+    fn end(&mut self) -> Result<ExitStatus> {
+        loop {
+            self.read_on()?;
+            if let Some(status) = self.worker.wait_within(LOOK)? {
+                return Ok(status);
+            }
         }
-        if let Some(status) = worker.wait_within(LOOK)? {
-            anyhow::bail!("keep the worker for {count} runs: it ended with {status} after {seen}");
+    }
+
+    /// Counts the results that have come; an error where none has for too long.
+    fn read_on(&mut self) -> Result<()> {
+        let mut line = String::new();
+        while self
+            .results
+            .read_line(&mut line)
+            .context("read the results")?
+            > 0
+        {
+            if line.ends_with('\n') {
+                self.seen += 1;
+                self.moved = Stopwatch::start();
+            }
+            line.clear();
         }
+        ensure!(
+            self.moved.elapsed() < STANDSTILL,
+            "see more than {} results, or the worker's end, within {STANDSTILL:?}",
+            self.seen
+        );
+        Ok(())
     }
 }
 
+fn first_result(results: &Path) -> Result<Value> {
+    let file = File::open(results).context("read the results")?;
+    let line = BufReader::new(file).lines().next();
+    let line = line.context("find a result")?.context("read a result")?;
+    serde_json::from_str(&line).context("understand a result")
+}
+
+/// Where groups limit memory, a look that finds none has looked in the wrong place, and compares nothing.
+fn groups_were_found(result: &Value, held: &Holdings) -> Result<()> {
+    let limited = walls(result).any(|wall| without_detail(wall) == Wall::CgroupMemory.as_str());
+    let found = held.0.get(GROUPS).copied().unwrap_or(0);
+    ensure!(
+        !limited || found > 0,
+        "find the groups that limit memory: there is none below a folder of the warden's"
+    );
+    Ok(())
+}
+
 fn count_lines(path: &Path) -> Result<usize> {
-    let file = std::fs::File::open(path).context("read the results")?;
+    let file = File::open(path).context("read the results")?;
     Ok(BufReader::new(file).lines().count())
 }
 
@@ -105,7 +179,7 @@ fn look(worker: u32) -> Result<Holdings> {
     held.insert("warden: descriptors", entries(warden, "fd")?);
     held.insert("warden: resident bytes", resident(warden)?);
     held.insert("warden: mounts", lines(warden, "mountinfo")?);
-    held.insert("slots: groups", groups(warden)?);
+    held.insert(GROUPS, groups(warden)?);
     // A sweeper may be among them for a moment; the inits are the oldest.
     let inits = inits.get(..SLOTS).context("find an init for each slot")?;
     let sum = |of: &dyn Fn(u32) -> Result<u64>| -> Result<u64> {
@@ -229,7 +303,8 @@ fn flat(early: &Holdings, late: &Holdings) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Holdings, MOST_GROWTH_BYTES, flat, resident_of};
+    use super::{GROUPS, Holdings, MOST_GROWTH_BYTES, flat, groups_were_found, resident_of};
+    use serde_json::json;
     use std::collections::BTreeMap;
 
     fn holdings(descriptors: u64, bytes: u64) -> Holdings {
@@ -246,6 +321,16 @@ mod tests {
         flat(&early, &holdings(120, 1 << 20)).expect_err("descriptors leak");
         let much = (1 << 20) + MOST_GROWTH_BYTES + 1;
         flat(&early, &holdings(20, much)).expect_err("memory leaks");
+    }
+
+    #[test]
+    fn no_group_at_all_is_no_flat_line_where_groups_limit_memory() {
+        let held = |groups| Holdings(BTreeMap::from([(GROUPS, groups)]));
+        let limited = json!({ "walls": ["rlimits", "cgroup_memory", "landlock:7"] });
+        groups_were_found(&limited, &held(2)).expect("they were looked at");
+        groups_were_found(&limited, &held(0)).expect_err("they were looked for elsewhere");
+        let bare = json!({ "walls": ["rlimits", "cgroup_pids"] });
+        groups_were_found(&bare, &held(0)).expect("there is none");
     }
 
     #[test]

@@ -2,16 +2,22 @@
 
 use crate::clock::Stopwatch;
 use crate::table::Table;
-use anyhow::{Result, bail};
+use anyhow::{Error, Result, anyhow, bail};
 
 /// Both of two things that were done one after the other, also after a failure of the first: what the
 /// second one says is told with it, and not lost.
 pub(crate) fn both(first: Result<()>, second: Result<()>) -> Result<()> {
-    match (first, second) {
-        (Err(error), Err(second)) => {
-            bail!("{error:#}; and after that it failed to {second:#}")
-        }
-        (first, second) => first.and(second),
+    match first {
+        Err(error) => Err(told_with(error, second)),
+        Ok(()) => second,
+    }
+}
+
+/// A failure, with the words of what was done after it where that failed as well.
+pub(crate) fn told_with(error: Error, second: Result<()>) -> Error {
+    match second {
+        Err(second) => anyhow!("{error:#}; and after that it failed to {second:#}"),
+        Ok(()) => error,
     }
 }
 

@@ -13,6 +13,11 @@ pub(crate) fn unchecked(what: &str, promises: &[&str], reason: &str) -> String {
     format!("{edge}\n{}{edge}", rows.collect::<String>())
 }
 
+/// Whether this is continuous integration, where nobody reads warnings: what was not checked is a failure.
+pub(crate) fn must_all_be_checked() -> bool {
+    std::env::var("CI").is_ok_and(|value| value == "true")
+}
+
 /// Lines of at most `width` letters, cut between words where there are any.
 fn wrapped(text: &str, width: usize) -> impl Iterator<Item = String> {
     let mut lines = vec![String::new()];

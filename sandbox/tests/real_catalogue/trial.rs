@@ -117,7 +117,24 @@ fn is_meaningful(fleet: &Fleet, file: &AttackFile) -> bool {
     }));
     needs
         .into_iter()
-        .all(|(requirement, met)| found(requirement, met, &file.name))
+        .all(|(requirement, met)| found(requirement, met, &noted_as(file)))
+}
+
+/// How a file that proves nothing here is noted: as a part of its test, which then has not all passed.
+fn noted_as(file: &AttackFile) -> String {
+    let (program, _) = module_path!().split_once("::").expect("this is a module");
+    match only_test(std::env::args()) {
+        Some(test) => format!("{program}::{test}: {}", file.name),
+        None => format!("{program}: {}", file.name),
+    }
+}
+
+/// The one test that this process was started for, as nextest and the guests start each of them; a
+/// thread's name would not do, which is `main` where there is one thread for all tests.
+fn only_test(mut arguments: impl Iterator<Item = String>) -> Option<String> {
+    arguments.find(|argument| argument == "--exact")?;
+    let mut tests = arguments.filter(|argument| !argument.starts_with("--"));
+    tests.next().filter(|_| tests.next().is_none())
 }
 
 /// What a host lacks that does not have this wall; nothing where every host has it.

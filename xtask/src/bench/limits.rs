@@ -8,7 +8,7 @@ use crate::{build, embedded};
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 
-/// Runs of each kind, one after the other.
+/// Runs of each kind, one after the other, at the scale 1.
 const RUNS: usize = 20;
 /// The limit, in milliseconds.
 const LIMIT: f64 = 1000.0;
@@ -58,14 +58,15 @@ fn subjects() -> [Subject; 4] {
 }
 
 /// Measures and prints; nothing is asserted but that the right limit was met.
-pub(crate) fn bench(workspace: &Workspace, install: Install) -> Result<()> {
+pub(crate) fn bench(workspace: &Workspace, install: Install, scale: usize) -> Result<()> {
+    let runs = RUNS * scale;
     needs::provide(&[Need::Pkill], install)?;
     build::release(workspace)?;
     let folder = workspace.fresh_folder("limits")?;
     let mut table = Table::new(&["limit of 1000 ms", "p50 ms beyond", "most ms beyond"]);
     for subject in subjects() {
         let (jobs, results) = (folder.join("jobs.jsonl"), folder.join("results.jsonl"));
-        let all: Vec<Value> = (0..RUNS).map(|number| job(&subject, number)).collect();
+        let all: Vec<Value> = (0..runs).map(|number| job(&subject, number)).collect();
         write_jobs(&jobs, all.iter())?;
         let mut worker = embedded::worker(workspace);
         worker.args(["--set", "worker.slots=1"]);
@@ -81,8 +82,8 @@ pub(crate) fn bench(workspace: &Workspace, install: Install) -> Result<()> {
             beyond.push(reached.context("find how far a run came")? - LIMIT);
         }
         ensure!(
-            beyond.len() == RUNS,
-            "get {RUNS} results: {} came",
+            beyond.len() == runs,
+            "get {runs} results: {} came",
             beyond.len()
         );
         beyond.sort_by(f64::total_cmp);
@@ -91,10 +92,14 @@ pub(crate) fn bench(workspace: &Workspace, install: Install) -> Result<()> {
                 .get(index)
                 .map_or("-".to_owned(), |ms| format!("{ms:.1}"))
         };
-        table.row([subject.name.to_owned(), at(RUNS / 2), at(RUNS - 1)]);
+        table.row([
+            subject.name.to_owned(),
+            at(runs / 2),
+            at(runs.saturating_sub(1)),
+        ]);
     }
     println!("\n{}", table.render());
-    println!("{RUNS} runs of each, one after the other, through the embedded door");
+    println!("{runs} runs of each, one after the other, through the embedded door");
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use crate::clock::Stopwatch;
 use crate::programs::{Owned, capture, command};
-use crate::steps::both;
+use crate::steps::{both, told_with};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -58,8 +58,11 @@ impl Daemon {
             folder,
             cgroup,
         };
-        daemon.wait_until_it_answers()?;
-        Ok(daemon)
+        match daemon.wait_until_it_answers() {
+            Ok(()) => Ok(daemon),
+            // Nobody can be asked for containers, and mounts and groups may be there all the same.
+            Err(error) => Err(told_with(error, daemon.tear_down())),
+        }
     }
 
     fn wait_until_it_answers(&mut self) -> Result<()> {
@@ -102,14 +105,19 @@ impl Daemon {
     /// # Errors
     /// When a container is left, or something cannot be removed: everything is tried, and all that failed
     /// is told.
-    pub(super) fn end(mut self) -> Result<()> {
+    pub(super) fn end(self) -> Result<()> {
         let mut list = self.docker();
         let left = capture("docker ps", list.args(["ps", "--all", "--quiet"]))
             .and_then(|left| ensured_empty("leave no container", left.trim()));
+        both(left, self.tear_down())
+    }
+
+    /// Everything of [`Self::end`] but the look for containers.
+    fn tear_down(mut self) -> Result<()> {
         let ended = self.process.terminate(END).map(drop);
         let removed = remove_groups(Path::new("/sys/fs/cgroup"), &self.cgroup);
         let folder = remove_unmounted(self.folder);
-        [ended, removed, folder].into_iter().fold(left, both)
+        [removed, folder].into_iter().fold(ended, both)
     }
 
     fn last_words(&self) -> String {

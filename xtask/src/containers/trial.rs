@@ -56,8 +56,10 @@ fn fleet(compose: &Compose<'_>, folder: &Path, examples: &[Example]) -> Result<(
     );
     every_run_was_proven(&answers)?;
     fit(compose)?;
+    compose.wait_until_scraped(2)?;
 
     compose.up(3)?;
+    compose.wait_until_scraped(3)?;
     let few = repeated(examples, examples.len().min(20));
     let answers = bulk(compose, folder, "three-workers", &few)?;
     let tally = demo::judge(&few, &answers)?;
@@ -124,9 +126,7 @@ fn every_run_was_proven(answers: &Answers) -> Result<()> {
         .filter(|(_, result)| OF_A_RUN.contains(&answer::text(result, "outcome")));
     let mut runs = 0;
     for (id, result) in ran {
-        let held: BTreeSet<&str> = answer::walls(result)
-            .map(|wall| wall.split(':').next().unwrap_or(wall))
-            .collect();
+        let held: BTreeSet<&str> = answer::walls(result).map(demo::without_detail).collect();
         let fallen: Vec<&str> = required
             .iter()
             .map(|wall| wall.as_str())

@@ -2,9 +2,10 @@
 
 use super::images::{BROKER, JAILFLEET};
 use crate::containers::daemon::Daemon;
-use crate::programs::{Owned, capture, next_line, run, status};
+use crate::programs::{Owned, capture, next_line, output, run, status};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
+use jailfleet_harness::poll_until;
 use serde_json::json;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,12 @@ use std::time::Duration;
 
 /// How long a worker may take from its start to the first job.
 const READY: Duration = Duration::from_secs(60);
+/// Longer than several rounds of Prometheus' looks, for names and for metrics.
+const SCRAPED: Duration = Duration::from_secs(90);
+/// How many workers are up.
+const UP: &str = "sum(up{job=\"jailfleet-worker\"})";
+/// What Debian's package installs.
+const PROMETHEUS: [&str; 2] = ["/usr/bin/prometheus", "/usr/bin/promtool"];
 /// Where the folder is, for the producer.
 const SHARED: &str = "/trial";
 
@@ -36,6 +43,16 @@ impl<'a> Compose<'a> {
             "services": {
                 "producer": { "volumes": [volume] },
                 "worker": { "environment": { "JAILFLEET__WORKER__SLOTS": "1" } },
+                "prometheus": {
+                    "image": JAILFLEET,
+                    "entrypoint": [
+                        "prometheus",
+                        "--config.file=/etc/prometheus/prometheus.yml",
+                        "--storage.tsdb.path=/tmp/prometheus",
+                    ],
+                    // The host's, since there may be no registry to get an image from.
+                    "volumes": PROMETHEUS.map(|program| format!("{program}:{program}:ro")),
+                },
             },
         });
         std::fs::write(&addition, text.to_string()).context("write a compose file")?;
@@ -67,7 +84,7 @@ impl<'a> Compose<'a> {
         let mut up = self.command();
         up.args(["up", "--detach", "--no-build", "--scale"])
             .arg(format!("worker={workers}"))
-            .args(["rabbitmq", "worker", "producer"]);
+            .args(["rabbitmq", "worker", "producer", "prometheus"]);
         run("docker-compose up", &mut up)?;
         let ids = capture(
             "docker-compose ps",
@@ -101,6 +118,25 @@ impl<'a> Compose<'a> {
             }
         }
         bail!("keep the worker {container}: it ended")
+    }
+
+    /// Waits until Prometheus has found so many workers by their name, and each has answered it.
+    pub(super) fn wait_until_scraped(&self, workers: usize) -> Result<()> {
+        let wanted = format!("=> {workers} ");
+        let mut answer = String::new();
+        let seen = poll_until("Prometheus scrape every worker", SCRAPED, || {
+            let mut query = self.command();
+            query
+                .args(["exec", "-T", "prometheus", "promtool", "query", "instant"])
+                .args(["http://localhost:9090", UP]);
+            // It refuses until Prometheus listens.
+            let output = output("promtool query", &mut query)?;
+            answer = String::from_utf8_lossy(&output.stdout).into_owned();
+            Ok(answer.contains(&wanted))
+        });
+        seen.with_context(|| format!("have {workers} workers up: {answer}"))?;
+        println!("Prometheus found {workers} workers by DNS, and all are up");
+        Ok(())
     }
 
     /// Sends the jobs of a file of the folder and has their results in another.

@@ -6,7 +6,7 @@ use crate::containers::daemon::Daemon;
 use crate::example::{self, Example};
 use crate::programs::output;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use std::path::Path;
 
 /// Programs of three kinds, one of which leaves a process behind that somebody must end.
@@ -31,27 +31,28 @@ pub(super) fn each_is_needed(
         &folder.join("few.jsonl"),
         few.iter().map(|example| &example.job),
     )?;
-    let trial = |given: &[&str]| as_expected(workspace, daemon, folder, &few, given);
-    ensure!(trial(&all)?, "run examples with the capabilities {all:?}");
+    let trial = |given: &[&str]| trouble(workspace, daemon, folder, &few, given);
+    if let Some(trouble) = trial(&all)? {
+        bail!("run examples with the capabilities {all:?}: {trouble}");
+    }
     for missed in &all {
         let others: Vec<&str> = all.iter().copied().filter(|one| one != missed).collect();
-        ensure!(
-            !trial(&others)?,
-            "need the capability {missed}: everything goes well without it"
-        );
-        println!("A worker needs {missed}");
+        let Some(trouble) = trial(&others)? else {
+            bail!("need the capability {missed}: everything goes well without it");
+        };
+        println!("A worker needs {missed}. Without it: {trouble}");
     }
     Ok(())
 }
 
-/// Whether a worker with these capabilities starts and gets all outcomes right.
-fn as_expected(
+/// What goes wrong for a worker with these capabilities; nothing where it starts and gets all outcomes right.
+fn trouble(
     workspace: &Workspace,
     daemon: &Daemon,
     folder: &Path,
     examples: &[&Example],
     capabilities: &[&str],
-) -> Result<bool> {
+) -> Result<Option<String>> {
     let mut docker = daemon.docker();
     docker
         // The client reads the filter's file from there.
@@ -74,20 +75,29 @@ fn as_expected(
         .args(["local", "/trial/few.jsonl"]);
     let ended = output("docker run", &mut docker)?;
     if !ended.status.success() {
-        return Ok(false);
+        let words = last_line(&ended.stderr);
+        return Ok(Some(format!("it ended with {}: {words}", ended.status)));
     }
     let results = folder.join("few.results.jsonl");
     std::fs::write(&results, &ended.stdout).context("keep the results")?;
     let answers: Answers = answer::read_all(&results)?;
     for example in examples {
         let Some(result) = answers.get(&example.id) else {
-            return Ok(false);
+            return Ok(Some(format!("{} has no result", example.id)));
         };
-        if !answer::mismatches(&example.expect, result)?.is_empty() {
-            return Ok(false);
+        let wrong = answer::mismatches(&example.expect, result)?;
+        if !wrong.is_empty() {
+            return Ok(Some(format!("{}: {}", example.id, wrong.join("; "))));
         }
     }
-    Ok(true)
+    Ok(None)
+}
+
+/// The last thing that a program said; Docker and the worker speak on the same stream.
+fn last_line(said: &[u8]) -> String {
+    let text = String::from_utf8_lossy(said);
+    let line = text.lines().rfind(|line| !line.trim().is_empty());
+    line.unwrap_or("it said nothing").trim().to_owned()
 }
 
 /// The capabilities in the compose file's only list of them.
@@ -101,11 +111,20 @@ fn capabilities(compose: &str) -> Result<Vec<&str>> {
 
 #[cfg(test)]
 mod tests {
-    use super::capabilities;
+    use super::{capabilities, last_line};
 
     fn file(path: &str) -> String {
         let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
         std::fs::read_to_string(root.join(path)).expect("the file is there")
+    }
+
+    #[test]
+    fn the_last_words_of_a_worker_are_its_reason() {
+        assert_eq!(
+            last_line(b"first\n  docker: no such thing\n\n"),
+            "docker: no such thing"
+        );
+        assert_eq!(last_line(b"\n"), "it said nothing");
     }
 
     #[test]
