@@ -11,6 +11,7 @@
 
 pub mod packages;
 pub mod requirement;
+pub mod settings_cli;
 mod services;
 mod uids;
 mod watcher;

@@ -1,7 +1,10 @@
 //! `check-config` and `print-config` of the built producer, as an operator runs them.
 
 use std::path::Path;
-use std::process::{Command, Output};
+
+use jailfleet_harness::settings_cli::{SettingsCli, Site, assert_line};
+
+const PRODUCER: SettingsCli = SettingsCli::of(env!("CARGO_BIN_EXE_jailfleet-producer"));
 
 /// A file of many mistakes, and a variable and a flag with one each.
 const WRONG: &str = r#"
@@ -31,65 +34,14 @@ const SAID: [&str; 8] = [
     "flag log.format: log.format = \"xml\": expected one of text, json",
 ];
 
-/// Runs the producer with these arguments and no variables but these.
-#[expect(
-    clippy::disallowed_methods,
-    reason = "these tests run the built program"
-)]
-fn producer(arguments: &[&str], variables: &[(&str, &str)]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_jailfleet-producer"))
-        .args(arguments)
-        .env_clear()
-        .envs(variables.iter().copied())
-        .output()
-        .expect("the producer starts")
-}
-
-/// A configuration file that vanishes with the test.
-struct Site(tempfile::NamedTempFile);
-
-impl Site {
-    fn of(text: &str) -> Self {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), text).expect("writable");
-        Self(file)
-    }
-
-    fn name(&self) -> &str {
-        self.0.path().to_str().expect("a plain path")
-    }
-}
-
-fn text(bytes: &[u8]) -> &str {
-    std::str::from_utf8(bytes).expect("the producer writes UTF-8")
-}
-
 /// What `print-config` says is in force, as TOML.
 fn printed(arguments: &[&str], variables: &[(&str, &str)]) -> String {
-    let output = producer(&[&["print-config"], arguments].concat(), variables);
-    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stderr), "");
-    text(&output.stdout).to_owned()
-}
-
-fn has_line(page: &str, line: &str) -> bool {
-    page.lines().any(|found| found == line)
+    PRODUCER.printed(&[&["print-config"], arguments].concat(), variables)
 }
 
 #[test]
 fn a_good_configuration_is_called_so_on_stderr_and_the_exit_code_is_0() {
-    let site = Site::of("[producer]\nwindow = 64");
-    for arguments in [
-        &["check-config"][..],
-        &["check-config", "--config", site.name()],
-        &["--config", site.name(), "check-config"],
-    ] {
-        let output = producer(arguments, &[]);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
-        assert_eq!(said, "the configuration is good\n");
-        assert_eq!(text(&output.stdout), "");
-    }
+    PRODUCER.assert_good("[producer]\nwindow = 64");
 }
 
 #[test]
@@ -107,22 +59,9 @@ fn all_mistakes_of_all_layers_are_told_at_once_and_nothing_is_begun() {
         (&["lost", "list"], 2),
     ] {
         let arguments = [&["--config", site.name()], &WRONG_FLAG[..], command].concat();
-        let output = producer(&arguments, &[WRONG_VARIABLE]);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(code), "{command:?}: {said}");
-        assert_eq!(text(&output.stdout), "", "{command:?}");
-        let (first, lines) = said.split_once('\n').expect("several lines");
-        let expected = "jailfleet-producer: failed to read the configuration:";
-        assert_eq!(first, expected, "{command:?}");
-        let lines: Vec<&str> = lines.lines().collect();
-        for mistake in SAID {
-            let mistake = mistake.replace("{file}", site.name());
-            assert!(
-                lines.contains(&mistake.as_str()),
-                "{mistake}\nis not among\n{said}"
-            );
-        }
-        assert_eq!(lines.len(), SAID.len(), "{said}");
+        let said = PRODUCER.run(&arguments, &[WRONG_VARIABLE]);
+        let first = "jailfleet-producer: failed to read the configuration:";
+        said.assert_all_told(code, first, &SAID, &site);
         assert!(!Path::new(results).exists(), "{command:?}");
     }
 }
@@ -143,15 +82,14 @@ fn what_is_in_force_is_the_flag_over_the_variable_over_the_file_over_the_default
         "lane = \"interactive\"",
         "pool = \"default\"",
     ] {
-        assert!(has_line(&shown, line), "{line}\n{shown}");
+        assert_line(&shown, line);
     }
     // The other place for settings, and both places at one time.
     let early = ["--set", "producer.window=5"];
     let late = ["print-config", "--set", "producer.prefetch=6"];
-    let both = producer(&[&early[..], &late].concat(), &[]);
-    let both = text(&both.stdout);
+    let both = PRODUCER.run(&[&early[..], &late].concat(), &[]).stdout;
     for line in ["window = 5", "prefetch = 6"] {
-        assert!(has_line(both, line), "{line}\n{both}");
+        assert_line(&both, line);
     }
     // As a file it gives the same again, with none of the layers that made it.
     let again = Site::of(&shown);
@@ -163,21 +101,18 @@ fn no_password_or_token_is_printed_whatever_is_wrong_beside_it() {
     let good = "amqp://grader:hunter2@broker/%2f";
     let redacted = "uri = \"amqp://grader:***@broker/%2f\"";
     let shown = printed(&[], &[("JAILFLEET__AMQP__URI", good)]);
-    assert!(has_line(&shown, redacted), "{shown}");
+    assert_line(&shown, redacted);
     let token = "amqp.uri=amqps://broker/exams?token=hunter2";
     let shown = printed(&["--set", token], &[]);
-    assert!(
-        has_line(&shown, "uri = \"amqps://broker/exams?***\""),
-        "{shown}"
-    );
+    assert_line(&shown, "uri = \"amqps://broker/exams?***\"");
     // A mounted secret wins over the URI, and is as secret.
     let mounted = Site::of(good);
     let named = format!("amqp.uri_file={}", mounted.name());
     let shown = printed(&["--set", &named], &[]);
-    assert!(has_line(&shown, redacted), "{shown}");
+    assert_line(&shown, redacted);
 
     let mounted = Site::of("grader:hunter2@broker");
-    for (file, variable, code) in [
+    for case in [
         ("[amqp]\nuri = \"http://g:hunter2@h/\"", "", 2),
         ("[amqp]\nurl = \"amqp://g:hunter2@h/\"", "", 2),
         ("[amqp]\nuri = \"amqp://g:hunter2@h/\nprefix = 1", "", 2),
@@ -186,19 +121,7 @@ fn no_password_or_token_is_printed_whatever_is_wrong_beside_it() {
         (&format!("amqp.uri_file = \"{}\"", mounted.name()), "", 2),
         ("", good, 0),
     ] {
-        let site = Site::of(file);
-        let variables = [("JAILFLEET__AMQP__URI", variable)];
-        let variables = if variable.is_empty() {
-            &[]
-        } else {
-            &variables[..]
-        };
-        for command in ["check-config", "print-config"] {
-            let output = producer(&["--config", site.name(), command], variables);
-            let said = [text(&output.stdout), text(&output.stderr)].concat();
-            assert_eq!(output.status.code(), Some(code), "{said}");
-            assert!(!said.contains("hunter2"), "{command}: {said}");
-        }
+        PRODUCER.assert_untold("hunter2", case);
     }
 }
 
@@ -212,7 +135,7 @@ fn the_workers_sections_and_variables_are_none_of_the_producers_business() {
         ("JAILFLEET__CAPS__DEPTH", "0"),
     ];
     let shown = printed(&["--config", site.name()], &variables);
-    assert!(has_line(&shown, "window = 7"), "{shown}");
+    assert_line(&shown, "window = 7");
     for section in ["[worker]", "[runtimes", "[profiles", "[caps]"] {
         assert!(!shown.contains(section), "{section}: {shown}");
     }
@@ -239,10 +162,6 @@ fn what_is_found_before_or_after_the_layers_are_read_ends_with_2_as_well() {
         ),
         (&["check-confg"], "check-config"),
     ] {
-        let output = producer(arguments, &[]);
-        let said = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {said}");
-        assert!(said.contains(words), "{arguments:?}: {said}");
-        assert_eq!(text(&output.stdout), "");
+        PRODUCER.assert_refused(arguments, words);
     }
 }

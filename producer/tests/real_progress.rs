@@ -31,6 +31,13 @@ fn input() -> Files {
     Files::new(&(0..JOBS).map(job).collect::<Vec<_>>())
 }
 
+/// A batch, and who takes its jobs and keeps the answers back until told otherwise.
+async fn held_batch(uri: &str) -> (Files, Responder) {
+    let responder = Responder::start(uri, 64, answer).await;
+    responder.hold_answers(true);
+    (input(), responder)
+}
+
 /// A terminal of 100 columns: what is written to it, and the end that a program is given.
 struct Terminal {
     shown: mpsc::Receiver<Vec<u8>>,
@@ -96,9 +103,7 @@ async fn on_a_terminal_a_bar_shows_how_far_a_batch_is_and_stays() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let files = input();
-    let mut responder = Responder::start(&vhost.uri(), 64, answer).await;
-    responder.hold_answers(true);
+    let (files, mut responder) = held_batch(&vhost.uri()).await;
     let (mut terminal, end) = Terminal::open();
     let mut command = files.bulk(&vhost.uri(), &["--json"]);
     command
@@ -135,9 +140,7 @@ async fn elsewhere_plain_lines_say_how_far_a_batch_is() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let mut responder = Responder::start(&vhost.uri(), 64, answer).await;
-    responder.hold_answers(true);
-    let files = input();
+    let (files, mut responder) = held_batch(&vhost.uri()).await;
     let mut child = files.bulk(&vhost.uri(), &[]).spawn().expect("it starts");
     let mut stderr = BufReader::new(child.stderr.take().expect("a pipe"));
     let first = next_line(&mut stderr).await;
@@ -177,9 +180,7 @@ async fn a_producer_has_one_connection_for_jobs_and_one_for_results_whatever_it_
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let files = input();
-    let mut responder = Responder::start(&vhost.uri(), 64, answer).await;
-    responder.hold_answers(true);
+    let (files, mut responder) = held_batch(&vhost.uri()).await;
     let child = files.bulk(&vhost.uri(), &[]).spawn().expect("it starts");
     let pid = child.id().expect("it runs");
     responder.saw(JOBS).await;

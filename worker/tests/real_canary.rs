@@ -73,6 +73,23 @@ fn a_worker_whose_canaries_say_nothing_takes_no_job_either() {
     assert_eq!((code, results.len()), (3, 0));
 }
 
+/// A worker of this configuration and one setting more that is ready for jobs, with the address of
+/// its admin port.
+async fn start(uri: &str, config: &tempfile::NamedTempFile, set: &str) -> (Worker, String) {
+    let arguments = ["--config", path_of(config), "--set", set];
+    let (worker, admin) = Worker::start_with_admin(&arguments, &[("JAILFLEET__AMQP__URI", uri)]);
+    client::until_ready(&admin).await;
+    (worker, admin)
+}
+
+/// Waits until the worker says that it is not ready, and why.
+async fn until_unready(admin: &str, why: &str) {
+    client::get_until(admin, "/readyz", |answer| {
+        answer.starts_with("HTTP/1.1 503") && answer.contains(why)
+    })
+    .await;
+}
+
 #[tokio::test]
 async fn a_hole_that_opens_later_stops_the_worker_and_everybody_who_asks_is_told() {
     require!(Root, Broker);
@@ -81,27 +98,10 @@ async fn a_hole_that_opens_later_stops_the_worker_and_everybody_who_asks_is_told
     let secrets = file_of("root:secret\n");
     open_to(&secrets, 0o600);
     let config = hole(secrets.path());
-    let arguments = [
-        "--config",
-        path_of(&config),
-        "--set",
-        "worker.canary_interval_s=1",
-        "--set",
-        "admin.listen=127.0.0.1:0",
-    ];
-    let worker = Worker::start(&arguments, &[("JAILFLEET__AMQP__URI", &vhost.uri())]);
-    let line = worker.says("the admin port is open");
-    let admin = line["address"].as_str().expect("its address").to_owned();
-    client::get_until(&admin, "/readyz", |answer| {
-        answer.starts_with("HTTP/1.1 200")
-    })
-    .await;
+    let (worker, admin) = start(&vhost.uri(), &config, "worker.canary_interval_s=1").await;
 
     open_to(&secrets, 0o644);
-    client::get_until(&admin, "/readyz", |answer| {
-        answer.starts_with("HTTP/1.1 503") && answer.contains("a canary escaped")
-    })
-    .await;
+    until_unready(&admin, "a canary escaped").await;
     let metrics = client::get(&admin, "/metrics").await;
     assert!(metrics.contains("jailfleet_worker_escaped 1"), "{metrics}");
     assert!(metrics.contains("jailfleet_canaries_total{told=\"escaped\"} 1"));
@@ -151,29 +151,12 @@ async fn a_rebuilt_slot_takes_no_job_before_a_canary_came_back_and_readiness_say
     std::fs::copy("/bin/bash", &bash).expect("copied");
     allow(&bash, 0o755);
     let config = one_bash(&bash);
-    let arguments = [
-        "--config",
-        path_of(&config),
-        "--set",
-        "worker.slots=1",
-        "--set",
-        "admin.listen=127.0.0.1:0",
-    ];
-    let worker = Worker::start(&arguments, &[("JAILFLEET__AMQP__URI", &vhost.uri())]);
-    let line = worker.says("the admin port is open");
-    let admin = line["address"].as_str().expect("its address").to_owned();
-    client::get_until(&admin, "/readyz", |answer| {
-        answer.starts_with("HTTP/1.1 200")
-    })
-    .await;
+    let (worker, admin) = start(&vhost.uri(), &config, "worker.slots=1").await;
 
     // No program starts any more: neither a canary nor a job would.
     allow(&bash, 0o644);
     kill_inits(worker.warden());
-    client::get_until(&admin, "/readyz", |answer| {
-        answer.starts_with("HTTP/1.1 503") && answer.contains("no proven slot")
-    })
-    .await;
+    until_unready(&admin, "no proven slot").await;
     let metrics = client::get(&admin, "/metrics").await;
     assert!(metrics.contains("jailfleet_canaries_total{told=\"held\"} 1\n"));
     let mut producer = client::Client::new(&vhost.uri(), "jailfleet.reply.rebuilt").await;
@@ -191,8 +174,7 @@ async fn a_rebuilt_slot_takes_no_job_before_a_canary_came_back_and_readiness_say
     );
     assert_eq!(result["worker"]["attempt"], 1, "it was never tried in vain");
     assert!(result["worker"]["last_canary"].is_string(), "{result}");
-    worker.signal(Signal::SIGTERM);
-    assert_eq!(worker.ends().code(), Some(0));
+    worker.stops();
 }
 
 /// An attempt of a canary alone: what stands before the first one, then this one.

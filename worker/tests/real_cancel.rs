@@ -18,7 +18,6 @@ use jailfleet::job::EpochMs;
 use jailfleet::wire::moment;
 use jailfleet_harness::{Broker, require};
 use lapin::BasicProperties;
-use nix::sys::signal::Signal;
 use sender::{Sender, now};
 use serde_json::{Value, json};
 use worker::{LONG, Worker};
@@ -27,26 +26,16 @@ use worker::{LONG, Worker};
 const SOON: Duration = Duration::from_secs(20);
 const REPLY: &str = "jailfleet.reply.cancel";
 
-/// A worker whose two slots are both for the bulk lane, with its admin port.
+/// A worker that is ready for jobs of the bulk lane alone, with the address of its admin port.
 async fn start(uri: &str) -> (Worker, String) {
-    let arguments = [
-        "--set",
-        "admin.listen=127.0.0.1:0",
-        "--set",
-        "worker.lanes.interactive=0",
-    ];
-    let worker = Worker::start(&arguments, &[("JAILFLEET__AMQP__URI", uri)]);
-    let line = worker.says("the admin port is open");
-    let admin = line.get("address").and_then(Value::as_str);
-    let admin = admin.expect("its address").to_owned();
-    let ready = |answer: &str| answer.starts_with("HTTP/1.1 200");
-    client::get_until(&admin, "/readyz", ready).await;
+    let (worker, admin) = Worker::start_for_bulk(uri);
+    client::until_ready(&admin).await;
     (worker, admin)
 }
 
-fn stop(worker: Worker) {
-    worker.signal(Signal::SIGTERM);
-    assert_eq!(worker.ends().code(), Some(0));
+/// Who hears of results, and who sends the jobs and cancels.
+async fn parties(uri: &str) -> (Client, Sender) {
+    (Client::new(uri, REPLY).await, Sender::new(uri, REPLY).await)
 }
 
 fn quick(id: &str) -> Value {
@@ -66,6 +55,16 @@ async fn soon(client: &mut Client) -> (String, Value) {
     result.expect("a result soon")
 }
 
+/// The outcomes of so many results, by the ids of their jobs.
+async fn outcomes(client: &mut Client, count: usize) -> BTreeMap<String, Value> {
+    let mut outcomes = BTreeMap::new();
+    for _ in 0..count {
+        let (id, result) = soon(client).await;
+        outcomes.insert(id, result.get("outcome").cloned().unwrap_or_default());
+    }
+    outcomes
+}
+
 fn assert_cancelled(result: &Value) {
     let word = |pointer| result.pointer(pointer).and_then(Value::as_str);
     assert_eq!(word("/outcome"), Some("cancelled"), "{result}");
@@ -75,12 +74,20 @@ fn assert_cancelled(result: &Value) {
 /// Waits until so many slots of the worker run a job.
 async fn until_busy(admin: &str, slots: u32) {
     let line = format!("jailfleet_worker_slots_busy {slots}\n");
-    client::get_until(admin, "/metrics", |metrics| metrics.contains(&line)).await;
+    client::until_exported(admin, &line).await;
+}
+
+/// Gives a worker two jobs without an end, `loop-1` and `loop-2`, and waits until both run.
+async fn fill_both_slots(sender: &Sender, admin: &str) {
+    for id in ["loop-1", "loop-2"] {
+        sender.job(&endless(id), now()).await;
+    }
+    until_busy(admin, 2).await;
 }
 
 async fn until_counted(admin: &str, series: &str, count: u32) {
     let line = format!("{series} {count}\n");
-    client::get_until(admin, "/metrics", |metrics| metrics.contains(&line)).await;
+    client::until_exported(admin, &line).await;
 }
 
 #[tokio::test]
@@ -89,12 +96,8 @@ async fn a_cancel_ends_endless_loops_and_answers_what_waits_behind_them_without_
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let (worker, admin) = start(&vhost.uri()).await;
-    let mut client = Client::new(&vhost.uri(), REPLY).await;
-    let sender = Sender::new(&vhost.uri(), REPLY).await;
-    for id in ["loop-1", "loop-2"] {
-        sender.job(&endless(id), now()).await;
-    }
-    until_busy(&admin, 2).await;
+    let (mut client, sender) = parties(&vhost.uri()).await;
+    fill_both_slots(&sender, &admin).await;
     // It has been fetched, or lies in its queue: to whoever waits for it that is the same.
     sender.job(&quick("waits"), now()).await;
     sender
@@ -128,7 +131,7 @@ async fn a_cancel_ends_endless_loops_and_answers_what_waits_behind_them_without_
     until_counted(&admin, "jailfleet_cancels_total{result=\"other_pool\"}", 1).await;
     until_busy(&admin, 0).await;
     assert_eq!(client.waiting(REPLY).await, 0, "nobody is answered twice");
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -139,9 +142,8 @@ async fn a_worker_that_comes_later_honours_cancels_and_a_job_published_after_one
     let uri = vhost.uri();
     // It makes the queues.
     let (first, _) = start(&uri).await;
-    stop(first);
-    let mut client = Client::new(&uri, REPLY).await;
-    let sender = Sender::new(&uri, REPLY).await;
+    first.stops();
+    let (mut client, sender) = parties(&uri).await;
     let sent = now();
     sender.job(&quick("unwanted"), EpochMs(sent.0 - 1)).await;
     sender.job(&quick("wanted"), EpochMs(sent.0 - 1)).await;
@@ -159,7 +161,7 @@ async fn a_worker_that_comes_later_honours_cancels_and_a_job_published_after_one
     let not_run = ("cancelled".to_owned(), Value::Null);
     assert_eq!(outcomes["unwanted"], not_run);
     assert_eq!((&outcomes["wanted"], &outcomes["reborn"]), (&ran, &ran));
-    stop(second);
+    second.stops();
 }
 
 #[tokio::test]
@@ -169,8 +171,7 @@ async fn every_worker_hears_a_cancel() {
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
     let ((first, one), (second, other)) = (start(&uri).await, start(&uri).await);
-    let mut client = Client::new(&uri, REPLY).await;
-    let sender = Sender::new(&uri, REPLY).await;
+    let (mut client, sender) = parties(&uri).await;
     for number in 0..4 {
         sender.job(&endless(&format!("loop-{number}")), now()).await;
     }
@@ -181,7 +182,7 @@ async fn every_worker_hears_a_cancel() {
         assert_cancelled(&soon(&mut client).await.1);
     }
     for worker in [first, second] {
-        stop(worker);
+        worker.stops();
     }
 }
 
@@ -192,8 +193,7 @@ async fn a_job_that_waits_for_its_next_try_is_neither_run_nor_tried_again_once_i
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let (worker, _) = start(&vhost.uri()).await;
-    let mut client = Client::new(&vhost.uri(), REPLY).await;
-    let sender = Sender::new(&vhost.uri(), REPLY).await;
+    let (mut client, sender) = parties(&vhost.uri()).await;
     let start = now();
     let mut late = quick("late");
     late["deadline"] = json!(moment(EpochMs(start.0 + 500)));
@@ -201,11 +201,7 @@ async fn a_job_that_waits_for_its_next_try_is_neither_run_nor_tried_again_once_i
     sender.retried_job(&late, start, 1_500).await;
     sender.retried_job(&quick("wanted"), start, 1_500).await;
     sender.cancel_jobs(&["unwanted"], now()).await;
-    let mut outcomes = BTreeMap::new();
-    for _ in 0..3 {
-        let (id, result) = soon(&mut client).await;
-        outcomes.insert(id, result["outcome"].clone());
-    }
+    let outcomes = outcomes(&mut client, 3).await;
     let expected = [
         ("late", "expired"),
         ("unwanted", "cancelled"),
@@ -213,7 +209,7 @@ async fn a_job_that_waits_for_its_next_try_is_neither_run_nor_tried_again_once_i
     ];
     let expected = expected.map(|(id, outcome)| (id.to_owned(), json!(outcome)));
     assert_eq!(outcomes, BTreeMap::from(expected));
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -222,12 +218,8 @@ async fn a_deadline_that_passes_while_the_job_waits_for_a_slot_is_kept() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let (worker, admin) = start(&vhost.uri()).await;
-    let mut client = Client::new(&vhost.uri(), REPLY).await;
-    let sender = Sender::new(&vhost.uri(), REPLY).await;
-    for id in ["loop-1", "loop-2"] {
-        sender.job(&endless(id), now()).await;
-    }
-    until_busy(&admin, 2).await;
+    let (mut client, sender) = parties(&vhost.uri()).await;
+    fill_both_slots(&sender, &admin).await;
     let deadline = EpochMs(now().0 + 4_000);
     let mut late = quick("late");
     late["deadline"] = json!(moment(deadline));
@@ -243,13 +235,9 @@ async fn a_deadline_that_passes_while_the_job_waits_for_a_slot_is_kept() {
     let passes = Duration::from_millis(deadline.0 + 1 - now().0);
     tokio::time::sleep(passes).await;
     sender.cancel_jobs(&["loop-1", "loop-2"], now()).await;
-    let mut outcomes = BTreeMap::new();
-    for _ in 0..3 {
-        let (id, result) = soon(&mut client).await;
-        outcomes.insert(id, result["outcome"].clone());
-    }
+    let outcomes = outcomes(&mut client, 3).await;
     assert_eq!(outcomes["late"], "expired", "{outcomes:?}");
-    stop(worker);
+    worker.stops();
 }
 
 /// The number behind a series.
@@ -335,7 +323,7 @@ async fn each_job_of_a_cancelled_batch_has_one_result_whether_it_was_done_or_ran
     let running = "jailfleet_jobs_cancelled_total{met=\"running\"}";
     until_together([&one, &other], running, 4).await;
     for worker in [first, second] {
-        stop(worker);
+        worker.stops();
     }
 }
 
@@ -345,8 +333,7 @@ async fn a_flood_of_garbage_and_of_cancels_neither_stops_a_worker_nor_fills_its_
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let (worker, admin) = start(&vhost.uri()).await;
-    let mut client = Client::new(&vhost.uri(), REPLY).await;
-    let sender = Sender::new(&vhost.uri(), REPLY).await;
+    let (mut client, sender) = parties(&vhost.uri()).await;
     sender.job(&endless("loop"), now()).await;
     until_busy(&admin, 1).await;
     let long = "x".repeat(1 << 20);
@@ -381,5 +368,5 @@ async fn a_flood_of_garbage_and_of_cancels_neither_stops_a_worker_nor_fills_its_
     assert_cancelled(&soon(&mut client).await.1);
     sender.job(&quick("after"), EpochMs(now().0 + 1)).await;
     assert_eq!(soon(&mut client).await.1["stdout"], "ran\n");
-    stop(worker);
+    worker.stops();
 }

@@ -32,20 +32,10 @@ async fn start(uri: &str, more: &[&str]) -> Worker {
 
 /// The same, with the address of its admin port.
 async fn start_with_admin(uri: &str, more: &[&str]) -> (Worker, String) {
-    let port = ["--set", "admin.listen=127.0.0.1:0"];
-    let worker = Worker::start(&[&port, more].concat(), &[("JAILFLEET__AMQP__URI", uri)]);
-    let line = worker.says("the admin port is open");
-    let admin = line.get("address").and_then(Value::as_str);
-    let admin = admin.expect("its address").to_owned();
+    let (worker, admin) = Worker::start_with_admin(more, &[("JAILFLEET__AMQP__URI", uri)]);
     worker.says("taking jobs");
-    let ready = |answer: &str| answer.starts_with("HTTP/1.1 200");
-    client::get_until(&admin, "/readyz", ready).await;
+    client::until_ready(&admin).await;
     (worker, admin)
-}
-
-fn stop(worker: Worker) {
-    worker.signal(Signal::SIGTERM);
-    assert_eq!(worker.ends().code(), Some(0));
 }
 
 /// The outcome of a result and the code of its error.
@@ -127,7 +117,7 @@ async fn a_job_that_kills_its_worker_each_time_is_given_up_and_its_neighbours_su
     // The last result comes before its job is acked.
     client.until_waiting("jailfleet.suspect.default", 0).await;
     assert_eq!(client.waiting(DEAD).await, 0);
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -136,7 +126,7 @@ async fn a_killer_that_the_broker_gives_up_is_answered_by_the_reaper_and_parked_
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
-    stop(start(&uri, &[]).await);
+    start(&uri, &[]).await.stops();
     let mut client = Client::new(&uri, "jailfleet.reply.killer").await;
     // One delivery less than a worker needs to give a suspect up itself.
     let suspect = "jailfleet.suspect.default";
@@ -161,7 +151,7 @@ async fn a_killer_that_the_broker_gives_up_is_answered_by_the_reaper_and_parked_
     let body: Value = serde_json::from_slice(&body).expect("the whole job");
     assert_eq!(body["id"], "killer");
     assert_eq!(client.waiting(DEAD).await, 0);
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -170,7 +160,7 @@ async fn a_dead_letter_is_answered_only_where_it_may_be_and_is_parked_either_way
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
-    stop(start(&uri, &[]).await);
+    start(&uri, &[]).await.stops();
     // Nobody takes jobs now: what may not wait is dead at once.
     let mut client = Client::new(&uri, "jailfleet.reply.dead").await;
     let hostile = "amq.rabbitmq.reply-to.g1h2AA.bogus";
@@ -197,7 +187,7 @@ async fn a_dead_letter_is_answered_only_where_it_may_be_and_is_parked_either_way
     assert_eq!(client.waiting("jailfleet.results.lost").await, 0);
     let nobody = client.result_within(Duration::from_millis(1)).await;
     assert_eq!(nobody, None, "nobody else was told");
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -206,7 +196,7 @@ async fn a_reaper_that_is_killed_before_it_parks_says_the_same_word_again_and_no
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
-    stop(start(&uri, &[]).await);
+    start(&uri, &[]).await.stops();
     let mut client = Client::new(&uri, "jailfleet.reply.twice").await;
     let body = valid("twice").to_string();
     client
@@ -236,7 +226,7 @@ async fn a_reaper_that_is_killed_before_it_parks_says_the_same_word_again_and_no
     assert!(words.len() <= 4, "{words:?}");
     assert_eq!(client.waiting(DEAD).await, 0);
     assert_eq!(client.waiting(PARKED).await, 1);
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -245,7 +235,7 @@ async fn a_letter_over_which_three_readers_ended_is_answered_once_unread_and_par
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
-    stop(start(&uri, &[]).await);
+    start(&uri, &[]).await.stops();
     let mut client = Client::new(&uri, "jailfleet.reply.unread").await;
     let body = "whatever it is that ends its readers";
     let letter = Job::new("unread", body);
@@ -267,7 +257,7 @@ async fn a_letter_over_which_three_readers_ended_is_answered_once_unread_and_par
     let (reason, kept) = client.read(PARKED, 1).await.remove(0);
     assert!(reason.starts_with("unread: "), "{reason}");
     assert_eq!(kept, body.as_bytes());
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -276,7 +266,7 @@ async fn a_requester_hears_once_of_a_letter_that_cannot_be_parked() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
-    stop(start(&uri, &[]).await);
+    start(&uri, &[]).await.stops();
     let mut client = Client::new(&uri, "jailfleet.reply.once").await;
     let body = valid("once").to_string();
     let letter = Job::new("once", &body).expires_after("1");
@@ -292,7 +282,7 @@ async fn a_requester_hears_once_of_a_letter_that_cannot_be_parked() {
     }
     let more = client.result_within(Duration::from_millis(1)).await;
     assert_eq!(more, None, "one word for all attempts to park it");
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -311,7 +301,7 @@ async fn a_worker_that_may_not_read_the_dead_says_so_and_works_on() {
     ];
     let (worker, admin) = start_with_admin(&user.uri(), &set).await;
     let seen = "jailfleet_kept_messages{queue=\"dead.parked\"} 0";
-    client::get_until(&admin, "/metrics", |page| page.contains(seen)).await;
+    client::until_exported(&admin, seen).await;
 
     user.permit(".*", ".*", "^jailfleet\\.(?!dead$)")
         .expect("rights");
@@ -338,7 +328,7 @@ async fn a_worker_that_may_not_read_the_dead_says_so_and_works_on() {
         .await;
     let (_, told) = client.result().await;
     assert_eq!(told["stdout"], "42\n", "{told}");
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -347,7 +337,7 @@ async fn a_job_without_a_queue_is_tried_once_more_and_then_rejected() {
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
-    stop(start(&uri, &[]).await);
+    start(&uri, &[]).await.stops();
     let mut client = Client::new(&uri, "jailfleet.reply.stray").await;
     // The same as a worker makes, but for the minute.
     let retry = "jailfleet.retry.unrouted";
@@ -378,5 +368,5 @@ async fn a_job_without_a_queue_is_tried_once_more_and_then_rejected() {
     client.until_waiting(soon, 1).await;
     client.until_waiting(PARKED, 1).await;
     assert_eq!(client.waiting("jailfleet.jobs.unrouted").await, 0);
-    stop(worker);
+    worker.stops();
 }

@@ -20,26 +20,15 @@ use client::{Client, Job};
 use jailfleet_harness::{Broker, Vhost, require};
 use lapin::types::AMQPValue;
 use mistakes::valid;
-use nix::sys::signal::Signal;
 use serde_json::Value;
 use worker::{Worker, command, executable};
 
 /// A worker that takes jobs, with the address of its admin port.
 async fn start(uri: &str, more: &[&str]) -> (Worker, String) {
-    let port = ["--set", "admin.listen=127.0.0.1:0"];
-    let worker = Worker::start(&[&port, more].concat(), &[("JAILFLEET__AMQP__URI", uri)]);
-    let line = worker.says("the admin port is open");
-    let admin = line.get("address").and_then(Value::as_str);
-    let admin = admin.expect("its address").to_owned();
+    let (worker, admin) = Worker::start_with_admin(more, &[("JAILFLEET__AMQP__URI", uri)]);
     worker.says("taking jobs");
-    let ready = |answer: &str| answer.starts_with("HTTP/1.1 200");
-    client::get_until(&admin, "/readyz", ready).await;
+    client::until_ready(&admin).await;
     (worker, admin)
-}
-
-fn stop(worker: Worker) {
-    worker.signal(Signal::SIGTERM);
-    assert_eq!(worker.ends().code(), Some(0));
 }
 
 /// Makes everything by what the command exports, as an operator would.
@@ -84,7 +73,7 @@ async fn an_exported_topology_is_all_that_a_worker_needs_and_nothing_in_it_diffe
     client.publish(Job::new("imported", &body)).await;
     let (_, told) = client.result().await;
     assert_eq!(told["stdout"], "42\n", "{told}");
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -126,5 +115,5 @@ async fn a_queue_that_a_stranger_made_is_told_and_used_and_one_that_is_deleted_i
         };
         eprintln!("{line}");
     }
-    stop(worker);
+    worker.stops();
 }

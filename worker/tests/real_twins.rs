@@ -10,39 +10,19 @@ mod sender;
 #[expect(dead_code, reason = "shared with the tests that need no broker")]
 mod worker;
 
-use client::Client;
+use client::{Client, until_exported};
 use jailfleet_harness::{Broker, require};
-use nix::sys::signal::Signal;
 use sender::{Sender, now};
-use serde_json::{Value, json};
+use serde_json::json;
 use worker::Worker;
 
 const REPLY: &str = "jailfleet.reply.twins";
 
-/// A worker whose two slots are both for the bulk lane, with its admin port.
+/// A worker that takes jobs of the bulk lane alone, with the address of its admin port.
 async fn start(uri: &str) -> (Worker, String) {
-    let arguments = [
-        "--set",
-        "admin.listen=127.0.0.1:0",
-        "--set",
-        "worker.lanes.interactive=0",
-    ];
-    let worker = Worker::start(&arguments, &[("JAILFLEET__AMQP__URI", uri)]);
-    let line = worker.says("the admin port is open");
-    let admin = line.get("address").and_then(Value::as_str);
-    let admin = admin.expect("its address").to_owned();
-    until(&admin, "jailfleet_amqp_connected{role=\"consume\"} 1\n").await;
+    let (worker, admin) = Worker::start_for_bulk(uri);
+    until_exported(&admin, "jailfleet_amqp_connected{role=\"consume\"} 1\n").await;
     (worker, admin)
-}
-
-/// Waits until the worker exports that line.
-async fn until(admin: &str, line: &str) {
-    client::get_until(admin, "/metrics", |metrics| metrics.contains(line)).await;
-}
-
-fn stop(worker: Worker) {
-    worker.signal(Signal::SIGTERM);
-    assert_eq!(worker.ends().code(), Some(0));
 }
 
 #[tokio::test]
@@ -52,7 +32,7 @@ async fn a_job_whose_connection_breaks_while_it_runs_is_run_once_and_answered_on
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
     let (worker, admin) = start(&uri).await;
-    let until = async |line| until(&admin, line).await;
+    let until = async |line| until_exported(&admin, line).await;
     let mut client = Client::new(&uri, REPLY).await;
     let sender = Sender::new(&uri, REPLY).await;
     let limits = json!({ "cpu_ms": 60_000, "wall_ms": 60_000 });
@@ -81,7 +61,7 @@ async fn a_job_whose_connection_breaks_while_it_runs_is_run_once_and_answered_on
     until("jailfleet_job_run_seconds_count{lane=\"bulk\"} 1\n").await;
     assert_eq!(client.waiting(REPLY).await, 0, "one answer");
     assert_eq!(client.waiting("jailfleet.jobs.default.bulk").await, 0);
-    stop(worker);
+    worker.stops();
 }
 
 #[tokio::test]
@@ -91,7 +71,7 @@ async fn a_job_that_comes_again_after_its_answer_is_acked_and_not_run_again() {
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
     // It makes the queues.
-    stop(start(&uri).await.0);
+    start(&uri).await.0.stops();
     let mut client = Client::new(&uri, REPLY).await;
     let sender = Sender::new(&uri, REPLY).await;
     // One message twice, as if the broker had not heard the ack of it.
@@ -104,17 +84,17 @@ async fn a_job_that_comes_again_after_its_answer_is_acked_and_not_run_again() {
     sender.give_back(&one).await;
     let (_, result) = client.result().await;
     assert_eq!(result["stdout"], "ran\n", "{result}");
-    until(&admin, "jailfleet_jobs_in_progress{lane=\"bulk\"} 0\n").await;
+    until_exported(&admin, "jailfleet_jobs_in_progress{lane=\"bulk\"} 0\n").await;
 
     sender.give_back(&other).await;
-    until(
+    until_exported(
         &admin,
         "jailfleet_jobs_adopted_total{twin=\"finished\"} 1\n",
     )
     .await;
-    until(&admin, "jailfleet_jobs_in_progress{lane=\"bulk\"} 0\n").await;
+    until_exported(&admin, "jailfleet_jobs_in_progress{lane=\"bulk\"} 0\n").await;
     assert_eq!(client.waiting(REPLY).await, 0, "one answer");
     assert_eq!(client.waiting("jailfleet.jobs.default.bulk").await, 0);
-    until(&admin, "jailfleet_job_run_seconds_count{lane=\"bulk\"} 1\n").await;
-    stop(worker);
+    until_exported(&admin, "jailfleet_job_run_seconds_count{lane=\"bulk\"} 1\n").await;
+    worker.stops();
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::client::{Client, Job};
 use super::mistakes::valid;
 use super::worker::{LONG, Worker};
-use super::{import, start, stop, until_drift};
+use super::{import, start, until_drift};
 
 fn pool(name: &str) -> Name {
     Name::parse(name).expect("a name")
@@ -146,7 +146,7 @@ async fn worker_producer_and_operator_need_no_more_rights_than_they_are_said_to_
     let (again, _) = next_result(&mut door).await;
     assert_eq!(again, "again");
     door.close(LONG).await;
-    stop(running);
+    running.stops();
 }
 
 /// The expression without one of the names that it matches.
@@ -192,13 +192,13 @@ async fn a_worker_names_each_queue_that_it_may_not_read() {
         user.disconnect().expect("its connections are closed");
         until_refused(&worker, "consume", &format!("consume from {queue}: "));
     }
-    stop(worker);
+    worker.stops();
     // A reaper that lacks a right waits long: each has a worker of its own.
     for queue in ["jailfleet.dead", "jailfleet.jobs.unrouted"] {
         give(&user, &lacking(queue));
         let (worker, _) = start(&user.uri(), &quick).await;
         until_refused(&worker, "reap", &format!("consume from {queue}: "));
-        stop(worker);
+        worker.stops();
     }
 }
 
@@ -276,5 +276,5 @@ async fn a_worker_names_each_exchange_that_it_may_not_write_to_and_loses_nothing
         .publish(Job::new("topic", "no json").reply_to(None))
         .await;
     until_refused(&worker, "publish", "'bad.default.bulk'");
-    stop(worker);
+    worker.stops();
 }

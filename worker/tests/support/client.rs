@@ -297,3 +297,16 @@ pub(crate) async fn get_until(address: &str, path: &str, right: impl Fn(&str) ->
         .await
         .expect("the right answer in time");
 }
+
+/// Waits until the worker is ready for jobs.
+pub(crate) async fn until_ready(admin: &str) {
+    get_until(admin, "/readyz", |answer| {
+        answer.starts_with("HTTP/1.1 200")
+    })
+    .await;
+}
+
+/// Waits until the worker exports that line among its metrics.
+pub(crate) async fn until_exported(admin: &str, line: &str) {
+    get_until(admin, "/metrics", |metrics| metrics.contains(line)).await;
+}

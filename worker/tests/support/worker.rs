@@ -179,6 +179,25 @@ impl Worker {
         worker
     }
 
+    /// Starts a worker with an admin port, and answers with the address of that too.
+    pub(crate) fn start_with_admin(
+        arguments: &[&str],
+        variables: &[(&str, &str)],
+    ) -> (Self, String) {
+        let port = ["--set", "admin.listen=127.0.0.1:0"];
+        let worker = Self::start(&[&port, arguments].concat(), variables);
+        let line = worker.says("the admin port is open");
+        let admin = line.get("address").and_then(Value::as_str);
+        let admin = admin.expect("its address").to_owned();
+        (worker, admin)
+    }
+
+    /// The same of one on that vhost whose two slots are both for the bulk lane.
+    pub(crate) fn start_for_bulk(uri: &str) -> (Self, String) {
+        let lanes = ["--set", "worker.lanes.interactive=0"];
+        Self::start_with_admin(&lanes, &[("JAILFLEET__AMQP__URI", uri)])
+    }
+
     /// Waits for a log line whose message holds `text`.
     pub(crate) fn says(&self, text: &str) -> Value {
         loop {
@@ -203,6 +222,12 @@ impl Worker {
 
     pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a pid"))
+    }
+
+    /// Tells it to stop, and waits until it has with nothing to complain of.
+    pub(crate) fn stops(self) {
+        self.signal(Signal::SIGTERM);
+        assert_eq!(self.ends().code(), Some(0));
     }
 
     /// Waits for its end.
