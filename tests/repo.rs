@@ -140,13 +140,72 @@ fn the_producer_knows_neither_sandbox_nor_worker() {
 }
 
 #[test]
-fn nothing_depends_on_xtask() {
-    for package in [
-        "jailfleet-worker",
-        "jailfleet-producer",
-        "jailfleet-sandbox",
-    ] {
-        assert_without(package, &["xtask", "jailfleet-harness"]);
+fn nothing_that_is_built_for_users_depends_on_what_is_for_tests() {
+    for member in members() {
+        let manifest = read(Path::new(&member).join("Cargo.toml"));
+        let name = manifest
+            .lines()
+            .find_map(|line| line.strip_prefix("name = "));
+        let package = name.expect("a name").trim_matches('"');
+        match package {
+            "xtask" => {}
+            "jailfleet-harness" => assert_without(package, &["xtask"]),
+            _ => assert_without(package, &["xtask", "jailfleet-harness"]),
+        }
+    }
+}
+
+/// The folders of all packages of the workspace.
+fn members() -> Vec<String> {
+    let manifest = read("Cargo.toml");
+    let (_, list) = manifest.split_once("members = [").expect("a workspace");
+    let (list, _) = list.split_once(']').expect("a list");
+    let members: Vec<String> = list
+        .split('"')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect();
+    assert!(members.len() > 5, "{members:?}");
+    members
+}
+
+#[test]
+fn the_readme_names_every_folder() {
+    let readme = read("README.md");
+    let entries = std::fs::read_dir(root()).expect("the root can be listed");
+    for entry in entries {
+        let path = entry.expect("an entry").path();
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .expect("plain");
+        if path.is_dir() && !name.starts_with('.') && name != "target" {
+            let row = format!("| [`{name}/`]({name}");
+            assert!(readme.contains(&row), "{row} ... | is not in README.md");
+        }
+    }
+}
+
+/// Words that only something with an effect on the world, or a look at it, can write.
+const EFFECTS: [&str; 7] = [
+    "std::fs",
+    "TcpStream",
+    "std::process::Command",
+    "SystemTime::now",
+    "Instant::now",
+    "std::env::var",
+    "std::thread",
+];
+
+#[test]
+fn the_words_ask_the_world_for_nothing() {
+    for file in rust_files("src") {
+        let text = read(&file);
+        for effect in EFFECTS {
+            let said = text.lines().find(|line| line.contains(effect));
+            assert_eq!(said, None, "{} says {effect}", file.display());
+        }
     }
 }
 

@@ -112,7 +112,7 @@ fn doors(
 ) -> Doors {
     let names = Names::new(&amqp.prefix);
     let topology = Topology::new(&names, std::slice::from_ref(&plan.pool));
-    let reading = reading(amqp, plan);
+    let reading = reading(amqp.prefetch_extra, plan);
     let mut lines = Vec::new();
     let mut ends = Vec::new();
     for (source, prefetch) in reading {
@@ -146,12 +146,10 @@ fn doors(
 
 /// Which queues are read, with their prefetch: as many as there are slots, and a few more so that
 /// a slot does not wait for the network between two short jobs. Suspects come one at a time.
-pub(crate) fn reading(amqp: &AmqpSection, plan: &ConsumePlan) -> Vec<(Source, u16)> {
+fn reading(extra: u16, plan: &ConsumePlan) -> Vec<(Source, u16)> {
     let prefetch = |slots: usize| {
         let slots = u16::try_from(slots).unwrap_or(PREFETCH_MOST);
-        slots
-            .saturating_add(amqp.prefetch_extra)
-            .clamp(1, PREFETCH_MOST)
+        slots.saturating_add(extra).clamp(1, PREFETCH_MOST)
     };
     let lanes = [
         (Source::Interactive, plan.slots.interactive),
@@ -331,3 +329,6 @@ impl Backroom {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

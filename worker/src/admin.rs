@@ -256,6 +256,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn health_ends_with_the_warden_and_readiness_with_it() {
+        let served = served().await;
+        let answer = get(served.address, &request("/healthz")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        served.health.send_replace(Health {
+            unready: Some("the warden is gone"),
+            alive: false,
+        });
+        for path in ["/healthz", "/readyz"] {
+            let answer = get(served.address, &request(path)).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 503") && answer.contains("the warden is gone"),
+                "{path}: {answer}"
+            );
+        }
+    }
+
+    #[tokio::test]
     async fn metrics_are_there_before_the_first_job() {
         let served = served().await;
         let answer = get(served.address, &request("/metrics")).await;

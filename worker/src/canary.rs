@@ -173,6 +173,8 @@ impl Canaries {
         let mut tries: HashMap<Build, u8> = HashMap::new();
         let mut tried_enough: HashMap<u16, Lease> = HashMap::new();
         let mut flights = Flights::default();
+        // A slot that is free again before its canary was heard: what the canary says comes first.
+        let mut early: Option<Lease> = None;
         loop {
             let left = usize::from(counts.borrow_and_update().unproven);
             if flights.is_empty() && left <= tried_enough.len() {
@@ -181,13 +183,19 @@ impl Canaries {
             tokio::select! {
                 // Its word first: the slot of a canary that came back needs no second one.
                 biased;
-                Some((build, sang)) = flights.next() => match self.book(build, sang).await {
-                    Next::Trust | Next::Again | Next::TakeOut => {}
-                    Next::Stop(way) => return Err(CanaryError::Escaped(way)),
-                },
-                lease = self.slots.lease_unproven() => {
+                Some((build, sang)) = flights.next() => {
+                    early = None;
+                    if let Next::Stop(way) = self.book(build, sang).await {
+                        return Err(CanaryError::Escaped(way));
+                    }
+                }
+                lease = self.slots.lease_unproven(), if early.is_none() => {
                     let lease = lease?;
                     let build = lease.build();
+                    if flights.speak_of(build) {
+                        early = Some(lease);
+                        continue;
+                    }
                     let tries = tries.entry(build).or_default();
                     *tries = tries.saturating_add(1);
                     if *tries > MOST_MISSES || build.number >= MOST_BUILDINGS {
@@ -307,6 +315,10 @@ struct Flights {
 impl Flights {
     fn is_empty(&self) -> bool {
         self.builds.is_empty()
+    }
+
+    fn speak_of(&self, build: Build) -> bool {
+        self.builds.values().any(|other| *other == build)
     }
 
     fn send(&mut self, flight: Flight, lease: Lease) {

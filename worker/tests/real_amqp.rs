@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use client::{Client, Job};
 use jailfleet::rejection::RejectionCode;
 use jailfleet_harness::{Broker, require};
-use mistakes::{ELSEWHERE, mistakes, valid};
+use mistakes::{ELSEWHERE, FOUND_IN_THE_JAIL, mistakes, valid};
 use nix::sys::signal::Signal;
 use nix::unistd::User;
 use serde_json::{Value, json};
@@ -80,6 +80,8 @@ async fn every_mistake_is_answered_with_its_code_and_the_worker_goes_on() {
         );
     }
     assert_eq!(answers["good"]["stdout"], "42\n");
+    let healthy = client::get(&admin, "/healthz").await;
+    assert!(healthy.starts_with("HTTP/1.1 200"), "{healthy}");
     assert_eq!(answers["past"]["outcome"], "expired");
 
     let metrics = client::get(&admin, "/metrics").await;
@@ -203,11 +205,42 @@ async fn what_nobody_can_be_told_is_parked_and_a_job_may_want_no_result() {
         "jailfleet_jobs_set_aside_total{reason=\"no_reply\"} 1\n",
         "jailfleet_jobs_rejected_total{code=\"bad_reply_to\"} 2\n",
         "jailfleet_jobs_rejected_total{code=\"not_json\"} 1\n",
+        "jailfleet_jobs_finished_total{lane=\"bulk\",outcome=\"exited\"} 1\n",
     ];
     client::get_until(&admin, "/metrics", |metrics| {
         counted.iter().all(|line| metrics.contains(line))
     })
     .await;
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(0));
+}
+
+#[tokio::test]
+async fn each_mistake_that_nobody_can_be_told_of_is_parked_with_its_head() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let (worker, _) = start(&vhost.uri(), &["--set", "caps.message_bytes=65536"]).await;
+    let client = Client::new(&vhost.uri(), "jailfleet.reply.nobody").await;
+    let mut mistakes = mistakes();
+    // These are jobs, which ask for no result; what is wrong is found when their jail is made.
+    mistakes.retain(|(_, _, code)| !FOUND_IN_THE_JAIL.contains(code));
+    for (id, body, _) in &mistakes {
+        client.publish(Job::new(id, body).reply_to(None)).await;
+    }
+    let parked = client.read("jailfleet.dead.parked", mistakes.len()).await;
+    let head = |body: &[u8]| body.iter().copied().take(4096).collect::<Vec<u8>>();
+    let mut expected: Vec<_> = mistakes
+        .iter()
+        .map(|(_, body, code)| (*code, head(body.as_bytes())))
+        .collect();
+    let mut found: Vec<_> = parked
+        .iter()
+        .map(|(reason, body)| (reason.split(':').next().unwrap_or_default(), body.clone()))
+        .collect();
+    expected.sort();
+    found.sort();
+    assert_eq!(found, expected);
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.ends().code(), Some(0));
 }
@@ -308,6 +341,14 @@ async fn worker_and_warden_stay_small() {
     assert_eq!(worker.ends().code(), Some(0));
 }
 
+/// The network interfaces of a process's namespace.
+fn interfaces(process: &str) -> Vec<String> {
+    let table = std::fs::read_to_string(format!("{process}/net/dev")).expect("readable");
+    let rows = table.lines().skip(2);
+    rows.filter_map(|row| Some(row.split_once(':')?.0.trim().to_owned()))
+        .collect()
+}
+
 #[tokio::test]
 async fn no_thread_of_a_worker_has_kept_anything_of_root() {
     require!(Root, Broker);
@@ -343,6 +384,10 @@ async fn no_thread_of_a_worker_has_kept_anything_of_root() {
     let warden = format!("/proc/{}", worker.warden());
     assert_eq!(status_of(&warden, "Uid"), four(0));
     assert_eq!(status_of(&warden, "Threads"), "1", "it never has another");
+    // Whoever takes the warden over finds no network there.
+    let net = |process: &str| std::fs::read_link(format!("{process}/ns/net")).expect("readable");
+    assert_ne!(net(&warden), net("/proc/self"));
+    assert_eq!(interfaces(&warden), ["lo"]);
     worker.signal(Signal::SIGTERM);
     assert_eq!(worker.ends().code(), Some(0));
 }

@@ -4,6 +4,8 @@
 #[expect(dead_code, reason = "shared with the tests that have a broker")]
 mod worker;
 
+use std::collections::BTreeMap;
+
 use jailfleet_harness::require;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
@@ -214,4 +216,48 @@ fn a_plain_user_runs_jobs_in_user_namespaces_and_is_told_what_is_missing() {
     assert_eq!(uid["state"], "missing");
     let fix = uid["fix"].as_str().expect("advice");
     assert!(fix.contains("as root"), "{fix}");
+}
+
+/// What a program finds in its environment, without what differs from run to run.
+fn environment(result: &Value) -> BTreeMap<String, String> {
+    let text = result["stdout"].as_str().expect("text");
+    let folder = text.lines().next().expect("the working directory");
+    let pairs = text.lines().skip(1).map(|pair| {
+        let (name, value) = pair.split_once('=').expect("NAME=VALUE");
+        (name.to_owned(), value.replace(folder, "HERE"))
+    });
+    pairs.collect()
+}
+
+#[test]
+fn a_program_finds_the_variables_of_its_runtime_and_its_job_and_no_other() {
+    require!(Root);
+    let code = "import os\nprint(os.getcwd())\n\
+        print(open('/proc/self/environ').read().replace('\\0', '\\n'), end='')";
+    let mut own = job("own", "python", code);
+    own["env"] = json!({ "COURSE": "6.00", "LANG": "C", "COLOUR": "red" });
+    let lines = [job("plain", "python", code).to_string(), own.to_string()];
+    let config = file_of("[runtimes.python.env]\nCOLOUR = \"blue\"\n");
+    let config = config.path().to_str().expect("a plain path");
+    let (code, results) = local(&lines, &["--config", config]);
+    assert_eq!(code, 0);
+    let mut expected: BTreeMap<String, String> = [
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("HOME", "HERE/tmp"),
+        ("TMPDIR", "HERE/tmp"),
+        ("LANG", "C.UTF-8"),
+        ("OPENBLAS_NUM_THREADS", "1"),
+        ("OMP_NUM_THREADS", "1"),
+        ("MKL_NUM_THREADS", "1"),
+        ("NUMEXPR_NUM_THREADS", "1"),
+        ("VECLIB_MAXIMUM_THREADS", "1"),
+        ("COLOUR", "blue"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    assert_eq!(environment(result(&results, "plain")), expected);
+    for (name, value) in [("COURSE", "6.00"), ("LANG", "C"), ("COLOUR", "red")] {
+        expected.insert(name.to_owned(), value.to_owned());
+    }
+    assert_eq!(environment(result(&results, "own")), expected);
 }

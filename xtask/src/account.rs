@@ -8,6 +8,11 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::PathBuf;
 
+/// What is said of tests that ran without nextest.
+const UNCOUNTED: &str = "NOT CHECKED: whether each test ends in time and leaves no process behind, nor how \
+     many there were; `cargo install cargo-nextest --locked` brings what sees it, and cargo's own lines \
+     count the tests";
+
 /// What nextest's last line counts, and the skips that the tests noted themselves.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct TestAccount {
@@ -21,9 +26,17 @@ pub(crate) struct TestAccount {
     /// The same of guests, where the tests are counted and not the lines.
     guest_skips: BTreeSet<String>,
     passed: Passed,
+    /// Whether tests ran without nextest, whose lines are what is counted.
+    uncounted: bool,
 }
 
 impl TestAccount {
+    /// Tests ran that nobody counts.
+    pub(crate) fn uncounted(&mut self) {
+        self.uncounted = true;
+        println!("{UNCOUNTED}");
+    }
+
     /// Takes one line of nextest's.
     pub(crate) fn note(&mut self, line: &str) {
         self.passed.note_line(line);
@@ -75,27 +88,35 @@ impl TestAccount {
             .collect()
     }
 
-    /// Whether nothing was counted: without nextest cargo's own lines are all there is.
-    pub(crate) fn is_empty(&self) -> bool {
-        *self == Self::default()
-    }
-
     /// What must be seen at the end: each skip, and the three counts.
     pub(crate) fn closing_lines(&self) -> Vec<String> {
         let skips = self.skips.iter().chain(&self.guest_skips);
         let skips = skips.map(|skip| format!("SKIPPED {skip}"));
-        skips.chain([self.to_string()]).collect()
+        let uncounted = self.uncounted.then(|| UNCOUNTED.to_owned());
+        let counts = (!self.uncounted || self.guests != Tally::default()).then(|| self.to_string());
+        skips.chain(uncounted).chain(counts).collect()
     }
 }
 
 impl fmt::Display for TestAccount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let skipped = self.skipped_tests().len() as u64;
+        let skipped = match self.uncounted {
+            true => 0,
+            false => self.skipped_tests().len() as u64,
+        };
         // For nextest a test that skipped itself has passed. For us it has not.
         let passed = self.ended_well.saturating_sub(skipped) + self.guests.passed;
         let failed = self.failed + self.guests.failed;
         let skipped = skipped + self.guests.skipped;
-        write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+        let only = if self.uncounted {
+            "in guests alone: "
+        } else {
+            ""
+        };
+        write!(
+            f,
+            "{only}{passed} passed, {failed} failed, {skipped} skipped"
+        )
     }
 }
 
@@ -145,7 +166,8 @@ mod tests {
         let line =
             "     Summary [   3.756s] 9 tests run: 6 passed, 2 failed, 1 timed out, 4 skipped";
         assert_eq!(noted(line).to_string(), "6 passed, 3 failed, 0 skipped");
-        assert!(noted("        PASS [   0.005s] tests of all").is_empty());
+        let line = "        PASS [   0.005s] tests of all";
+        assert_eq!(noted(line).to_string(), "0 passed, 0 failed, 0 skipped");
     }
 
     #[test]
@@ -210,5 +232,25 @@ mod tests {
             "3 passed, 0 failed, 1 skipped",
         ];
         assert_eq!(account.closing_lines(), lines);
+    }
+
+    #[test]
+    fn tests_that_nobody_counted_are_not_counted_as_none() {
+        let mut account = TestAccount::default();
+        account.uncounted();
+        account.take_skips("a: needs Root\n");
+        let lines = account.closing_lines();
+        assert_eq!(lines, ["SKIPPED a: needs Root", super::UNCOUNTED]);
+        let tally = Tally {
+            passed: 2,
+            failed: 0,
+            skipped: 0,
+        };
+        account.add_guests(tally, Passed::default(), BTreeSet::new());
+        let counted = account.closing_lines().pop().expect("a last line");
+        assert!(
+            counted.starts_with("in guests alone: 2 passed"),
+            "{counted}"
+        );
     }
 }

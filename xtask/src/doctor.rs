@@ -3,26 +3,8 @@
 use crate::needs::Need;
 use crate::programs::is_there;
 use crate::table::Table;
+use crate::tools;
 use anyhow::{Result, bail};
-
-/// Tools that are used where they are there.
-const TOOLS: [(&str, &str, &str); 3] = [
-    (
-        "cargo-nextest",
-        "runs the tests",
-        "cargo install cargo-nextest --locked",
-    ),
-    (
-        "cargo-deny",
-        "looks for known flaws and foreign licences",
-        "cargo install cargo-deny --locked",
-    ),
-    (
-        "c++",
-        "builds libFuzzer, which throws damaged messages at the decoders",
-        "apt-get install g++",
-    ),
-];
 
 /// Prints a table; an error when something that the tests need is missing.
 pub(crate) fn run() -> Result<()> {
@@ -38,18 +20,15 @@ pub(crate) fn run() -> Result<()> {
             need.reason().to_owned(),
         ]);
     }
-    for (tool, reason, remedy) in TOOLS {
-        let met = is_there(tool);
-        let why = if met {
-            reason.to_owned()
-        } else {
-            format!("{reason}; {remedy}")
+    let libfuzzer = "builds libFuzzer, which throws damaged messages at the decoders";
+    let tools = [tools::NEXTEST, tools::DENY].map(|tool| (tool.name, tool.why, tool.remedy()));
+    let compiler = ("c++", libfuzzer, "apt-get install g++".to_owned());
+    for (name, reason, remedy) in tools.into_iter().chain([compiler]) {
+        let (word, why) = match is_there(name) {
+            true => ("yes", reason.to_owned()),
+            false => ("no", format!("{reason}; {remedy}")),
         };
-        table.row([
-            tool.to_owned(),
-            if met { "yes" } else { "no" }.to_owned(),
-            why,
-        ]);
+        table.row([name.to_owned(), word.to_owned(), why]);
     }
     let root = rustix::process::geteuid().is_root();
     table.row([

@@ -35,12 +35,14 @@ mod attacks;
 mod unchecked;
 mod vm;
 mod containers;
+mod fresh;
 mod kubernetes;
 mod account;
 mod proofs;
 mod deny;
 mod profiles;
 mod tiers;
+mod tools;
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -166,6 +168,14 @@ enum Task {
     },
     /// Workers in containers, by the compose file, under a Docker of our own: about three minutes.
     Containers {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// A command of the README on a fresh Debian that has Rust and a package manager and nothing else.
+    Fresh {
+        /// Which.
+        #[arg(value_enum, default_value_t = fresh::Tried::Demo)]
+        tried: fresh::Tried,
         #[command(flatten)]
         machine: Machine,
     },
@@ -301,6 +311,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         // The one task whose exit code is somebody else's.
         Task::Vm { task } => return vm::perform(&workspace, task),
         Task::Containers { machine } => containers::run(&workspace, machine.install()),
+        Task::Fresh { tried, machine } => fresh::run_there(&workspace, machine.install(), tried),
         Task::Kubernetes { machine } => kubernetes::check(&workspace, machine.install()),
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),

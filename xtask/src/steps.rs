@@ -55,6 +55,12 @@ impl Steps {
             let word = if failure.is_none() { "ok" } else { "FAILED" };
             table.row([name.clone(), format!("{seconds:.1}"), word.to_owned()]);
         }
+        let total: f64 = self.done.iter().map(|(_, seconds, _)| seconds).sum();
+        table.row([
+            "all of them".to_owned(),
+            format!("{total:.1}"),
+            String::new(),
+        ]);
         println!("\n=== account\n{}", table.render());
         for (name, _, failure) in &self.done {
             if let Some(words) = failure {

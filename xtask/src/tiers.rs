@@ -4,12 +4,12 @@ use crate::account::{SkipsFile, TestAccount};
 use crate::build::WALL_REMOVAL;
 use crate::leftovers::{Owners, Traces};
 use crate::needs::{self, Install, Need};
-use crate::programs::{cargo, is_there, run, run_heard, status};
+use crate::programs::{cargo, command, run, run_heard, status};
 use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{
-    bench, build, containers, demo, deny, footprint, fuzz, humaneval, kubernetes, many, prometheus,
-    schema, soak, turmoil, vm,
+    bench, build, containers, demo, deny, footprint, fresh, fuzz, humaneval, kubernetes, many,
+    prometheus, schema, soak, tools, turmoil, vm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -105,7 +105,7 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
     for line in account.closing_lines() {
         steps.remember(format!("pure tests: {line}"));
     }
-    match deny::program(workspace) {
+    match tools::DENY.find(workspace) {
         Some(program) => steps.perform("licences and sources", || deny::check(workspace, program)),
         None => not_checked(steps, deny::NOT_CHECKED),
     }
@@ -147,6 +147,7 @@ pub(crate) fn test(
     steps: &mut Steps,
 ) -> Result<()> {
     needs::provide(&Need::ALL, install)?;
+    provide_runner(workspace, install)?;
     let owners = Owners::find(workspace.root())?;
     let before = Traces::now(&owners)?;
     // Tests start the built programs, as a user would.
@@ -186,12 +187,15 @@ pub(crate) fn test(
         steps.perform("manifests for Kubernetes", || {
             kubernetes::check(workspace, install)
         });
+        steps.perform("the demo on a fresh machine", || {
+            fresh::run_there(workspace, install, fresh::Tried::Demo)
+        });
         steps.perform("soak", || soak::run(workspace, install, 100_000));
         steps.perform("bench", || bench::bench(workspace, install, 1));
         steps.perform("lints of the fuzz targets", || fuzz::check(workspace));
         steps.perform("fuzz", || fuzz::run_all(workspace, install, FUZZ_SECONDS));
         steps.perform("licences and sources", || {
-            deny::check(workspace, deny::provide(workspace, install)?)
+            deny::check(workspace, tools::DENY.provide(workspace, install)?)
         });
     }
     steps.perform("nothing is left", || {
@@ -201,11 +205,8 @@ pub(crate) fn test(
     if let Some(walls) = account.walls() {
         steps.remember(format!("Walls, and where a test proved them:\n{walls}"));
     }
-    // Without nextest there is nothing to count, and cargo's own lines stand above.
-    if !account.is_empty() {
-        for line in account.closing_lines() {
-            steps.remember(line);
-        }
+    for line in account.closing_lines() {
+        steps.remember(line);
     }
     for words in [guests.unchecked, no_docker].into_iter().flatten() {
         steps.remember(words);
@@ -240,6 +241,14 @@ fn all_tests(
     Ok(())
 }
 
+/// The program that runs the tests, where it may be installed; `--no-install` does without.
+fn provide_runner(workspace: &Workspace, install: Install) -> Result<()> {
+    if install == Install::Allowed {
+        tools::NEXTEST.provide(workspace, install)?;
+    }
+    Ok(())
+}
+
 /// Runs tests with nextest, or with cargo where it is not there.
 fn tests(
     workspace: &Workspace,
@@ -248,24 +257,25 @@ fn tests(
     account: &mut TestAccount,
 ) -> Result<()> {
     let skips = SkipsFile::fresh(&workspace.folder("tests")?)?;
-    let mut cargo = cargo();
-    cargo
+    let nextest = tools::NEXTEST.find(workspace);
+    let mut runner = nextest.as_ref().map_or_else(cargo, command);
+    runner
         .current_dir(workspace.root())
         .envs(environment)
         .envs([skips.variable()]);
-    let status = if is_there("cargo-nextest") {
-        cargo
+    let status = if nextest.is_some() {
+        runner
             .args(["nextest", "run", "--no-fail-fast"])
             .args(arguments);
-        run_heard("cargo nextest", &mut cargo, |line| account.note(line))?
+        run_heard("cargo nextest", &mut runner, |line| account.note(line))?
     } else {
-        println!("cargo-nextest is not here (cargo install cargo-nextest --locked): cargo test");
+        account.uncounted();
         // One at a time: without nextest the tests that own the machine do not know of each other.
-        cargo
+        runner
             .args(["test", "--no-fail-fast"])
             .args(arguments)
             .env("RUST_TEST_THREADS", "1");
-        status("cargo test", &mut cargo)?
+        status("cargo test", &mut runner)?
     };
     account.take_skips(&skips.read()?);
     if !status.success() {

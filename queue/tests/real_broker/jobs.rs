@@ -1,7 +1,9 @@
 //! Jobs in the intake: dropped, moved, given back.
 
-use crate::support::{Client, LONG, ack, as_move, open_doors, plan, produce_plan, section, submit};
-use jailfleet::settings::ReplyMode;
+use crate::support::{
+    Client, LONG, ack, as_move, open_doors, plan, produce_plan, section, submit, up,
+};
+use jailfleet::settings::{AmqpSection, ReplyMode};
 use jailfleet_harness::{Broker, require};
 use jailfleet_queue::amqp::producer::ProducerDoor;
 use jailfleet_queue::{Disposition, amqp};
@@ -9,6 +11,10 @@ use lapin::BasicProperties;
 use lapin::options::BasicPublishOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// Where the bulk jobs of the tests' pool wait.
+const BULK: &str = "jailfleet.jobs.default.bulk";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_ticket_is_counted_and_its_job_comes_back() {
@@ -26,6 +32,50 @@ async fn a_dropped_ticket_is_counted_and_its_job_comes_back() {
     assert_eq!(doors.counters.tickets_dropped.get(), 1);
     ack(again.ticket).await;
     assert!(doors.sessions.close(LONG).await);
+    producer.close(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_holds_as_many_jobs_as_its_slots_and_a_few_more_however_many_wait() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let amqp = AmqpSection {
+        prefetch_extra: 3,
+        ..section(&vhost.uri(), ReplyMode::Default)
+    };
+    let client = Client::new(&vhost.uri()).await;
+    let producer = ProducerDoor::open(&amqp, &produce_plan("ahead")).expect("opens");
+    for number in 0..50 {
+        submit(&producer, &format!("job-{number}")).await;
+    }
+    let mut waiting = 50;
+    for slots in [2_u32, 7] {
+        let slots_of_a_lane = usize::try_from(slots).expect("few");
+        let mut doors = amqp::open(&amqp, &plan(slots_of_a_lane)).expect("opens");
+        up(&mut doors).await;
+        let mut held = Vec::new();
+        for _ in 0..slots + 3 {
+            held.push(doors.intake.next().await.expect("a job").ticket);
+        }
+        let more = tokio::time::timeout(Duration::from_millis(300), doors.intake.next());
+        more.await.expect_err("one more than it may hold");
+        assert_eq!(client.count(BULK).await, waiting - slots - 3);
+        // Each that is done makes room for one.
+        ack(held.pop().expect("one of them")).await;
+        waiting -= 1;
+        held.push(doors.intake.next().await.expect("the next job").ticket);
+        assert_eq!(client.count(BULK).await, waiting - slots - 3);
+        drop(held);
+        assert!(doors.sessions.close(LONG).await);
+        let all_back = async {
+            while client.count(BULK).await != waiting {
+                tokio::task::yield_now().await;
+            }
+        };
+        let back = tokio::time::timeout(LONG, all_back).await;
+        back.expect("what it held is back in the queue");
+    }
     producer.close(LONG).await;
 }
 
@@ -117,7 +167,7 @@ async fn a_stopped_intake_gives_back_what_waits_and_still_settles_what_is_out() 
     let client = Client::new(&vhost.uri()).await;
     let mut left = BTreeSet::new();
     for _ in 0..29 {
-        let message = client.take("jailfleet.jobs.default.bulk").await;
+        let message = client.take(BULK).await;
         left.insert(
             message
                 .properties
@@ -128,6 +178,6 @@ async fn a_stopped_intake_gives_back_what_waits_and_still_settles_what_is_out() 
         );
     }
     assert_eq!(left.len(), 29);
-    assert_eq!(client.count("jailfleet.jobs.default.bulk").await, 0);
+    assert_eq!(client.count(BULK).await, 0);
     producer.close(LONG).await;
 }

@@ -195,6 +195,23 @@ async fn a_slot_that_is_replaced_during_the_start_gets_tries_of_its_own() {
 }
 
 #[tokio::test]
+async fn a_slot_whose_canary_is_back_and_was_not_heard_yet_gets_no_second_one() {
+    let mut stage = stage(1).await;
+    let playing = async {
+        let (plan, fds) = stage.warden.run().await;
+        nix::unistd::write(&fds[2], b"done\n").expect("the worker reads");
+        stage.warden.end(&plan, End::Exited(0));
+        // The slot is free again, and what the canary said is not read to its end.
+        sleep(Duration::from_millis(50)).await;
+        drop(fds);
+    };
+    let (proven, ()) = tokio::join!(stage.canaries.prove_all(), playing);
+    proven.expect("it came back");
+    let another = stage.warden.order().now_or_never();
+    assert!(another.is_none(), "{another:?}");
+}
+
+#[tokio::test]
 async fn no_job_gets_a_rebuilt_slot_before_its_own_canary_came_back() {
     let Stage {
         mut canaries,

@@ -40,6 +40,10 @@ fn deep() -> String {
 pub(crate) const ELSEWHERE: [RejectionCode; 2] =
     [RejectionCode::BadReplyTo, RejectionCode::UnsupportedMinor];
 
+/// The codes of mistakes that no reader of a message can see.
+pub(crate) const FOUND_IN_THE_JAIL: [&str; 3] =
+    ["bad_program", "files_too_large", "limits_too_small"];
+
 /// Each mistake of the documentation's list: an id, the message, the code of its answer.
 #[rustfmt::skip]
 pub(crate) fn mistakes() -> Vec<(&'static str, String, &'static str)> {
