@@ -19,7 +19,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// The host's programs, their packages, and what they are for.
-const HOST: [(&str, &str, &str); 6] = [
+const HOST: [(&str, &str, &str); 7] = [
     (
         "dockerd",
         "docker.io",
@@ -34,6 +34,11 @@ const HOST: [(&str, &str, &str); 6] = [
         "iptables",
         "iptables",
         "lets containers find each other by name",
+    ),
+    (
+        "ip",
+        "iproute2",
+        "brings up the loopback that ports are published at",
     ),
     (
         "debootstrap",

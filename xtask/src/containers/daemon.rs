@@ -38,10 +38,18 @@ impl Daemon {
         let at = |name: &str| folder.path().join(name);
         let log = File::create(at("log")).context("make Docker's log")?;
         // In a network namespace of its own it may forward and filter as it likes, and bridges and
-        // rules end with it; the same goes for mounts.
+        // rules end with it; the same goes for mounts. Its loopback, where ports are published, is down.
         let mut dockerd = command("unshare");
         dockerd
-            .args(["--net", "--mount", "dockerd", "--group=root"])
+            .args([
+                "--net",
+                "--mount",
+                "sh",
+                "-ec",
+                "ip link set lo up; exec \"$@\"",
+                "sh",
+            ])
+            .args(["dockerd", "--group=root"])
             .arg(format!("--cgroup-parent=/{cgroup}"))
             .arg(format!("--host=unix://{}", at("socket").display()))
             .arg("--data-root")
