@@ -202,8 +202,12 @@ const EFFECTS: [&str; 7] = [
 fn the_words_ask_the_world_for_nothing() {
     for file in rust_files("src") {
         let text = read(&file);
+        let code = || {
+            text.lines()
+                .filter(|line| !line.trim_start().starts_with("//"))
+        };
         for effect in EFFECTS {
-            let said = text.lines().find(|line| line.contains(effect));
+            let said = code().find(|line| line.contains(effect));
             assert_eq!(said, None, "{} says {effect}", file.display());
         }
     }
