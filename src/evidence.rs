@@ -197,8 +197,10 @@ pub struct Evidence {
     pub end: End,
     /// The first limit that we acted on, if any.
     pub acted: Option<Acted>,
-    /// Out-of-memory kills counted in the run's memory cgroup.
+    /// Out-of-memory kills counted in the run's memory cgroup, whoever's memory had run out.
     pub oom_kills: u64,
+    /// How often the run asked for more than its own memory limit left it, where the host can tell.
+    pub memory_refusals: Option<u64>,
     /// CPU time of the whole tree.
     pub cpu: Duration,
     /// Its user part.
@@ -218,11 +220,19 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// Whether the kernel killed a process of the run because the host's memory had run out, or that of a
+    /// group above the run's: the run itself never met its own limit.
+    #[must_use]
+    pub fn killed_for_the_hosts_memory(&self) -> bool {
+        self.oom_kills > 0 && self.memory_refusals == Some(0)
+    }
+
     /// What is known of a run whose jail vanished without a word.
     pub const LOST: Self = Self {
         end: End::Lost,
         acted: None,
         oom_kills: 0,
+        memory_refusals: None,
         cpu: Duration::ZERO,
         user: Duration::ZERO,
         system: Duration::ZERO,

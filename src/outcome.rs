@@ -94,6 +94,8 @@ pub enum ErrorCode {
     JailLost,
     /// The host withheld the CPU for most of the wall time.
     CpuWithheld,
+    /// The host's memory ran out, and not what the job may use.
+    MemoryWithheld,
     /// No clean slot could be had for the job.
     SlotFault,
     /// The worker stopped before the run's end.
@@ -118,6 +120,7 @@ impl ErrorCode {
         Self::StageFailed,
         Self::JailLost,
         Self::CpuWithheld,
+        Self::MemoryWithheld,
         Self::SlotFault,
         Self::WorkerStopping,
         Self::WorkerLost,
@@ -137,6 +140,7 @@ impl ErrorCode {
             Self::StageFailed => "stage_failed",
             Self::JailLost => "jail_lost",
             Self::CpuWithheld => "cpu_withheld",
+            Self::MemoryWithheld => "memory_withheld",
             Self::SlotFault => "slot_fault",
             Self::WorkerStopping => "worker_stopping",
             Self::WorkerLost => "worker_lost",

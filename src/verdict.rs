@@ -8,7 +8,8 @@
 //!    before the start is our trouble, unless it ran out of the memory that the job had asked for.
 //! 3. The first limit that we acted on, by time. A wall limit while the host withheld the CPU is
 //!    our trouble.
-//! 4. An out-of-memory kill in the run's cgroup, also of a child whose parent then exits 0.
+//! 4. An out-of-memory kill in the run's cgroup, also of a child whose parent then exits 0. Where the run
+//!    never met its own limit it was the host's memory that ran out: our trouble.
 //! 5. The kernel's CPU limit: SIGXCPU (or the SIGKILL that follows it) with the CPU time used up.
 //! 6. A signal.
 //! 7. The exit.
@@ -104,6 +105,10 @@ fn decide(
         Some(Acted::Output) => return (Outcome::OutputLimit, None),
         Some(Acted::Cancel | Acted::Drain) | None => {}
     }
+    if evidence.killed_for_the_hosts_memory() {
+        let code = ErrorCode::MemoryWithheld;
+        return told(Outcome::EngineFault, code, MEMORY_WITHHELD);
+    }
     if evidence.oom_kills > 0 {
         return (Outcome::MemoryLimit, None);
     }
@@ -133,6 +138,10 @@ fn decide(
 fn unstarted(evidence: &Evidence, limits: &Limits) -> (Outcome, Option<ErrorDetail>) {
     let limit = limits.memory_bytes.get();
     let met = |used: u64| used.saturating_add(CHARGED_AHEAD) >= limit;
+    if evidence.killed_for_the_hosts_memory() {
+        let code = ErrorCode::MemoryWithheld;
+        return told(Outcome::EngineFault, code, MEMORY_WITHHELD);
+    }
     if evidence.oom_kills > 0 && evidence.peak_memory_bytes.is_some_and(met) {
         let code = RejectionCode::LimitsTooSmall;
         return told(Outcome::Rejected, ErrorCode::Rejected(code), advice(code));
@@ -152,6 +161,8 @@ const CANCELLED: &str = "the job was cancelled while it ran";
 const WORKER_STOPPING: &str = "the worker stopped before the run's end";
 const CPU_WITHHELD: &str =
     "the host withheld the CPU for more than half of the wall time; the run says nothing";
+const MEMORY_WITHHELD: &str = "the kernel killed a process of the run because the host's memory ran out, and \
+                               not what the run may use; the run says nothing";
 const JAIL_LOST: &str = "the jail vanished without a word";
 const JAIL_UNSTARTED: &str = "the program was never seen to start, and the jail is gone";
 

@@ -24,6 +24,10 @@ pub enum Requirement {
     CgroupPids,
     /// A control group that counts CPU time.
     CgroupCpu,
+    /// A hierarchy of version 1 that freezes processes.
+    CgroupFreezer,
+    /// A hierarchy of version 1 that withholds CPU time, and a kernel that tells of it in `cpu.pressure`.
+    CpuQuota,
     /// A kernel with Landlock in its list of security modules.
     Landlock,
     /// A kernel that enforces AppArmor.
@@ -54,6 +58,8 @@ impl Requirement {
             Self::CgroupMemory
             | Self::CgroupPids
             | Self::CgroupCpu
+            | Self::CgroupFreezer
+            | Self::CpuQuota
             | Self::Landlock
             | Self::SlotUids => None,
         }
@@ -69,7 +75,7 @@ impl Requirement {
             | Self::Landlock
             | Self::SlotUids
             | Self::Broker => true,
-            Self::AppArmor | Self::X86 => false,
+            Self::AppArmor | Self::X86 | Self::CgroupFreezer | Self::CpuQuota => false,
         }
     }
 }

@@ -108,6 +108,39 @@ impl SettingsCli {
         }
     }
 
+    /// Runs it with a standard output that nobody reads any more, as `head` leaves it.
+    ///
+    /// # Panics
+    /// When it does not start, or writes what is no text.
+    pub fn into_a_closed_pipe(self, arguments: &[&str]) -> Said {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let output = command(self.executable)
+            .args(arguments)
+            .env_clear()
+            .stdout(writer)
+            .output()
+            .expect("the program starts");
+        Said {
+            code: output.status.code(),
+            stdout: String::new(),
+            stderr: String::from_utf8(output.stderr).expect("it writes UTF-8"),
+        }
+    }
+
+    /// Sees that each of these commands, which print and do nothing else, ends well and without a word though
+    /// nobody reads what it prints.
+    ///
+    /// # Panics
+    /// When one does not.
+    #[track_caller]
+    pub fn assert_quiet_in_a_closed_pipe(self, commands: &[&[&str]]) {
+        for arguments in commands {
+            let said = self.into_a_closed_pipe(arguments);
+            assert_eq!(said, Said::on_stderr(0, ""), "{arguments:?}");
+        }
+    }
+
     /// What `print-config`, which is one of `arguments`, says is in force, as TOML.
     ///
     /// # Panics

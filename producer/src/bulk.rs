@@ -1,14 +1,14 @@
 //! `bulk`: publishes a file of jobs, collects their results, and goes on where it was stopped.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use jailfleet::job::{JobId, Name};
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire::WireCaps;
-use jailfleet_program::Clock;
+use jailfleet_program::{Clock, output};
 use jailfleet_queue::OutboxError;
 use jailfleet_queue::amqp::producer::ReplyQueue;
 use uuid::Uuid;
@@ -141,12 +141,10 @@ pub async fn run(settings: &ProducerSettings, args: &BulkArgs) -> Result<Exit, B
     } else {
         summary.to_table(&tally)
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(|source| BulkError::Io {
-            action: "write the summary to stdout",
-            source,
-        })?;
+    output::print(text.as_bytes()).map_err(|source| BulkError::Io {
+        action: "write the summary to stdout",
+        source,
+    })?;
     Ok(match end {
         End::Stopped => Exit::Stopped,
         End::Quiet => Exit::Incomplete,

@@ -1,13 +1,13 @@
 //! `cancel`: says that jobs are wanted no more.
 
-use std::io::{self, Write};
+use std::io;
 
 use jailfleet::cancel::{Cancel, MOST_JOBS, Target};
 use jailfleet::job::{EpochMs, JobId, Name};
 use jailfleet::rejection::Rejection;
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire::moment;
-use jailfleet_program::Clock;
+use jailfleet_program::{Clock, output};
 use jailfleet_queue::amqp::canceller::{self, CancelError as SendError};
 use serde_json::{Value, json};
 
@@ -23,7 +23,7 @@ pub enum CancelError {
     /// The broker says no.
     #[error(transparent)]
     Send(#[from] SendError),
-    /// Nobody reads what we print.
+    /// What we print cannot be written.
     #[error("write to stdout")]
     Print(#[source] io::Error),
 }
@@ -60,9 +60,7 @@ pub async fn run(settings: &ProducerSettings, args: &CancelArgs) -> Result<Exit,
     ));
     if args.json {
         let facts = facts(args, sent);
-        io::stdout()
-            .write_all(format!("{facts}\n").as_bytes())
-            .map_err(CancelError::Print)?;
+        output::print(format!("{facts}\n").as_bytes()).map_err(CancelError::Print)?;
     }
     Ok(Exit::Done)
 }

@@ -1,10 +1,11 @@
 //! What the commands share that look at kept messages: their errors, their ids, their tables.
 
 use std::fmt::Write as _;
-use std::io::{self, Write as _};
+use std::io;
 
 use bytes::Bytes;
 use jailfleet::units::clipped;
+use jailfleet_program::output;
 use jailfleet_queue::amqp::shelf::ShelfError;
 use sha2::{Digest, Sha256};
 
@@ -102,8 +103,7 @@ pub(crate) fn shown(text: &str) -> String {
 
 /// Prints data.
 pub(crate) fn print(text: &str) -> Result<(), KeptError> {
-    let written = io::stdout().lock().write_all(text.as_bytes());
-    written.map_err(|source| KeptError::Io {
+    output::print(text.as_bytes()).map_err(|source| KeptError::Io {
         action: "write to stdout",
         source,
     })

@@ -14,6 +14,7 @@ use jailfleet::rejection::Rejection;
 use jailfleet::result::JobResult;
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire::{self, DecodeHint, WireCaps};
+use jailfleet_program::output;
 
 use crate::bulk::fresh_id;
 use crate::cli::{Exit, SubmitArgs};
@@ -63,7 +64,7 @@ pub enum SubmitError {
     /// The broker.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Nobody reads what we print.
+    /// What we print cannot be written.
     #[error("print the result")]
     Print(#[source] io::Error),
     /// The person at the keyboard has had enough.
@@ -96,16 +97,11 @@ fn print(content: &Content, args: &SubmitArgs) -> Result<Exit, SubmitError> {
     let result = &content.result;
     if args.json {
         let line = format!("{}\n", content.line);
-        io::stdout()
-            .write_all(line.as_bytes())
-            .map_err(SubmitError::Print)?;
+        output::print(line.as_bytes()).map_err(SubmitError::Print)?;
         return Ok(Exit::Done);
     }
     let bytes = |stream: &Option<Blob>| stream.clone().unwrap_or_default().into_bytes();
-    io::stdout()
-        .write_all(&bytes(&result.stdout))
-        .map_err(SubmitError::Print)?;
-    io::stdout().flush().map_err(SubmitError::Print)?;
+    output::print(&bytes(&result.stdout)).map_err(SubmitError::Print)?;
     io::stderr()
         .write_all(&bytes(&result.stderr))
         .map_err(SubmitError::Print)?;

@@ -165,3 +165,8 @@ fn what_is_found_before_or_after_the_layers_are_read_ends_with_2_as_well() {
         PRODUCER.assert_refused(arguments, words);
     }
 }
+
+#[test]
+fn what_nobody_reads_to_its_end_is_no_failure_and_is_not_spoken_of() {
+    PRODUCER.assert_quiet_in_a_closed_pipe(&[&["print-config"], &["completion", "bash"]]);
+}

@@ -6,33 +6,32 @@
 
 mod find;
 mod group;
+mod own;
 
 use crate::init::Service;
 use find::{Found, Version};
 use group::Group;
 use jailfleet::limits::Limits;
 use jailfleet::wall::Wall;
-use nix::fcntl::{Flock, FlockArg};
+use own::Own;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The groups below which this warden's slots live. The lock on the first says that we live.
+/// The groups below which this warden's slots live.
 #[derive(Debug)]
 pub struct Cgroups {
     hierarchies: Vec<Hierarchy>,
-    _alive: Option<Flock<File>>,
     made: u64,
 }
 
-/// Our folder in one hierarchy.
-#[derive(Debug, Clone)]
+/// Our group in one hierarchy.
+#[derive(Debug)]
 struct Hierarchy {
     version: Version,
     controllers: Vec<find::Controller>,
-    folder: PathBuf,
+    own: Own,
 }
 
 /// The groups of one slot.
@@ -57,8 +56,10 @@ pub struct Entry {
 pub struct Counters {
     /// CPU time of everything that ever ran in them.
     pub cpu: Option<Duration>,
-    /// Out-of-memory kills.
+    /// Out-of-memory kills, whichever limit it was that was met: theirs, one above them, the host's.
     pub oom_kills: u64,
+    /// How often their own limit left no room.
+    pub memory_refusals: Option<u64>,
     /// `cpu.pressure`, full, total.
     pub pressure_full: Option<Duration>,
 }
@@ -93,9 +94,7 @@ impl Cgroups {
     /// When no hierarchy can be used at all.
     pub fn open(name: &str) -> io::Result<Self> {
         let found = find::find()?;
-        let own = format!("w-{}", std::process::id());
         let mut hierarchies = Vec::new();
-        let mut alive = None;
         for Found {
             version,
             controllers,
@@ -104,27 +103,22 @@ impl Cgroups {
         {
             let folder = group::above_leaf(folder, name);
             let base = folder.join(name);
-            if std::fs::create_dir_all(&base).is_err() {
+            own::sweep_stale(&base);
+            let Ok(own) = Own::take(&base) else {
                 continue;
-            }
-            sweep_stale(&base);
-            let own = base.join(&own);
-            if version == Version::Two && group::enable(&folder, &base, &own, &controllers).is_err()
-            {
-                group::forget(&base, &own);
+            };
+            let enabled = match version {
+                Version::One => Ok(()),
+                Version::Two => group::enable(&folder, &base, own.folder(), &controllers),
+            };
+            if enabled.is_err() {
+                own.remove();
                 continue;
-            }
-            match std::fs::create_dir(&own) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => continue,
-                Ok(()) | Err(_) => {}
-            }
-            if alive.is_none() {
-                alive = lock(&own)?;
             }
             hierarchies.push(Hierarchy {
                 version,
                 controllers,
-                folder: own,
+                own,
             });
         }
         if hierarchies.is_empty() {
@@ -134,7 +128,6 @@ impl Cgroups {
         }
         Ok(Self {
             hierarchies,
-            _alive: alive,
             made: 0,
         })
     }
@@ -165,7 +158,7 @@ impl Cgroups {
             members: Vec::new(),
         };
         for hierarchy in &self.hierarchies {
-            let folder = hierarchy.folder.join(&name);
+            let folder = hierarchy.own.folder().join(&name);
             std::fs::create_dir(&folder)?;
             match hierarchy.version {
                 Version::Two => entry.born_in = Some(File::open(&folder)?),
@@ -191,11 +184,7 @@ impl Cgroups {
     /// Removes this warden's own groups, which must be empty.
     pub fn remove(&mut self) {
         for hierarchy in self.hierarchies.drain(..) {
-            remove_tree(&hierarchy.folder);
-            if let Some(base) = hierarchy.folder.parent() {
-                // Another warden's group below it keeps it, as it should.
-                let _kept: io::Result<()> = std::fs::remove_dir(base);
-            }
+            hierarchy.own.remove();
         }
     }
 }
@@ -277,48 +266,4 @@ impl SlotCgroup {
         }
         Ok(())
     }
-}
-
-/// Takes the lock that says that the owner of this folder lives.
-fn lock(folder: &Path) -> io::Result<Option<Flock<File>>> {
-    match Flock::lock(File::open(folder)?, FlockArg::LockExclusiveNonblock) {
-        Ok(lock) => Ok(Some(lock)),
-        Err((_, errno)) => Err(errno.into()),
-    }
-}
-
-/// Removes the groups of wardens that nobody holds a lock on any more. A warden locks its first
-/// group only, so a group without a live process in it and without a lock is stale.
-fn sweep_stale(base: &Path) {
-    let Ok(entries) = std::fs::read_dir(base) else {
-        return;
-    };
-    for entry in entries.flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix("w-"));
-        let alive = owner.is_none_or(is_a_warden);
-        let locked = !matches!(lock(&entry.path()), Ok(Some(_)));
-        if !alive && !locked {
-            remove_tree(&entry.path());
-        }
-    }
-}
-
-/// Whether this process is a warden; its number may have gone to somebody else.
-fn is_a_warden(pid: &str) -> bool {
-    let name = std::fs::read_to_string(Path::new("/proc").join(pid).join("comm"));
-    // The kernel keeps fifteen letters.
-    name.is_ok_and(|name| name.trim_end() == "jailfleet-warde")
-}
-
-fn remove_tree(folder: &Path) {
-    let Ok(entries) = std::fs::read_dir(folder) else {
-        return;
-    };
-    for entry in entries.flatten().filter(|entry| entry.path().is_dir()) {
-        group::kill_members(&entry.path());
-        // A member that is still dying keeps its group; the next start sweeps again.
-        let _kept: io::Result<()> = std::fs::remove_dir(entry.path());
-    }
-    let _kept: io::Result<()> = std::fs::remove_dir(folder);
 }

@@ -34,8 +34,19 @@ pub struct Launch {
     pub profile: Option<Profile>,
     /// Whether files of the scratch may be executed.
     pub execute_scratch: bool,
+    /// Whether a run of it may bring a harness.
+    pub harness: Harness,
     /// The most that a plan may ask for.
     pub ceiling: Ceiling,
+}
+
+/// Whether runs of a runtime may have a harness, which is given two descriptors more than others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harness {
+    /// The runtime has globals: a job may ask for them.
+    Allowed,
+    /// It has none.
+    Never,
 }
 
 /// Why a runtime cannot be launched: a NUL byte in the config.
@@ -84,6 +95,11 @@ impl Launch {
             passwd: runtime.passwd,
             profile: None,
             execute_scratch: runtime.execute_scratch,
+            harness: if runtime.globals {
+                Harness::Allowed
+            } else {
+                Harness::Never
+            },
             ceiling: runtime.ceiling,
         })
     }

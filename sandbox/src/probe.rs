@@ -11,6 +11,7 @@ use crate::apparmor::{self, Profile, Way};
 use crate::cgroup::Cgroups;
 use crate::lease::Leases;
 use crate::root::RootPlan;
+use crate::sweep::{self, By, GET_PKILL, NO_PKILL};
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{HeldWall, Wall};
 use nix::sched::CloneFlags;
@@ -168,10 +169,15 @@ impl Host<'_> {
                 .fix("start jailfleet-worker as root; it becomes worker.user by itself");
         }
         let lease = Leases::open(&self.settings.warden).and_then(|mut leases| leases.take());
-        match lease {
-            Ok(lease) => {
-                let seen = format!("uid {} could be leased", lease.uid().get());
+        let swept = lease.and_then(|lease| Ok((sweep::rehearse(lease.uid())?, lease.uid().get())));
+        match swept {
+            Ok((By::KillAndPkill, uid)) => {
+                let seen = format!("uid {uid} could be leased and swept");
                 WallReport::new(Wall::Uid, State::Held, seen)
+            }
+            Ok((By::KillAlone, uid)) => {
+                let seen = format!("uid {uid} could be leased, but {NO_PKILL}");
+                WallReport::new(Wall::Uid, State::Missing, seen).fix(GET_PKILL)
             }
             Err(error) => WallReport::new(Wall::Uid, State::Missing, error.to_string())
                 .fix("set warden.state_dir, warden.uid_base and warden.uid_count"),

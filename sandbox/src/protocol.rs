@@ -2,20 +2,23 @@
 //! pure functions that accept exactly one spelling of each message.
 
 pub(crate) mod codec;
+mod reasons;
 mod walls;
 
 pub use codec::Datagram;
 pub(crate) use codec::{Eye, Pen};
+pub use reasons::{Refusal, Residue};
 pub use walls::{STACKED, Walls};
 
 use jailfleet::evidence::{Acted, Evidence, StageTimes};
 use jailfleet::limits::Limits;
+use reasons::{acted_from, acted_number};
 use std::time::Duration;
 
 /// Every datagram has this many bytes; what a message does not need is zero.
 pub const DATAGRAM_BYTES: usize = 160;
 /// The first four bytes of each datagram; the last of them is the protocol's version.
-const MAGIC: [u8; 4] = *b"JFW\x01";
+const MAGIC: [u8; 4] = *b"JFW\x02";
 
 /// How many descriptors travel with [`Order::Run`]: payload, stdin, stdout, stderr.
 pub const RUN_DESCRIPTORS: usize = 4;
@@ -24,14 +27,44 @@ pub const SIDE_DESCRIPTORS: usize = 2;
 /// The numbers at which a harness finds those two.
 pub const SIDE_PLACES: [i32; SIDE_DESCRIPTORS] = [3, 4];
 
+/// One building of a slot. A slot that was taken out of use is built anew, with other walls: what was
+/// proven, ordered or doubted of one building says nothing of the next.
+///
+/// (A plain user's slot has a new init for each run. As long as the warden says that it is idle again,
+/// and not that it was quarantined, these count as one building.)
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Build {
+    /// The slot's number.
+    pub slot: u16,
+    /// How often the worker was told before that the slot was taken out of use.
+    pub number: u32,
+}
+
+impl Build {
+    /// What stands in the slot when the warden is ready.
+    #[must_use]
+    pub const fn first(slot: u16) -> Self {
+        Self { slot, number: 0 }
+    }
+
+    /// What is built in the slot after this.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        Self {
+            slot: self.slot,
+            number: self.number.wrapping_add(1),
+        }
+    }
+}
+
 /// One run, as the worker asks for it. It names a runtime by its index in the config and may only
 /// lower that runtime's limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct JailPlan {
     /// The worker's number for this run, never used twice.
     pub run: u64,
-    /// The slot to run in; it must be idle.
-    pub slot: u16,
+    /// The slot to run in, as it stood when it was idle; it must still stand so.
+    pub build: Build,
     /// Index of the runtime in the settings' sorted list.
     pub runtime: u16,
     /// The limits in force.
@@ -60,28 +93,11 @@ pub enum Order {
     },
     /// Replace a slot that nothing runs in: its walls are in doubt.
     Replace {
-        /// Which.
-        slot: u16,
+        /// Which, as it stands; one that was replaced meanwhile has other walls.
+        build: Build,
     },
     /// Kill everything, leave nothing, end.
     Stop,
-}
-
-/// Why a slot was taken out of use before it is rebuilt.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Residue {
-    /// Its init ended or stopped answering.
-    InitLost,
-    /// Processes of its uid were still there at the deadline.
-    Processes,
-    /// Its scratch could not be replaced.
-    Scratch,
-    /// Message queues, semaphores or shared memory that could not be removed.
-    Ipc,
-    /// It could not be built.
-    Build,
-    /// The worker could not prove that its walls hold.
-    Canary,
 }
 
 /// What the warden tells the worker.
@@ -89,7 +105,7 @@ pub enum Residue {
 pub enum Report {
     /// All slots stand; the answer to [`Order::Hello`].
     Ready {
-        /// How many slots there are, numbered from 0, all idle.
+        /// How many slots there are, numbered from 0, all idle; each stands as [`Build::first`].
         slot_count: u16,
         /// The walls that each of them holds.
         walls: Walls,
@@ -114,15 +130,24 @@ pub enum Report {
         /// What was observed.
         evidence: Evidence,
     },
+    /// The run was not started, and will not be.
+    Refused {
+        /// Its slot.
+        slot: u16,
+        /// The run.
+        run: u64,
+        /// Why.
+        refusal: Refusal,
+    },
     /// The slot was proved clean and takes the next run.
     Idle {
-        /// Which.
-        slot: u16,
+        /// Which, as it stands.
+        build: Build,
     },
     /// The slot was not clean; it is being replaced and says [`Report::Idle`] when it stands again.
     Quarantined {
-        /// Which.
-        slot: u16,
+        /// What takes no run any more.
+        build: Build,
         /// Why.
         residue: Residue,
     },
@@ -152,7 +177,7 @@ impl Order {
             Self::Hello { digest } => Pen::new(MAGIC, 1).raw(digest).done(),
             Self::Run(plan) => Pen::new(MAGIC, 2)
                 .u64(plan.run)
-                .u16(plan.slot)
+                .build(plan.build)
                 .u16(plan.runtime)
                 .limits(&plan.limits)
                 .done(),
@@ -162,7 +187,7 @@ impl Order {
                 .u16(acted_number(*why))
                 .done(),
             Self::Stop => Pen::new(MAGIC, 4).done(),
-            Self::Replace { slot } => Pen::new(MAGIC, 5).u16(*slot).done(),
+            Self::Replace { build } => Pen::new(MAGIC, 5).build(*build).done(),
         }
     }
 
@@ -178,7 +203,7 @@ impl Order {
             },
             2 => Self::Run(JailPlan {
                 run: eye.u64()?,
-                slot: eye.u16()?,
+                build: eye.build()?,
                 runtime: eye.u16()?,
                 limits: eye.limits()?,
             }),
@@ -188,7 +213,9 @@ impl Order {
                 why: acted_from(eye.u16()?)?,
             },
             4 => Self::Stop,
-            5 => Self::Replace { slot: eye.u16()? },
+            5 => Self::Replace {
+                build: eye.build()?,
+            },
             kind => return Err(ProtocolError::UnknownKind(kind)),
         };
         eye.done(order)
@@ -237,6 +264,7 @@ impl Report {
                 .end(evidence.end)
                 .u16(evidence.acted.map_or(0, acted_number))
                 .u64(evidence.oom_kills)
+                .maybe(evidence.memory_refusals)
                 .span(evidence.cpu)
                 .span(evidence.user)
                 .span(evidence.system)
@@ -250,10 +278,16 @@ impl Report {
                 )
                 .calls(evidence.unknown_calls)
                 .done(),
-            Self::Idle { slot } => Pen::new(MAGIC, 104).u16(*slot).done(),
-            Self::Quarantined { slot, residue } => {
-                Pen::new(MAGIC, 105).u16(*slot).u16(residue.number()).done()
-            }
+            Self::Idle { build } => Pen::new(MAGIC, 104).build(*build).done(),
+            Self::Quarantined { build, residue } => Pen::new(MAGIC, 105)
+                .build(*build)
+                .u16(residue.number())
+                .done(),
+            Self::Refused { slot, run, refusal } => Pen::new(MAGIC, 106)
+                .u16(*slot)
+                .u64(*run)
+                .u16(refusal.number())
+                .done(),
         }
     }
 
@@ -279,10 +313,17 @@ impl Report {
                 run: eye.u64()?,
                 evidence: decode_evidence(&mut eye)?,
             },
-            104 => Self::Idle { slot: eye.u16()? },
+            104 => Self::Idle {
+                build: eye.build()?,
+            },
             105 => Self::Quarantined {
-                slot: eye.u16()?,
+                build: eye.build()?,
                 residue: Residue::from(eye.u16()?)?,
+            },
+            106 => Self::Refused {
+                slot: eye.u16()?,
+                run: eye.u64()?,
+                refusal: Refusal::from(eye.u16()?)?,
             },
             kind => return Err(ProtocolError::UnknownKind(kind)),
         };
@@ -298,6 +339,7 @@ fn decode_evidence(eye: &mut Eye<'_>) -> Result<Evidence, ProtocolError> {
             number => Some(acted_from(number)?),
         },
         oom_kills: eye.u64()?,
+        memory_refusals: eye.maybe()?,
         cpu: eye.span()?,
         user: eye.span()?,
         system: eye.span()?,
@@ -307,65 +349,6 @@ fn decode_evidence(eye: &mut Eye<'_>) -> Result<Evidence, ProtocolError> {
         pressure_full: eye.maybe()?.map(Duration::from_nanos),
         unknown_calls: eye.calls()?,
     })
-}
-
-const fn acted_number(acted: Acted) -> u16 {
-    match acted {
-        Acted::Cpu => 1,
-        Acted::Wall => 2,
-        Acted::Output => 3,
-        Acted::Cancel => 4,
-        Acted::Drain => 5,
-    }
-}
-
-const fn acted_from(number: u16) -> Result<Acted, ProtocolError> {
-    match number {
-        1 => Ok(Acted::Cpu),
-        2 => Ok(Acted::Wall),
-        3 => Ok(Acted::Output),
-        4 => Ok(Acted::Cancel),
-        5 => Ok(Acted::Drain),
-        _ => Err(ProtocolError::BadField),
-    }
-}
-
-impl Residue {
-    /// The residue's name in logs and metrics.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::InitLost => "init_lost",
-            Self::Processes => "processes",
-            Self::Scratch => "scratch",
-            Self::Ipc => "ipc",
-            Self::Build => "build",
-            Self::Canary => "canary",
-        }
-    }
-
-    pub(crate) const fn number(self) -> u16 {
-        match self {
-            Self::InitLost => 1,
-            Self::Processes => 2,
-            Self::Scratch => 3,
-            Self::Ipc => 4,
-            Self::Build => 5,
-            Self::Canary => 6,
-        }
-    }
-
-    pub(crate) const fn from(number: u16) -> Result<Self, ProtocolError> {
-        match number {
-            1 => Ok(Self::InitLost),
-            2 => Ok(Self::Processes),
-            3 => Ok(Self::Scratch),
-            4 => Ok(Self::Ipc),
-            5 => Ok(Self::Build),
-            6 => Ok(Self::Canary),
-            _ => Err(ProtocolError::BadField),
-        }
-    }
 }
 
 #[cfg(test)]

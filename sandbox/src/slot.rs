@@ -1,13 +1,17 @@
 //! A numbered place for one run, with its state in its type: only a proof of cleanness makes a dirty
 //! slot idle again.
 
+mod observed;
+
 use crate::cgroup::{Counters, SlotCgroup};
 use crate::lease::Lease;
 use crate::link::Command;
-use crate::protocol::JailPlan;
-use crate::sweep::{CleanProof, Sweeper, Sweeping};
-use jailfleet::evidence::{Acted, End, Evidence, UnknownCalls};
+use crate::protocol::{Build, JailPlan};
+use crate::sweep::{By, CleanProof, Sweeper, Sweeping};
+use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
+pub use observed::Observed;
+use observed::seen_end;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -27,7 +31,7 @@ pub struct Jail {
     pub cgroup: Option<SlotCgroup>,
     /// The child that kills what its uid still has, while it is at work.
     pub sweeper: Option<Sweeper>,
-    /// Why its last sweep failed, as it was told.
+    /// What was wrong with its last sweep, as it was told.
     pub sweep_trouble: Option<String>,
 }
 
@@ -35,8 +39,8 @@ pub struct Jail {
 #[derive(Debug)]
 #[must_use]
 pub struct Slot<S> {
-    /// Its number.
-    pub number: u16,
+    /// Its number, and which of its buildings it is.
+    pub build: Build,
     /// What stands in it.
     pub jail: Jail,
     /// What it is doing.
@@ -120,14 +124,31 @@ pub enum Due {
     EndInit,
 }
 
+/// How far the sweep of a slot's uid has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Swept {
+    /// There is none under way.
+    Unasked,
+    /// It goes on, and is to be looked at by then at the latest.
+    NotBefore(Instant),
+    /// It has just ended.
+    Now(By),
+}
+
 impl<S> Slot<S> {
     /// The same slot in another state.
     pub fn into_state<T>(self, state: T) -> Slot<T> {
         Slot {
-            number: self.number,
+            build: self.build,
             jail: self.jail,
             state,
         }
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn number(&self) -> u16 {
+        self.build.slot
     }
 
     /// The socket to its init.
@@ -146,20 +167,19 @@ impl<S> Slot<S> {
         Ok(())
     }
 
-    /// Whether a sweep goes on, and until when it may.
+    /// Whether a sweep goes on, and until when it may; or what it was done by.
     ///
     /// # Errors
     /// What the kernel answered; the sweep is then given up.
-    pub fn sweeping(&mut self, now: Instant) -> io::Result<Option<Instant>> {
+    pub fn sweeping(&mut self, now: Instant) -> io::Result<Swept> {
         let Some(sweeper) = &mut self.jail.sweeper else {
-            return Ok(None);
+            return Ok(Swept::Unasked);
         };
         match sweeper.done(now) {
-            Ok(Sweeping::GoesOn) => Ok(Some(sweeper.deadline())),
-            Ok(Sweeping::Done) => {
+            Ok(Sweeping::GoesOn) => Ok(Swept::NotBefore(sweeper.deadline())),
+            Ok(Sweeping::Done(by)) => {
                 self.jail.sweeper = None;
-                self.jail.sweep_trouble = None;
-                Ok(None)
+                Ok(Swept::Now(by))
             }
             Err(error) => {
                 self.jail.sweeper = None;
@@ -205,7 +225,7 @@ impl Slot<Idle> {
             run,
             runtime,
             limits,
-            slot: _,
+            build: _,
         } = *plan;
         let command = Command::Run {
             run,
@@ -315,6 +335,10 @@ impl Slot<Running> {
             end: seen_end(ending.end, acted, self.state.started),
             acted,
             oom_kills: now.oom_kills.saturating_sub(before.oom_kills),
+            memory_refusals: now
+                .memory_refusals
+                .zip(before.memory_refusals)
+                .map(|(now, before)| now.saturating_sub(before)),
             cpu: counted.unwrap_or(ending.user.saturating_add(ending.system)),
             user: ending.user,
             system: ending.system,
@@ -340,45 +364,15 @@ impl Slot<Running> {
 
 impl Slot<Dirty> {
     /// Nothing of the last run is left.
-    pub fn proved(self, _proof: CleanProof) -> Slot<Idle> {
+    ///
+    /// # Errors
+    /// The slot as it was, where the proof is another run's, another building's or another slot's.
+    pub fn proved(self, proof: &CleanProof) -> Result<Slot<Idle>, Box<Self>> {
+        if !proof.is_of(self.build, self.state.run) {
+            return Err(Box::new(self));
+        }
         let before = self.counters();
-        self.into_state(Idle { before })
-    }
-}
-
-/// How a run ended, as its init told it.
-#[derive(Debug, Clone, Copy)]
-pub struct Observed {
-    /// How the main process ended.
-    pub end: End,
-    /// User time.
-    pub user: Duration,
-    /// System time.
-    pub system: Duration,
-    /// From exec to the end.
-    pub wall: Duration,
-    /// Calls that the filter did not know.
-    pub unknown_calls: UnknownCalls,
-}
-
-impl Observed {
-    /// What is known of a run whose init is gone.
-    pub const LOST: Self = Self {
-        end: End::Lost,
-        user: Duration::ZERO,
-        system: Duration::ZERO,
-        wall: Duration::ZERO,
-        unknown_calls: UnknownCalls::NONE,
-    };
-}
-
-/// How a run ended, by what its init told and what we know besides.
-const fn seen_end(told: End, acted: Option<Acted>, started: Option<Instant>) -> End {
-    match (told, acted, started) {
-        // An init that had to be killed with its run cannot say more than we know.
-        (End::Lost, Some(_), _) => End::Signaled(libc::SIGKILL),
-        (End::Lost, None, None) => End::Unstarted,
-        (end, _, _) => end,
+        Ok(self.into_state(Idle { before }))
     }
 }
 
@@ -390,17 +384,4 @@ fn after(at: Instant, span: Duration) -> Instant {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::clock;
-
-    #[test]
-    fn a_run_that_was_lost_before_its_start_is_told_apart_from_one_that_ran() {
-        let started = Some(clock::now());
-        assert_eq!(seen_end(End::Lost, None, None), End::Unstarted);
-        assert_eq!(seen_end(End::Lost, None, started), End::Lost);
-        let killed = End::Signaled(libc::SIGKILL);
-        assert_eq!(seen_end(End::Lost, Some(Acted::Wall), started), killed);
-        assert_eq!(seen_end(End::Exited(0), None, started), End::Exited(0));
-    }
-}
+mod tests;

@@ -5,10 +5,12 @@
 
 use crate::clock;
 use crate::lease::LeasedUid;
+use crate::protocol::Build;
+use crate::slot::{Dirty, Slot};
 use crate::sys::clone::{Cloned, clone_process};
 use crate::sys::exec::{Patience, Strings, Waited, execve, exit_now, wait_child};
 use crate::sys::ipc::{remove_system_v_objects, system_v_objects};
-use crate::without::stands;
+use crate::without::{kills, stands};
 use jailfleet::evidence::End;
 use jailfleet::wall::Wall;
 use nix::errno::Errno;
@@ -25,20 +27,60 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-/// Nothing of a leased uid runs on this host. Made here and nowhere else.
+/// Nothing of one run is left in its slot: its scratch is new, and nothing of its uid runs on this host.
+/// Made by [`prove`] and nowhere else, for this run in this building of a slot and for no other.
 #[derive(Debug)]
 #[must_use]
-pub struct CleanProof(());
+pub struct CleanProof {
+    build: Build,
+    run: u64,
+}
+
+impl CleanProof {
+    /// Whether it speaks of this run in this building.
+    #[must_use]
+    pub fn is_of(&self, build: Build, run: u64) -> bool {
+        self.build == build && self.run == run
+    }
+
+    /// A proof without a look, for what is done with one.
+    #[cfg(test)]
+    pub(crate) const fn unlooked(build: Build, run: u64) -> Self {
+        Self { build, run }
+    }
+}
 
 /// Something of the uid is still there, or it cannot be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotClean {
+    /// Its init has not replaced the scratch yet.
+    #[error("prove the slot clean: its scratch is still the run's")]
+    Scratch,
+    /// It has no uid of its own, so that a look says nothing: the end of its init has to.
+    #[error("prove the slot clean: it has no uid of its own")]
+    Unleased,
     /// At least one process, perhaps a zombie, has the uid.
     #[error("prove the slot clean: a process of its uid is still there")]
     Processes,
     /// The kernel did not say.
     #[error("prove the slot clean: the kernel answered {0}")]
     Unknown(i32),
+}
+
+/// Looks whether anything of the slot's last run is left.
+///
+/// # Errors
+/// [`NotClean`] unless it is certain that there is not.
+pub fn prove(slot: &Slot<Dirty>) -> Result<CleanProof, NotClean> {
+    if !slot.state.cleaned {
+        return Err(NotClean::Scratch);
+    }
+    let lease = slot.jail.lease.as_ref().ok_or(NotClean::Unleased)?;
+    look(lease.uid())?;
+    Ok(CleanProof {
+        build: slot.build,
+        run: slot.state.run,
+    })
 }
 
 /// Looks whether any process has this uid.
@@ -48,9 +90,9 @@ pub enum NotClean {
 ///
 /// # Source
 /// getpriority(2): ESRCH, no process was located. (`kill(-1, 0)` never says so.)
-pub fn look(uid: LeasedUid) -> Result<CleanProof, NotClean> {
+pub fn look(uid: LeasedUid) -> Result<(), NotClean> {
     match rustix::process::getpriority_user(rustix::process::Uid::from_raw(uid.get())) {
-        Err(rustix::io::Errno::SRCH) => Ok(CleanProof(())),
+        Err(rustix::io::Errno::SRCH) => Ok(()),
         Ok(_) => Err(NotClean::Processes),
         Err(errno) => Err(NotClean::Unknown(errno.raw_os_error())),
     }
@@ -63,6 +105,8 @@ const SWEEP_DEADLINE: Duration = Duration::from_secs(2);
 const FAILED: i32 = 100;
 /// What pkill ends with when it found nobody: the kill before it was enough.
 const PKILL_FOUND_NOBODY: i32 = 1;
+/// A sweeper that killed and could not become pkill ends with this.
+const KILLED_WITHOUT_PKILL: i32 = 99;
 /// Where pkill is found.
 const PKILL: [&CStr; 2] = [c"/usr/bin/pkill", c"/bin/pkill"];
 
@@ -85,7 +129,32 @@ pub enum Sweeping {
     /// Still.
     GoesOn,
     /// Not any more; what it killed still has to be reaped: [`look`] again.
-    Done,
+    Done(By),
+}
+
+/// What a sweep was done by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The kill of everything of the uid, and then pkill.
+    KillAndPkill,
+    /// The kill alone: pkill is not there, or cannot be executed. A host is to have it, and without it lacks
+    /// the wall `uid`; but the kill is a whole sweep, and what proves a slot clean is the look after it.
+    KillAlone,
+}
+
+/// Why there is no pkill behind the kill, and what to do.
+pub const NO_PKILL: &str = "pkill cannot be executed, so that nothing stands behind the kill of what a slot's \
+                            uid still has";
+/// See [`NO_PKILL`].
+pub const GET_PKILL: &str =
+    "install pkill as /usr/bin/pkill (Debian, Ubuntu: apt-get install procps)";
+
+/// Sweeps a uid that nothing runs under, to see what sweeps are done by on this host.
+///
+/// # Errors
+/// When sweeps do not work here at all.
+pub fn rehearse(uid: LeasedUid) -> io::Result<By> {
+    Sweeper::start(uid, clock::now())?.wait()
 }
 
 impl Sweeper {
@@ -103,7 +172,7 @@ impl Sweeper {
         match clone_process(0, None)? {
             Cloned::Child => {
                 let status = match sweep_as(uid, &argv) {
-                    Ok(()) => 0,
+                    Ok(()) => KILLED_WITHOUT_PKILL,
                     Err(error) => {
                         let errno = error.raw_os_error().unwrap_or(libc::EPROTO);
                         FAILED.saturating_add(errno)
@@ -137,7 +206,7 @@ impl Sweeper {
     /// What the kernel answered, to us or to it: it has ended then, and swept nothing, or not all.
     pub fn done(&mut self, now: Instant) -> io::Result<Sweeping> {
         match wait_child(self.pid, Patience::Poll)? {
-            Waited::Ended(_, end) => return swept(end).map(|()| Sweeping::Done),
+            Waited::Ended(_, end) => return swept(end).map(Sweeping::Done),
             // Nobody knows then how it ended.
             Waited::NoChild => return Err(Errno::ECHILD.into()),
             Waited::NoneYet => {}
@@ -153,11 +222,11 @@ impl Sweeper {
     ///
     /// # Errors
     /// What the kernel answered.
-    pub fn wait(mut self) -> io::Result<()> {
+    pub fn wait(mut self) -> io::Result<By> {
         loop {
             let now = clock::now();
-            if self.done(now)? == Sweeping::Done {
-                return Ok(());
+            if let Sweeping::Done(by) = self.done(now)? {
+                return Ok(by);
             }
             let left = self.deadline.saturating_duration_since(now);
             let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
@@ -171,9 +240,10 @@ impl Sweeper {
 }
 
 /// What the end of a sweeper says of its sweep.
-fn swept(end: End) -> io::Result<()> {
+fn swept(end: End) -> io::Result<By> {
     match end {
-        End::Exited(0 | PKILL_FOUND_NOBODY) => Ok(()),
+        End::Exited(0 | PKILL_FOUND_NOBODY) => Ok(By::KillAndPkill),
+        End::Exited(KILLED_WITHOUT_PKILL) => Ok(By::KillAlone),
         End::Exited(status) if status > FAILED => {
             Err(io::Error::from_raw_os_error(status.saturating_sub(FAILED)))
         }
@@ -187,7 +257,7 @@ fn swept(end: End) -> io::Result<()> {
     }
 }
 
-/// In the child: becomes the uid, kills, and leaves as pkill.
+/// In the child: becomes the uid, kills, and leaves as pkill; comes back where there is no pkill to become.
 fn sweep_as(uid: LeasedUid, argv: &Strings<'_>) -> io::Result<()> {
     // The worker's socket may lie on a standard descriptor; a process of the slot's uid must not
     // carry it.
@@ -204,17 +274,15 @@ fn sweep_as(uid: LeasedUid, argv: &Strings<'_>) -> io::Result<()> {
     setgroups(&[])?;
     setresgid(group, group, group)?;
     setresuid(user, user, user)?;
-    match kill(Pid::from_raw(-1), Signal::SIGKILL) {
-        Ok(()) | Err(Errno::ESRCH) => {}
-        Err(errno) => return Err(errno.into()),
-    }
-    for program in PKILL {
-        let error = execve(program, argv, &Strings::with_room(0));
-        if error.raw_os_error() != Some(libc::ENOENT) {
-            return Err(error);
+    if kills() {
+        match kill(Pid::from_raw(-1), Signal::SIGKILL) {
+            Ok(()) | Err(Errno::ESRCH) => {}
+            Err(errno) => return Err(errno.into()),
         }
     }
-    // A host without pkill: the kill above was the sweep.
+    for program in PKILL {
+        let _absent: io::Error = execve(program, argv, &Strings::with_room(0));
+    }
     Ok(())
 }
 
@@ -245,13 +313,15 @@ pub fn no_ipc_left() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FAILED, swept};
+    use super::{By, FAILED, KILLED_WITHOUT_PKILL, swept};
     use jailfleet::evidence::End;
 
     #[test]
     fn a_sweeper_that_failed_is_not_taken_for_one_that_swept() {
-        swept(End::Exited(0)).expect("pkill killed somebody");
-        swept(End::Exited(1)).expect("the kill before it was enough");
+        let by = |status| swept(End::Exited(status)).expect("it swept");
+        assert_eq!(by(0), By::KillAndPkill, "pkill killed somebody");
+        assert_eq!(by(1), By::KillAndPkill, "the kill before it was enough");
+        assert_eq!(by(KILLED_WITHOUT_PKILL), By::KillAlone);
         let failed = swept(End::Exited(FAILED + libc::EPERM)).expect_err("it never swept");
         assert_eq!(failed.raw_os_error(), Some(libc::EPERM));
         for end in [End::Exited(2), End::Exited(3), End::Signaled(9), End::Lost] {

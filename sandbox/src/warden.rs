@@ -9,18 +9,20 @@ mod confine;
 mod build;
 mod descriptors;
 mod finish;
+mod orders;
 mod reports;
 mod runs;
+mod sweeps;
 
 use crate::clock;
 use crate::jail::Identity;
 use crate::launch::{Launch, NulInRuntime};
-use crate::protocol::{DATAGRAM_BYTES, JailPlan, Order, ProtocolError, Report, Residue, Walls};
+use crate::protocol::{Build, ProtocolError, Report, Residue, Walls};
 use crate::slot::{Building, Dirty, Due, Ending, Idle, Running, Slot};
-use crate::sys::message::{Message, receive};
 use jailfleet::settings::WorkerSettings;
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use orders::Flow;
 use reports::Reports;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -88,6 +90,8 @@ pub struct Warden {
     sweep_timeout: Duration,
     walls: Walls,
     stands: Vec<Stand>,
+    /// The buildings that the worker knows of, each the one that takes its slot's next run.
+    builds: Vec<Build>,
     reports: Reports,
     greeting: Greeting,
     /// Whether the operator knows that unknown calls are not counted here.
@@ -103,13 +107,6 @@ enum Greeting {
     Heard,
     /// It was told that they do.
     Answered,
-}
-
-/// Whether the loop goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flow {
-    GoOn,
-    Stop,
 }
 
 impl Warden {
@@ -141,6 +138,7 @@ impl Warden {
                     build_at: now,
                 })
                 .collect(),
+            builds: (0..count).map(Build::first).collect(),
             greeting: Greeting::Awaited,
             uncounted_said: false,
         })
@@ -260,59 +258,6 @@ impl Warden {
         })
     }
 
-    fn hear_worker(&mut self) -> Result<Flow, WardenError> {
-        let mut bytes = [0; DATAGRAM_BYTES];
-        let message = match receive(self.control.as_fd(), &mut bytes) {
-            Ok(message) => message,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Flow::GoOn),
-            Err(error) => return Err(WardenError::Wait(error)),
-        };
-        if message.length == 0 {
-            return Ok(Flow::Stop);
-        }
-        let order = Order::decode(bytes.get(..message.length).unwrap_or_default())?;
-        let Message { fds, cut, .. } = message;
-        if cut || !order.goes_with(fds.len()) {
-            return Err(WardenError::Worker(
-                "an order came with wrong descriptors".to_owned(),
-            ));
-        }
-        match order {
-            Order::Hello { digest } if digest == self.digest => {
-                self.greeting = Greeting::Heard;
-            }
-            Order::Hello { .. } => return Err(WardenError::Worker(OTHER_CONFIG.to_owned())),
-            Order::Run(_) if self.greeting != Greeting::Answered => {
-                return Err(WardenError::Worker(
-                    "it ordered a run before it was told that the slots stand".to_owned(),
-                ));
-            }
-            Order::Run(plan) => self.start(&plan, &fds)?,
-            Order::Kill { slot, run, why } => self.kill(slot, run, why)?,
-            Order::Replace { slot } => self.replace(slot)?,
-            Order::Stop => return Ok(Flow::Stop),
-        }
-        Ok(Flow::GoOn)
-    }
-
-    /// What a plan may never say, whoever wrote it.
-    fn check(&self, plan: &JailPlan) -> Result<(), WardenError> {
-        let launch = self
-            .launches
-            .get(usize::from(plan.runtime))
-            .ok_or_else(|| {
-                WardenError::Worker(format!("there is no runtime number {}", plan.runtime))
-            })?;
-        if plan.limits.within(&launch.ceiling) {
-            Ok(())
-        } else {
-            Err(WardenError::Worker(format!(
-                "run {} asks for more than its ceiling",
-                plan.run
-            )))
-        }
-    }
-
     fn report(&mut self, report: &Report) -> Result<(), WardenError> {
         let sent = self.reports.send(self.control.as_fd(), report);
         sent.map_err(WardenError::Wait)
@@ -380,9 +325,6 @@ impl Warden {
 
 /// Without anything to do, the warden wakes this often, to no purpose but to be seen alive.
 const IDLE_LOOK: Duration = Duration::from_secs(3600);
-
-const OTHER_CONFIG: &str = "it read another config than the warden; both must be started with the \
-                            same file, flags and environment";
 
 struct Ready {
     control: bool,

@@ -58,6 +58,33 @@ pub(crate) fn limit(wall: Wall, limit: u64) -> u64 {
     }
 }
 
+/// Whether a sweep begins with the kill of all that its uid has: always, but where a test looks at what
+/// pkill does alone.
+#[cfg(not(feature = "wall-removal"))]
+#[must_use]
+pub(crate) const fn kills() -> bool {
+    true
+}
+
+/// Whether a sweep begins with the kill of all that its uid has.
+///
+/// # Async-signal-safety
+/// Safe between fork and exec: one atomic load.
+#[cfg(feature = "wall-removal")]
+#[must_use]
+pub(crate) fn kills() -> bool {
+    !NO_KILL.load(std::sync::atomic::Ordering::Relaxed)
+}
+
+#[cfg(feature = "wall-removal")]
+static NO_KILL: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+
+/// Leaves every sweep of this process to pkill alone.
+#[cfg(feature = "wall-removal")]
+pub fn leave_out_the_kill() {
+    NO_KILL.store(true, std::sync::atomic::Ordering::Relaxed);
+}
+
 /// Takes a wall down, for all slots of this process and until it ends.
 ///
 /// # Errors

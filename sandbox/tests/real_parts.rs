@@ -8,6 +8,8 @@ use jailfleet_sandbox::probe::{State, held_walls, probe};
 use jailfleet_sandbox::sweep::{self, Sweeper};
 use jailfleet_sandbox::sys::restrict::landlock_restrict_self;
 use jailfleet_sandbox::{clock, landlock};
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl::set_no_new_privs;
 use nix::unistd::{Uid, geteuid, seteuid};
 use std::fs::File;
@@ -59,6 +61,33 @@ fn every_wall_is_tried_and_each_that_is_missing_comes_with_a_remedy() {
         missing(WallSet::Laptop.required(), &held_walls(&reports)),
         []
     );
+}
+
+#[test]
+fn where_pkill_cannot_be_executed_the_wall_uid_is_missing_and_the_remedy_says_what_to_install() {
+    require!(Root);
+    // A mount namespace is a thread's own: this one goes in alone.
+    let inside = std::thread::spawn(|| {
+        unshare(CloneFlags::CLONE_NEWNS).expect("we are root");
+        let nothing = None::<&str>;
+        let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+        mount(nothing, "/", nothing, private, nothing).expect("it is ours alone");
+        let bind = MsFlags::MS_BIND;
+        let (null, pkill) = (Some("/dev/null"), "/usr/bin/pkill");
+        mount(null, pkill, nothing, bind, nothing).expect("pkill is there");
+        let state = tempfile::tempdir().expect("a folder");
+        let reports = probe(&settings(state.path()));
+        reports.into_iter().find(|report| report.wall == Wall::Uid)
+    });
+    let found = inside.join().expect("no panic inside");
+    let report = found.expect("every wall has a report");
+    assert_eq!(report.state, State::Missing, "{report:?}");
+    assert!(
+        report.evidence.contains("pkill cannot be executed"),
+        "{report:?}"
+    );
+    let fix = report.fix.expect("a remedy");
+    assert!(fix.contains("procps"), "{fix}");
 }
 
 #[test]
@@ -133,14 +162,14 @@ fn a_sweep_kills_what_ignores_every_signal_and_only_then_the_slot_is_proved_clea
     let lease = Leases::open(&section)
         .and_then(|mut leases| leases.take())
         .expect("a uid");
-    let _clean = sweep::look(lease.uid()).expect("nothing runs under a fresh lease");
+    sweep::look(lease.uid()).expect("nothing runs under a fresh lease");
     let mut left = sleeper_of(lease.uid().get());
     sweep::look(lease.uid()).expect_err("a process is there");
     let sweeper = Sweeper::start(lease.uid(), clock::now()).expect("the sweep begins");
     sweeper.wait().expect("the sweep");
     let status = left.wait().expect("its end");
     assert_eq!(status.signal(), Some(9));
-    let _clean = sweep::look(lease.uid()).expect("nothing is left");
+    sweep::look(lease.uid()).expect("nothing is left");
 }
 
 #[test]

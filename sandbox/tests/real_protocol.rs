@@ -23,7 +23,7 @@ use jailfleet::units::{ByteCount, Count, Millis};
 use jailfleet_harness::require;
 use jailfleet_sandbox::client::{self, output_pipe, sealed_memfd};
 use jailfleet_sandbox::payload::{self, Payload};
-use jailfleet_sandbox::protocol::{DATAGRAM_BYTES, JailPlan, Order};
+use jailfleet_sandbox::protocol::{Build, DATAGRAM_BYTES, JailPlan, Order};
 use nix::fcntl::{OFlag, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
@@ -126,10 +126,7 @@ fn words(dice: &mut Dice, fleet: &Fleet) -> Vec<u8> {
             why: Acted::Cancel,
         }
         .encode(),
-        2 => Order::Replace {
-            slot: dice.small(SLOTS + 2),
-        }
-        .encode(),
+        2 => Order::Replace { build: build(dice) }.encode(),
         3 => Order::Hello { digest: [7; 32] }.encode(),
         _ => Order::Run(plan(dice, fleet)).encode(),
     }
@@ -160,9 +157,17 @@ fn plan(dice: &mut Dice, fleet: &Fleet) -> JailPlan {
     }
     JailPlan {
         run: dice.below(4),
-        slot: dice.small(SLOTS + 1),
+        build: build(dice),
         runtime,
         limits,
+    }
+}
+
+/// Mostly what stands at first, as most orders are to have some effect.
+fn build(dice: &mut Dice) -> Build {
+    Build {
+        slot: dice.small(SLOTS + 1),
+        number: u32::from(dice.one_in(4)) * u32::from(dice.small(4)),
     }
 }
 

@@ -18,6 +18,8 @@ mod programs;
 #[path = "real_catalogue/trial.rs"]
 #[expect(dead_code, reason = "shared with other tests")]
 mod trial;
+#[path = "real_walls/sweep.rs"]
+mod sweep;
 
 use catalogue::AttackFile;
 use fleet::Fleet;

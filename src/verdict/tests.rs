@@ -186,6 +186,35 @@ fn a_memory_limit_that_is_too_small_for_the_start_is_refused_and_the_hosts_want_
 }
 
 #[test]
+fn a_kill_for_want_of_the_hosts_memory_says_nothing_of_a_run_that_never_met_its_own_limit() {
+    let killed = |end, memory_refusals| {
+        let evidence = Evidence {
+            oom_kills: 1,
+            memory_refusals,
+            peak_memory_bytes: Some(limits().memory_bytes.get()),
+            ..ended(end)
+        };
+        let judged = judge(&evidence, &limits(), &Program::MainFile);
+        (judged.outcome, judged.error.map(|error| error.code))
+    };
+    let withheld = (Outcome::EngineFault, Some(ErrorCode::MemoryWithheld));
+    for end in [End::Signaled(9), End::Exited(0), End::Lost, End::Unstarted] {
+        assert_eq!(killed(end, Some(0)), withheld, "{end:?}");
+    }
+    for end in [End::Signaled(9), End::Exited(0), End::Lost] {
+        for met in [Some(1), None] {
+            assert_eq!(killed(end, met), (Outcome::MemoryLimit, None), "{end:?}");
+        }
+    }
+    // Without a kill the host's memory is nobody's business.
+    let well = Evidence {
+        memory_refusals: Some(0),
+        ..ended(End::Exited(0))
+    };
+    assert_eq!(outcome(&well), Outcome::Exited);
+}
+
+#[test]
 fn a_failed_stage_never_looks_like_the_programs_exit() {
     for stage in Stage::ALL.iter().copied() {
         for errno in 1..134 {
@@ -305,10 +334,12 @@ fn any_evidence() -> impl Strategy<Value = Evidence> {
     ]));
     let span = || any::<u64>().prop_map(Duration::from_micros);
     let pressure = proptest::option::of(any::<Duration>());
-    (end, acted, 0..3_u64, span(), span(), pressure).prop_map(
-        |(end, acted, oom_kills, cpu, wall, pressure_full)| Evidence {
+    let met = proptest::option::of(0..3_u64);
+    (end, acted, (0..3_u64, met), span(), span(), pressure).prop_map(
+        |(end, acted, (oom_kills, memory_refusals), cpu, wall, pressure_full)| Evidence {
             acted,
             oom_kills,
+            memory_refusals,
             cpu,
             wall,
             pressure_full,

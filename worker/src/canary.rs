@@ -16,11 +16,11 @@ use jailfleet::settings::WorkerSettings;
 use jailfleet_program::Clock;
 use thiserror::Error;
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinSet};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use crate::events::CanaryFlew;
+use crate::labelled::Labelled;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::{Build, Lease, Proof, SlotError, Slots};
@@ -297,7 +297,7 @@ impl Canaries {
         }
         if next == Next::TakeOut {
             tracing::warn!(slot, "no canary comes back from this slot: it is replaced");
-            if let Err(error) = self.slots.replace(slot).await {
+            if let Err(error) = self.slots.replace(build).await {
                 tracing::warn!(slot, %error, "the slot could not be replaced");
             }
         }
@@ -307,14 +307,11 @@ impl Canaries {
 
 /// Canaries on their way, each with the building of a slot that it speaks of.
 #[derive(Debug, Default)]
-struct Flights {
-    tasks: JoinSet<Sang>,
-    builds: HashMap<Id, Build>,
-}
+struct Flights(Labelled<Build, Sang>);
 
 impl Flights {
     fn is_empty(&self) -> bool {
-        self.builds.is_empty()
+        self.0.labels().next().is_none()
     }
 
     fn speak_of(&self, build: Build) -> bool {
@@ -323,21 +320,13 @@ impl Flights {
 
     fn send(&mut self, flight: Flight, lease: Lease) {
         let build = lease.build();
-        self.spawn(build, flight.fly(lease));
-    }
-
-    fn spawn(&mut self, build: Build, flight: impl Future<Output = Sang> + Send + 'static) {
-        let task = self.tasks.spawn(flight);
-        self.builds.insert(task.id(), build);
+        self.0.spawn(build, flight.fly(lease));
     }
 
     /// The next that came back, or broke off, which says as little as one that is silent.
     async fn next(&mut self) -> Option<(Build, Sang)> {
-        let (id, sang) = match self.tasks.join_next_with_id().await? {
-            Ok((id, sang)) => (id, sang),
-            Err(error) => (error.id(), Sang::Silent(format!("it broke off: {error}"))),
-        };
-        let build = self.builds.remove(&id)?;
+        let (build, sang) = self.0.next().await?;
+        let sang = sang.unwrap_or_else(|error| Sang::Silent(format!("it broke off: {error}")));
         Some((build, sang))
     }
 }

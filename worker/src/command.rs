@@ -1,6 +1,6 @@
 //! What each subcommand does, and in which order the process gives up what it does not need.
 
-use std::io::{self, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use clap::CommandFactory;
 use jailfleet::settings::{LaneShares, SourceText, WorkerSettings, env_pairs, worker_settings};
-use jailfleet_program::{Clock, logging};
+use jailfleet_program::{Clock, logging, output};
 use jailfleet_queue::amqp::{self, ConsumePlan};
 use jailfleet_queue::{Nudge, embedded};
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
@@ -93,12 +93,14 @@ pub fn carry_out(cli: &Cli) -> Result<Exit, Failure> {
         Some(Command::PrintConfig(_)) => {
             let mut settings = read_settings(&common)?;
             read_credentials(&mut settings)?;
-            io::stdout().write_all(settings.to_toml_redacted().as_bytes())?;
+            output::print(settings.to_toml_redacted().as_bytes())?;
             Ok(Exit::Done)
         }
         Some(Command::Completion { shell }) => {
             let mut command = Cli::command();
-            clap_complete::generate(*shell, &mut command, "jailfleet-worker", &mut io::stdout());
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut command, "jailfleet-worker", &mut script);
+            output::print(&script)?;
             Ok(Exit::Done)
         }
     }

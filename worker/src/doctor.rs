@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{Wall, WallSet};
+use jailfleet_program::output;
 use jailfleet_sandbox::apparmor;
 use jailfleet_sandbox::probe::{State, WallReport, held_walls, notes, probe};
 use serde_json::{Value, json};
@@ -52,13 +53,13 @@ pub fn examine(settings: &WorkerSettings, json: bool) -> io::Result<Exit> {
         runtimes: &runtimes,
         notes: &notes(),
     };
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     if json {
         writeln!(out, "{}", finding.to_json())?;
     } else {
         finding.write_table(&mut out, io::stdout().is_terminal())?;
     }
-    out.flush()?;
+    output::print(&out)?;
     let fit = missing.is_empty() && troubles.is_empty();
     Ok(if fit { Exit::Done } else { Exit::Unfit })
 }

@@ -344,7 +344,6 @@ impl SlotChanged<'_> {
                 );
             }
             Self::Rebuilt { slot } => {
-                metrics.slot_rebuilt();
                 tracing::info!(slot, "a quarantined slot was rebuilt");
             }
         }

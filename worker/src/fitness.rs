@@ -61,7 +61,7 @@ pub const fn fix(wall: Wall) -> &'static str {
             "needs Linux 5.15 or newer"
         }
         Wall::Uid | Wall::Userns => {
-            "start as root, or allow unprivileged user namespaces: \
+            "start as root on a host that has pkill (procps), or allow unprivileged user namespaces: \
              sysctl kernel.unprivileged_userns_clone=1"
         }
         Wall::Pidns | Wall::Mountns | Wall::Netns | Wall::Ipcns | Wall::Utsns | Wall::Root => {

@@ -125,6 +125,7 @@ pub(crate) fn left(answer: Captured, answer_bytes: usize) -> Result<String, Erro
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jailfleet_sandbox::protocol::SIDE_PLACES;
 
     fn came(bytes: impl Into<Vec<u8>>) -> Captured {
         Captured {
@@ -156,6 +157,18 @@ mod tests {
             let error = left(answer, 7).expect_err(why);
             assert_eq!(error.code, ErrorCode::NoGlobals);
             assert!(error.message.contains(why), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn the_harness_looks_where_the_jail_puts_what_it_is_given() {
+        let [given, answer] = SIDE_PLACES;
+        let text = String::from_utf8_lossy(HARNESS);
+        for line in [
+            format!("\nGIVEN = {given}\n"),
+            format!("\nANSWER = {answer}\n"),
+        ] {
+            assert!(text.contains(&line), "{line}");
         }
     }
 

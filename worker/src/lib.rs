@@ -15,6 +15,7 @@ mod reaper;
 mod cancels;
 mod twins;
 mod station;
+mod labelled;
 pub mod supervisor;
 pub mod slots;
 pub mod readers;

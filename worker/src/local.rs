@@ -10,6 +10,7 @@ use bytes::Bytes;
 use jailfleet::job::{Lane, Name};
 use jailfleet::outcome::Outcome;
 use jailfleet::wire;
+use jailfleet_program::output::unless_nobody_reads;
 use jailfleet_program::{Clock, Moment};
 use jailfleet_queue::embedded::{EMBEDDED_REPLY, EmbeddedProducer, EmbeddedSender};
 use jailfleet_queue::{JobMessage, ResultMessage};
@@ -194,15 +195,19 @@ pub async fn pump(
             }
             result = producer.next_result() => match result {
                 Some(result) => {
-                    take(&mut tally, &mut results, &result).map_err(&writing)?;
-                    tally.say(clock.now(), false);
+                    match take(&mut tally, &mut results, &result) {
+                        Ok(()) => tally.say(clock.now(), false),
+                        // Whoever read the results has had enough: more of them are of use to nobody.
+                        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => break,
+                        Err(error) => return Err(writing(error)),
+                    }
                 }
                 None => break,
             },
         }
     }
     tally.say(clock.now(), true);
-    results.finish(&results_path).map_err(&writing)?;
+    unless_nobody_reads(results.finish(&results_path)).map_err(&writing)?;
     feeding.abort_all();
     if stop.send(()).await.is_err() {
         tracing::debug!("the worker had ended by itself");

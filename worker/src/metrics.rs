@@ -16,7 +16,7 @@ use jailfleet_queue::topology::{Drift, Kept};
 use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::canary::Sang;
-use crate::supervisor::Role;
+use crate::supervisor::{Role, SlotCounts};
 
 mod words;
 mod doors;
@@ -315,18 +315,13 @@ impl Metrics {
 
     /// A slot could not be proven clean.
     pub fn slot_quarantined(&self) {
-        self.slots.quarantined.inc();
         self.slots.quarantines.inc();
     }
 
-    /// A quarantined slot was rebuilt.
-    pub fn slot_rebuilt(&self) {
-        self.slots.quarantined.dec();
-    }
-
-    /// So many slots stand that no canary has come back from yet.
-    pub fn slots_unproven(&self, slots: u16) {
-        self.slots.unproven.set(i64::from(slots));
+    /// How many slots there are of each kind now.
+    pub fn slots(&self, counts: SlotCounts) {
+        self.slots.quarantined.set(i64::from(counts.quarantined));
+        self.slots.unproven.set(i64::from(counts.unproven));
     }
 
     /// The worker began to stop.

@@ -233,7 +233,7 @@ async fn end(
     loop {
         tokio::select! {
             biased;
-            ended = running.ended() => return Ok(ended),
+            ended = running.ended() => return Ok(ended?),
             () = budget.passed(), if !output_told => {
                 output_told = true;
                 running.kill(Acted::Output).await?;

@@ -18,7 +18,7 @@ use jailfleet::settings::LaneShares;
 use jailfleet::wall::HeldWall;
 use jailfleet_program::{Clock, Moment};
 use jailfleet_sandbox::client;
-use jailfleet_sandbox::protocol::{Order, Report};
+use jailfleet_sandbox::protocol::{Order, Refusal, Report};
 use thiserror::Error;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -31,11 +31,13 @@ use crate::metrics::{Metrics, Step};
 use crate::supervisor::{Event, SlotCounts};
 
 mod lease;
+mod waiting;
 mod table;
 
+pub use jailfleet_sandbox::protocol::Build;
 pub use lease::{Lease, Place, Running};
+pub use table::Proof;
 use table::{Booked, For, Table, Taken};
-pub use table::{Build, Proof};
 
 /// How long one datagram may wait for room in the socket: the warden's loop never blocks, so that a
 /// full socket means that it is stuck.
@@ -56,6 +58,9 @@ pub enum SlotError {
     /// What came is no report.
     #[error("read a report of the warden")]
     Receive(#[source] io::Error),
+    /// The run did not begin, and is to be ordered anew. It says nothing about the program.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     /// The warden's first word is not what it should be.
     #[error("greet the warden: {0}")]
     Handshake(&'static str),
@@ -279,12 +284,12 @@ impl Slots {
         self.shared.counts.subscribe()
     }
 
-    /// Has a slot replaced whose walls are in doubt.
+    /// Has a building of a slot replaced whose walls are in doubt.
     ///
     /// # Errors
     /// When the warden cannot be reached.
-    pub async fn replace(&self, slot: u16) -> Result<(), SlotError> {
-        self.shared.send(&Order::Replace { slot }, &[]).await
+    pub async fn replace(&self, build: Build) -> Result<(), SlotError> {
+        self.shared.send(&Order::Replace { build }, &[]).await
     }
 
     /// Whether the warden is gone or stuck.
@@ -345,9 +350,9 @@ impl Shared {
             let now = self.table().counts();
             let changed = *counts != now;
             *counts = now;
+            self.metrics.slots(now);
             changed
         });
-        self.metrics.slots_unproven(self.counts.borrow().unproven);
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
@@ -393,6 +398,7 @@ impl Shared {
                 tracing::warn!(what, "the warden reported something that cannot be");
             }
             Booked::Ended { waiting, evidence } => waiting.end(evidence, self.clock.now()),
+            Booked::Refused { waiting, refusal } => waiting.refuse(refusal),
             Booked::Idle { swept, whose } => {
                 self.metrics.step(Step::Sweep, swept);
                 self.permits(whose).add_permits(1);
@@ -413,7 +419,7 @@ impl Shared {
                     self.permits(whose).forget_permits(1);
                 }
                 if let Some(waiting) = lost {
-                    waiting.end(Evidence::LOST, self.clock.now());
+                    waiting.lose(self.clock.now());
                 }
                 SlotChanged::Quarantined {
                     slot,

@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use anyhow::Context;
 use jailfleet::job::Name;
 use jailfleet::settings::{AmqpSection, WorkerSettings};
+use jailfleet_program::output;
 use jailfleet_queue::amqp;
 use jailfleet_queue::topology::{Names, Party, Rights, Topology, arguments};
 use serde_json::{Value, json};
@@ -14,13 +15,13 @@ use crate::cli::{Exit, TopologyArgs};
 /// Prints the topology in the form that was asked for.
 ///
 /// # Errors
-/// When a pool's name or the URI is wrong, or stdout is closed.
+/// When a pool's name or the URI is wrong, or the answer cannot be written.
 pub fn print(settings: &WorkerSettings, args: &TopologyArgs) -> anyhow::Result<Exit> {
     let AmqpSection { prefix, .. } = &settings.amqp;
     let (names, pools) = (Names::new(prefix), pools(settings, args)?);
     let table = Topology::new(&names, &pools).with_cancels(&names);
     let vhost = amqp::vhost(&settings.amqp)?;
-    let mut out = io::stdout().lock();
+    let mut out = Vec::new();
     if args.json {
         writeln!(out, "{:#}", as_json(&table, &vhost))?;
     } else if args.definitions {
@@ -37,6 +38,7 @@ pub fn print(settings: &WorkerSettings, args: &TopologyArgs) -> anyhow::Result<E
     } else {
         write_table(&mut out, &table, &vhost)?;
     }
+    output::print(&out)?;
     Ok(Exit::Done)
 }
 

@@ -159,3 +159,16 @@ fn what_is_found_before_or_after_the_layers_are_read_ends_with_2_as_well() {
         WORKER.assert_refused(arguments, words);
     }
 }
+
+#[test]
+fn what_nobody_reads_to_its_end_is_no_failure_and_is_not_spoken_of() {
+    WORKER.assert_quiet_in_a_closed_pipe(&[
+        &["print-config"],
+        &["topology"],
+        &["topology", "--json"],
+        &["topology", "--definitions"],
+        &["topology", "--policies"],
+        &["topology", "--rights"],
+        &["completion", "bash"],
+    ]);
+}

@@ -7,10 +7,12 @@ mod worker;
 use std::collections::BTreeMap;
 
 use jailfleet_harness::require;
+use jailfleet_worker::cli::Exit;
 use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use worker::{
-    Worker, doctor_of_a_plain_user, file_of, local, local_of_a_plain_user, processes_with,
+    Worker, doctor_of_a_plain_user, doctor_that_nobody_reads, file_of, local,
+    local_of_a_plain_user, local_until_nobody_reads, processes_with,
 };
 
 fn job(id: &str, runtime: &str, code: &str) -> Value {
@@ -157,6 +159,21 @@ fn when_the_warden_is_killed_every_jail_dies_and_the_worker_says_so_by_its_exit_
 }
 
 #[test]
+fn worker_and_warden_are_not_what_the_kernel_ends_first_when_the_hosts_memory_runs_out() {
+    require!(Root);
+    let jobs = file_of(&format!("{}\n", job("a", "bash", "exec sleep 86414")));
+    let worker = Worker::start(&["local", jobs.path().to_str().expect("a plain path")], &[]);
+    worker.says("job received");
+    for (pid, expected) in [(worker.pid(), "-800\n"), (worker.warden(), "-900\n")] {
+        let score = std::fs::read_to_string(format!("/proc/{pid}/oom_score_adj"));
+        assert_eq!(score.expect("it lives"), expected, "{pid}");
+    }
+    worker.signal(Signal::SIGTERM);
+    worker.signal(Signal::SIGTERM);
+    assert_eq!(worker.ends().code(), Some(5));
+}
+
+#[test]
 fn a_run_that_outlasts_the_drain_is_killed_and_its_job_handed_back() {
     let jobs = file_of(&format!("{}\n", job("a", "bash", "exec sleep 86412")));
     let path = jobs.path().to_str().expect("a plain path");
@@ -260,4 +277,23 @@ fn a_program_finds_the_variables_of_its_runtime_and_its_job_and_no_other() {
         expected.insert(name.to_owned(), value.to_owned());
     }
     assert_eq!(environment(result(&results, "own")), expected);
+
+#[test]
+fn a_reader_that_has_had_enough_ends_a_batch_or_an_examination_without_a_word_of_failure() {
+    let jobs: Vec<String> = (0..40)
+        .map(|number| job(&format!("n{number}"), "bash", "sleep 0.1; echo x").to_string())
+        .collect();
+    let (code, said) = local_until_nobody_reads(&jobs);
+    assert!(
+        !said.contains("failed to") && !said.contains("roken pipe"),
+        "{said}"
+    );
+    // Some results were never read: the code of a batch that is not whole.
+    assert_eq!(code, i32::from(Exit::Incomplete.code()), "{said}");
+    let (code, said) = doctor_that_nobody_reads();
+    assert_eq!(
+        (code, said.as_str()),
+        (Some(0), ""),
+        "fit for the set laptop"
+    );
 }

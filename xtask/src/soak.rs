@@ -14,6 +14,7 @@ use anyhow::{Context, Result, bail, ensure};
 use jailfleet::wall::Wall;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -229,12 +230,13 @@ fn resident_of(status: &str) -> Option<u64> {
 
 /// Folders of the warden's own groups in every hierarchy.
 fn groups(warden: u32) -> Result<u64> {
-    let own = format!("w-{warden}");
+    let own = format!("w-{warden}-");
+    let is_own = |name: &OsStr| name.to_str().is_some_and(|name| name.starts_with(&own));
     let mut open = vec![(PathBuf::from("/sys/fs/cgroup"), 0)];
     let mut count = 0;
     while let Some((folder, depth)) = open.pop() {
         for entry in folders_in(&folder)? {
-            if entry.file_name().is_some_and(|name| *name == *own) {
+            if entry.file_name().is_some_and(is_own) {
                 count += folders_in(&entry)?.len() as u64;
             } else if depth < 5 {
                 open.push((entry, depth + 1));

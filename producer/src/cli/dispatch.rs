@@ -1,10 +1,9 @@
 //! From the command line to the subcommand, and from its end to the exit code.
 
 use std::error::Error;
-use std::io::{self, Write};
 
 use jailfleet::settings::ProducerSettings;
-use jailfleet_program::logging;
+use jailfleet_program::{logging, output};
 
 use super::{Cli, Command, Exit};
 
@@ -114,7 +113,7 @@ fn with_runtime<T>(settings: &ProducerSettings, work: impl Future<Output = T>) -
 }
 
 fn print(bytes: &[u8]) -> Exit {
-    match io::stdout().write_all(bytes) {
+    match output::print(bytes) {
         Ok(()) => Exit::Done,
         Err(error) => {
             complain(&error);

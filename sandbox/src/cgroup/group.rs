@@ -26,6 +26,9 @@ struct Memory {
     /// Memory and swap together (version 1), or swap alone (version 2).
     swap: Option<File>,
     events: File,
+    /// Where version 1 counts how often a limit of this very group was met: of memory, and of memory and
+    /// swap together, whichever comes first.
+    refusals: Vec<File>,
     peak: Option<File>,
 }
 
@@ -102,6 +105,7 @@ impl Group {
     pub(super) fn count(&self, counters: &mut Counters) {
         if let Some(memory) = &self.memory {
             counters.oom_kills = field(&memory.events, "oom_kill").unwrap_or(0);
+            counters.memory_refusals = memory.refused(self.version);
         }
         if let Some(cpu) = &self.cpu {
             counters.cpu = self.cpu_time();
@@ -157,12 +161,37 @@ impl Memory {
         };
         let peak = open_both(&folder.join(peak)).ok();
         let peak = peak.filter(|peak| version == Version::One || put(peak, "reset").is_ok());
+        let refusals = match version {
+            Version::One => &["memory.failcnt", "memory.memsw.failcnt"][..],
+            Version::Two => &[],
+        };
+        let refusals = refusals.iter();
+        let refusals = refusals.filter_map(|name| File::open(folder.join(name)).ok());
         Ok(Self {
+            refusals: refusals.collect(),
             limit: open_both(&folder.join(limit))?,
             swap: open_both(&folder.join(swap)).ok(),
             events: File::open(folder.join(events))?,
             peak,
         })
+    }
+
+    /// How often the group's own limit left no room. Version 2 counts under `oom` when that was so and
+    /// nothing could be taken back; version 1 each time, so that a run which has met its limit is told apart
+    /// from one that has not, and no more.
+    fn refused(&self, version: Version) -> Option<u64> {
+        match version {
+            Version::One => {
+                let counts: Option<Vec<u64>> = self.refusals.iter().map(number).collect();
+                let counts = counts.filter(|counts| !counts.is_empty())?;
+                Some(
+                    counts
+                        .iter()
+                        .fold(0, |sum, count| sum.saturating_add(*count)),
+                )
+            }
+            Version::Two => field(&self.events, "oom"),
+        }
     }
 
     fn limit(&self, version: Version, bytes: u64) -> io::Result<()> {
@@ -229,7 +258,6 @@ pub(super) fn enable(
             Controller::CpuTime => None,
         })
         .collect();
-    std::fs::create_dir_all(own)?;
     if words.is_empty() {
         return Ok(());
     }
@@ -243,20 +271,6 @@ pub(super) fn enable(
     }
     control(base)?;
     control(own)
-}
-
-/// Removes what [`enable`] made before it failed; a group that somebody uses stays.
-pub(super) fn forget(base: &Path, own: &Path) {
-    for folder in [own, base] {
-        match std::fs::remove_dir(folder).map_err(|error| error.raw_os_error()) {
-            // Not there, or not empty: then there is nothing of ours to remove.
-            Ok(()) | Err(Some(libc::ENOENT | libc::ENOTEMPTY | libc::EBUSY)) => {}
-            Err(errno) => eprintln!(
-                "jailfleet-warden: {} was made in vain and stays: {errno:?}",
-                folder.display()
-            ),
-        }
-    }
 }
 
 /// Moves the processes of our own group into a leaf of it. They must be ours to move: the worker and

@@ -3,6 +3,7 @@
 use crate::apparmor::Profile;
 use crate::jail::{Identity, Run, Side};
 use crate::launch::complete_environment;
+use crate::protocol::{SIDE_DESCRIPTORS, SIDE_PLACES};
 use crate::sys::exec::execve;
 use crate::sys::restrict::{close_on_exec_from, landlock_restrict_self};
 use crate::without::stands;
@@ -36,9 +37,9 @@ pub(super) fn own_session(identity: Identity) -> io::Result<()> {
 }
 
 /// The first number that no stream has.
-const FIRST_AFTER_THE_STREAMS: u32 = 3;
+const FIRST_AFTER_THE_STREAMS: u32 = SIDE_PLACES[0].cast_unsigned();
 /// The first number that a harness's descriptors do not have either.
-const FIRST_AFTER_THE_SIDE: u32 = 5;
+const FIRST_AFTER_THE_SIDE: u32 = SIDE_PLACES[SIDE_DESCRIPTORS - 1].cast_unsigned() + 1;
 
 /// The three streams in their places, and a harness's two; whatever else is open closes at the exec.
 pub(super) fn descriptors(run: &mut Run<'_>) -> io::Result<()> {
@@ -103,5 +104,9 @@ mod tests {
     fn the_places_of_a_harness_follow_the_streams_and_nothing_else_stays_open() {
         let places = (FIRST_AFTER_THE_STREAMS..FIRST_AFTER_THE_SIDE).map(u32::cast_signed);
         assert!(places.eq(SIDE_PLACES));
+        assert_eq!(
+            FIRST_AFTER_THE_STREAMS.cast_signed(),
+            libc::STDERR_FILENO + 1
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! Numbers to bytes and back: one cursor that writes a datagram, one that reads it.
 
-use super::{DATAGRAM_BYTES, ProtocolError};
+use super::{Build, DATAGRAM_BYTES, ProtocolError};
 use jailfleet::evidence::{End, Stage, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
@@ -70,6 +70,10 @@ impl Pen {
             .u64(limits.open_files.get())
             .u64(limits.output_bytes.get())
             .u64(limits.stack_bytes.get())
+    }
+
+    pub(super) fn build(self, build: Build) -> Self {
+        self.u16(build.slot).u32(build.number)
     }
 
     pub(crate) fn end(self, end: End) -> Self {
@@ -171,6 +175,13 @@ impl<'a> Eye<'a> {
             open_files: Count::new(self.u64()?).ok_or(BAD)?,
             output_bytes: ByteCount::new(self.u64()?).ok_or(BAD)?,
             stack_bytes: ByteCount::new(self.u64()?).ok_or(BAD)?,
+        })
+    }
+
+    pub(super) fn build(&mut self) -> Result<Build, ProtocolError> {
+        Ok(Build {
+            slot: self.u16()?,
+            number: self.u32()?,
         })
     }
 

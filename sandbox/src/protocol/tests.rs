@@ -1,6 +1,6 @@
 //! Properties of the protocol: what is written is read back, and nothing else is accepted.
 
-use super::{DATAGRAM_BYTES, JailPlan, Order, Report, Residue, Walls};
+use super::{Build, DATAGRAM_BYTES, JailPlan, Order, Refusal, Report, Residue, Walls};
 use jailfleet::evidence::{Acted, End, Evidence, Stage, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
@@ -50,13 +50,17 @@ fn acted() -> impl Strategy<Value = Acted> {
     ]
 }
 
+fn build() -> impl Strategy<Value = Build> {
+    (any::<u16>(), any::<u32>()).prop_map(|(slot, number)| Build { slot, number })
+}
+
 fn order() -> impl Strategy<Value = Order> {
     prop_oneof![
         any::<[u8; 32]>().prop_map(|digest| Order::Hello { digest }),
-        (any::<u64>(), any::<u16>(), any::<u16>(), limits()).prop_map(
-            |(run, slot, runtime, limits)| Order::Run(JailPlan {
+        (any::<u64>(), build(), any::<u16>(), limits()).prop_map(
+            |(run, build, runtime, limits)| Order::Run(JailPlan {
                 run,
-                slot,
+                build,
                 runtime,
                 limits
             })
@@ -66,7 +70,7 @@ fn order() -> impl Strategy<Value = Order> {
             run,
             why
         }),
-        any::<u16>().prop_map(|slot| Order::Replace { slot }),
+        build().prop_map(|build| Order::Replace { build }),
         Just(Order::Stop),
     ]
 }
@@ -96,7 +100,7 @@ fn end() -> impl Strategy<Value = End> {
 
 fn evidence() -> impl Strategy<Value = Evidence> {
     let spans = proptest::array::uniform4(any::<u64>());
-    let seen = proptest::array::uniform3(any::<Option<u64>>());
+    let seen = proptest::array::uniform4(any::<Option<u64>>());
     (
         end(),
         proptest::option::of(acted()),
@@ -106,7 +110,8 @@ fn evidence() -> impl Strategy<Value = Evidence> {
         proptest::collection::vec(any::<u32>(), 0..12),
     )
         .prop_map(
-            |(end, acted, oom_kills, [cpu, user, system, wall], [peak, tasks, pressure], calls)| {
+            |(end, acted, oom_kills, [cpu, user, system, wall], seen, calls)| {
+                let [memory_refusals, peak, tasks, pressure] = seen;
                 let mut unknown_calls = UnknownCalls::NONE;
                 calls
                     .into_iter()
@@ -115,6 +120,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
                     end,
                     acted,
                     oom_kills,
+                    memory_refusals,
                     cpu: Duration::from_nanos(cpu),
                     user: Duration::from_nanos(user),
                     system: Duration::from_nanos(system),
@@ -150,10 +156,15 @@ fn report() -> impl Strategy<Value = Report> {
             run,
             evidence
         }),
-        any::<u16>().prop_map(|slot| Report::Idle { slot }),
-        any::<u16>().prop_map(|slot| Report::Quarantined {
-            slot,
+        build().prop_map(|build| Report::Idle { build }),
+        build().prop_map(|build| Report::Quarantined {
+            build,
             residue: Residue::Processes
+        }),
+        (any::<u16>(), any::<u64>()).prop_map(|(slot, run)| Report::Refused {
+            slot,
+            run,
+            refusal: Refusal::OtherBuilding
         }),
     ]
 }
@@ -200,7 +211,8 @@ fn a_shorter_or_longer_spelling_of_an_order_is_refused() {
 
 #[test]
 fn a_report_is_not_taken_for_an_order() {
-    assert!(Order::decode(&Report::Idle { slot: 1 }.encode()).is_err());
+    let build = Build::first(1);
+    assert!(Order::decode(&Report::Idle { build }.encode()).is_err());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::protocol::Walls;
 use crate::root::RootPlan;
 use crate::seccomp;
 use crate::slot::{Building, Jail, Slot};
+use crate::sweep::{self, By, GET_PKILL, NO_PKILL};
 use crate::sys::clone::{Cloned, clone_process};
 use crate::without::stands;
 use jailfleet::settings::WorkerSettings;
@@ -32,6 +33,7 @@ const MAPPED_ID: u32 = 1000;
 #[derive(Debug)]
 pub struct Host {
     leases: Option<Leases>,
+    sweeps_by: Option<By>,
     cgroups: Option<Cgroups>,
     apparmor: Option<Way>,
     filter: Vec<libc::sock_filter>,
@@ -48,7 +50,7 @@ impl Host {
     /// [`WardenError::Make`] for what could not be made.
     pub fn prepare(settings: &WorkerSettings, apparmor: Option<Way>) -> Result<Self, WardenError> {
         let make = |what| move |source| WardenError::Make { what, source };
-        let leases = if geteuid().is_root() {
+        let mut leases = if geteuid().is_root() {
             Some(Leases::open(&settings.warden).map_err(make("the leases of the slots' uids"))?)
         } else {
             None
@@ -69,6 +71,7 @@ impl Host {
             filter: seccomp::filter(memory).map_err(make("the system call filter"))?,
             filter_alone: seccomp::filter_alone(memory).map_err(make("the system call filter"))?,
             listener: seccomp::listener().map_err(make("the filter that counts"))?,
+            sweeps_by: leases.as_mut().and_then(rehearsed),
             leases,
             cgroups,
             apparmor,
@@ -106,11 +109,12 @@ impl Host {
             Wall::Seccomp,
         ];
         let walls = always.into_iter().fold(Walls::default(), Walls::with);
-        let walls = walls.with(if self.leases.is_some() {
-            Wall::Uid
-        } else {
-            Wall::Userns
-        });
+        let walls = match (&self.leases, self.sweeps_by) {
+            (Some(_), Some(By::KillAndPkill)) => walls.with(Wall::Uid),
+            // What a run leaves is swept by its uid: without both ways to do so the wall is not whole.
+            (Some(_), Some(By::KillAlone) | None) => walls,
+            (None, _) => walls.with(Wall::Userns),
+        };
         let walls = self
             .cgroups
             .iter()
@@ -222,7 +226,7 @@ impl Warden {
                 };
                 let deadline = now.checked_add(BUILD_DEADLINE).unwrap_or(now);
                 Ok(Slot {
-                    number,
+                    build: self.building(number),
                     jail,
                     state: Building { deadline },
                 })
@@ -239,7 +243,7 @@ impl Warden {
     ) -> Result<Stand, WardenError> {
         match self.greeting {
             super::Greeting::Awaited | super::Greeting::Heard => {
-                let number = slot.number;
+                let number = slot.number();
                 super::runs::signal_init(&slot);
                 self.put(
                     usize::from(number),
@@ -252,11 +256,26 @@ impl Warden {
             }
             super::Greeting::Answered => {
                 log(
-                    slot.number,
+                    slot.number(),
                     &format!("the jail could not be built: {reason}"),
                 );
                 self.give_up(slot, crate::protocol::Residue::Build, now)
             }
+        }
+    }
+}
+
+/// What sweeps are done by here; `None` where they fail.
+fn rehearsed(leases: &mut Leases) -> Option<By> {
+    match leases.take().and_then(|lease| sweep::rehearse(lease.uid())) {
+        Ok(By::KillAlone) => {
+            eprintln!("jailfleet-warden: {NO_PKILL}: {GET_PKILL}");
+            Some(By::KillAlone)
+        }
+        Ok(By::KillAndPkill) => Some(By::KillAndPkill),
+        Err(error) => {
+            eprintln!("jailfleet-warden: no uid can be swept here: {error}");
+            None
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Ends: of a slot that is replaced, and of the warden itself, which leaves nothing behind.
 
-use super::runs::{log, signal_init, still_sweeping};
+use super::runs::{log, signal_init};
+use super::sweeps::still_sweeping;
 use super::{Stand, Warden, WardenError};
 use crate::clock;
 use crate::slot::{Ending, Slot};
@@ -25,7 +26,7 @@ impl Warden {
         let again = now.checked_add(REMOVE_AGAIN).unwrap_or(now);
         if gone(&mut slot, now) {
             let vacant = Stand::Vacant {
-                number: slot.number,
+                number: slot.number(),
                 build_at: slot.state.build_at,
             };
             // What the build needs is free now; the lease is returned last, here.
@@ -35,7 +36,7 @@ impl Warden {
         if now >= slot.state.deadline && !slot.state.stuck {
             slot.state.stuck = true;
             log(
-                slot.number,
+                slot.number(),
                 "its processes do not end, the slot stays out of use until they do",
             );
         }
@@ -68,7 +69,7 @@ impl Warden {
         }
         for slot in &ending {
             log(
-                slot.number,
+                slot.number(),
                 "something of it is left; the next start sweeps it",
             );
         }
@@ -105,7 +106,7 @@ fn gone(slot: &mut Slot<Ending>, now: Instant) -> bool {
             Ok(Waited::NoneYet) | Err(_) => false,
         };
     }
-    still_sweeping(slot, now).is_none() && slot.state.reaped && clean(slot)
+    !still_sweeping(slot, now) && slot.state.reaped && clean(slot)
 }
 
 /// Whether nothing of the slot is left outside its namespaces either.

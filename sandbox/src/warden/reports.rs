@@ -69,7 +69,7 @@ impl Reports {
 mod tests {
     use super::{PER_SLOT, Reports};
     use crate::client::receive;
-    use crate::protocol::Report;
+    use crate::protocol::{Build, Report};
     use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
     use std::os::fd::AsFd;
 
@@ -80,30 +80,33 @@ mod tests {
         let (ours, theirs) = pair.expect("a pair");
         let mut reports = Reports::of(4096);
         let mut sent = 0;
+        let idle = |slot| Report::Idle {
+            build: Build::first(slot),
+        };
         while !reports.wait() {
-            let report = Report::Idle { slot: sent };
+            let report = idle(sent);
             reports.send(ours.as_fd(), &report).expect("kept");
             sent += 1;
         }
-        let report = Report::Idle { slot: sent };
+        let report = idle(sent);
         reports.send(ours.as_fd(), &report).expect("kept");
         for slot in 0..=sent {
             let taken = receive(theirs.as_fd()).expect("a report");
-            assert_eq!(taken, Some(Report::Idle { slot }));
+            assert_eq!(taken, Some(idle(slot)));
             reports.flush(ours.as_fd()).expect("sent");
         }
         assert!(!reports.wait());
 
         let mut few = Reports::of(1);
         while !reports.wait() {
-            let report = Report::Idle { slot: 0 };
+            let report = idle(0);
             reports.send(ours.as_fd(), &report).expect("kept");
         }
         for _ in 0..PER_SLOT {
-            let report = Report::Idle { slot: 0 };
+            let report = idle(0);
             few.send(ours.as_fd(), &report).expect("kept");
         }
-        let report = Report::Idle { slot: 0 };
+        let report = idle(0);
         few.send(ours.as_fd(), &report).expect_err("too many");
     }
 }

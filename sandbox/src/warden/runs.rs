@@ -1,12 +1,10 @@
 //! A run from its order to a clean slot.
 
-use super::descriptors;
 use super::{Stand, Warden, WardenError};
 use crate::clock;
 use crate::link::{Counting, Word};
-use crate::protocol::{DATAGRAM_BYTES, JailPlan, Report, Residue};
-use crate::slot::{Dirty, Ending, Observed, Running, Slot};
-use crate::sweep;
+use crate::protocol::{Build, DATAGRAM_BYTES, JailPlan, Refusal, Report, Residue};
+use crate::slot::{Ending, Observed, Running, Slot};
 use crate::sys::message::receive;
 use jailfleet::evidence::{Acted, End, Evidence};
 use nix::sys::signal::Signal;
@@ -16,28 +14,29 @@ use std::time::{Duration, Instant};
 
 /// How long a killed init may take to vanish before somebody is told.
 const ENDING_DEADLINE: Duration = Duration::from_secs(10);
-/// How often a slot that is not clean is swept and looked at again.
-const SWEEP_AGAIN: Duration = Duration::from_millis(10);
-
 impl Warden {
-    /// Starts a run in an idle slot.
+    /// Starts a run in an idle slot, if that still stands as the worker knew it.
     pub(super) fn start(&mut self, plan: &JailPlan, fds: &[OwnedFd]) -> Result<(), WardenError> {
-        self.check(plan)?;
-        descriptors::check(fds).map_err(|bad| WardenError::Worker(bad.to_string()))?;
-        let index = usize::from(plan.slot);
+        self.check(plan, fds)?;
+        let slot = plan.build.slot;
+        if self.building(slot) != plan.build {
+            // The worker ordered it before it read that the slot was taken out of use.
+            return self.report(&Report::Refused {
+                slot,
+                run: plan.run,
+                refusal: Refusal::OtherBuilding,
+            });
+        }
+        let index = usize::from(slot);
         let slot = match self.take(index) {
             Stand::Idle(slot) => slot,
-            // The slot was lost in this very moment; the worker has yet to read that it is.
-            other @ (Stand::Ending(_) | Stand::Building(_) | Stand::Vacant { .. }) => {
+            other @ (Stand::Ending(_)
+            | Stand::Building(_)
+            | Stand::Vacant { .. }
+            | Stand::Running(_)
+            | Stand::Dirty(_)) => {
                 self.put(index, other);
-                return self.refuse(plan);
-            }
-            other @ (Stand::Running(_) | Stand::Dirty(_)) => {
-                self.put(index, other);
-                return Err(WardenError::Worker(format!(
-                    "slot {} is not idle",
-                    plan.slot
-                )));
+                return Err(WardenError::Worker(format!("slot {slot} is not idle")));
             }
         };
         let now = clock::now();
@@ -47,10 +46,10 @@ impl Warden {
             Err(failed) => {
                 let (slot, error) = *failed;
                 log(
-                    slot.number,
+                    slot.number(),
                     &format!("the run could not be started: {error}"),
                 );
-                self.refuse(plan)?;
+                self.unstarted(plan)?;
                 let ending = self.give_up(slot, Residue::InitLost, now)?;
                 self.put(index, ending);
             }
@@ -59,9 +58,9 @@ impl Warden {
     }
 
     /// Answers a run that never began: our trouble, and retried.
-    fn refuse(&mut self, plan: &JailPlan) -> Result<(), WardenError> {
+    fn unstarted(&mut self, plan: &JailPlan) -> Result<(), WardenError> {
         self.report(&Report::Ended {
-            slot: plan.slot,
+            slot: plan.build.slot,
             run: plan.run,
             evidence: Evidence {
                 end: End::Unstarted,
@@ -91,9 +90,12 @@ impl Warden {
     }
 
     /// Replaces a slot whose walls the worker doubts; one in which something runs stays, and one that
-    /// is being replaced already needs no second try.
-    pub(super) fn replace(&mut self, slot: u16) -> Result<(), WardenError> {
-        let index = usize::from(slot);
+    /// was replaced meanwhile has other walls.
+    pub(super) fn replace(&mut self, build: Build) -> Result<(), WardenError> {
+        if self.building(build.slot) != build {
+            return Ok(());
+        }
+        let index = usize::from(build.slot);
         let now = clock::now();
         let stand = match self.take(index) {
             Stand::Idle(slot) => self.give_up(slot, Residue::Canary, now)?,
@@ -113,16 +115,16 @@ impl Warden {
             let now = clock::now();
             let stand = self.take(index);
             let heard = match &stand {
-                Stand::Ending(_) | Stand::Vacant { .. } => Heard::Nothing,
+                Stand::Ending(_) | Stand::Vacant { .. } => FromInit::Nothing,
                 Stand::Building(slot) => hear(&slot.jail.link),
                 Stand::Idle(slot) => hear(&slot.jail.link),
                 Stand::Running(slot) => hear(&slot.jail.link),
                 Stand::Dirty(slot) => hear(&slot.jail.link),
             };
             let (stand, more) = match (heard, stand) {
-                (Heard::Nothing, stand) => (stand, false),
-                (Heard::Word(word), stand) => (self.follow(stand, word, now)?, true),
-                (Heard::Gone, stand) => (self.init_gone(stand, now)?, false),
+                (FromInit::Nothing, stand) => (stand, false),
+                (FromInit::Word(word), stand) => (self.follow(stand, word, now)?, true),
+                (FromInit::Gone, stand) => (self.init_gone(stand, now)?, false),
             };
             self.put(index, stand);
             if !more {
@@ -144,7 +146,7 @@ impl Warden {
                 self.walls = self.host.walls(landlock_abi);
                 self.say_once_if_nobody_counts(counting);
                 let slot = slot.built();
-                self.idle(slot.number)?;
+                self.idle(slot.build)?;
                 Ok(Stand::Idle(slot))
             }
             (Stand::Building(slot), Word::BuildFailed { errno }) => {
@@ -153,7 +155,7 @@ impl Warden {
             (Stand::Running(mut slot), Word::Started { run, stages }) if run == slot.state.run => {
                 slot.started(now, self.host.cores_u32());
                 self.report(&Report::Started {
-                    slot: slot.number,
+                    slot: slot.number(),
                     run,
                     stages,
                 })?;
@@ -187,7 +189,7 @@ impl Warden {
             (Stand::Dirty(slot), Word::Unclean { residue, errno, .. }) => {
                 let (what, why) = (residue.as_str(), io::Error::from_raw_os_error(errno));
                 log(
-                    slot.number,
+                    slot.number(),
                     &format!("it could not be cleaned, {what}: {why}"),
                 );
                 self.give_up(slot, residue, now)
@@ -220,55 +222,17 @@ impl Warden {
         let deadline = now.checked_add(self.sweep_timeout).unwrap_or(now);
         let (slot, evidence) = slot.ended(observed, deadline);
         self.report(&Report::Ended {
-            slot: slot.number,
+            slot: slot.number(),
             run,
             evidence,
         })?;
         Ok(Stand::Dirty(slot))
     }
 
-    /// Looks whether a dirty slot is clean now, and sweeps it if not.
-    pub(super) fn tick_dirty(
-        &mut self,
-        mut slot: Slot<Dirty>,
-        now: Instant,
-    ) -> Result<(Stand, Option<Instant>), WardenError> {
-        if now >= slot.state.deadline {
-            let stand = self.give_up(slot, Residue::Processes, now)?;
-            return Ok((stand, Some(now)));
-        }
-        let due = slot.state.deadline;
-        let Some(lease) = slot.jail.lease.as_ref().filter(|_| slot.state.cleaned) else {
-            return Ok((Stand::Dirty(slot), Some(due)));
-        };
-        let uid = lease.uid();
-        match slot.sweeping(now) {
-            Ok(Some(until)) => return Ok((Stand::Dirty(slot), Some(until.min(due)))),
-            Ok(None) => {}
-            Err(error) => {
-                sweep_failed(&mut slot, &error);
-                slot.state.sweep_first = true;
-            }
-        }
-        let swept = !std::mem::take(&mut slot.state.sweep_first);
-        if swept && let Ok(proof) = sweep::look(uid) {
-            let slot = slot.proved(proof);
-            self.idle(slot.number)?;
-            return Ok((Stand::Idle(slot), None));
-        }
-        if let Err(error) = slot.start_sweep(now) {
-            sweep_failed(&mut slot, &error);
-            // A run that had to be stopped is not trusted to be gone before a sweep was.
-            slot.state.sweep_first = true;
-        }
-        let again = now.checked_add(SWEEP_AGAIN).unwrap_or(due);
-        Ok((Stand::Dirty(slot), Some(again.min(due))))
-    }
-
     /// A slot is idle: the worker learns it, once it was told of the slots at all.
-    fn idle(&mut self, slot: u16) -> Result<(), WardenError> {
+    pub(super) fn idle(&mut self, build: Build) -> Result<(), WardenError> {
         match self.greeting {
-            super::Greeting::Answered => self.report(&Report::Idle { slot }),
+            super::Greeting::Answered => self.report(&Report::Idle { build }),
             super::Greeting::Awaited | super::Greeting::Heard => Ok(()),
         }
     }
@@ -295,12 +259,14 @@ impl Warden {
         residue: Residue,
         now: Instant,
     ) -> Result<Stand, WardenError> {
-        log(slot.number, &format!("quarantined: {}", residue.as_str()));
+        log(slot.number(), &format!("quarantined: {}", residue.as_str()));
         if self.greeting == super::Greeting::Answered {
-            self.report(&Report::Quarantined {
-                slot: slot.number,
-                residue,
-            })?;
+            let build = slot.build;
+            // In one step: whatever was ordered before the worker reads this is for walls that are gone.
+            if let Some(known) = self.builds.get_mut(usize::from(build.slot)) {
+                *known = build.next();
+            }
+            self.report(&Report::Quarantined { build, residue })?;
         }
         let build_at = match residue {
             // What failed once most likely fails again: no hurry.
@@ -321,7 +287,7 @@ impl Warden {
         let run = slot.state.run;
         let (slot, evidence) = slot.ended(Observed::LOST, now);
         self.report(&Report::Ended {
-            slot: slot.number,
+            slot: slot.number(),
             run,
             evidence,
         })?;
@@ -340,51 +306,35 @@ impl Warden {
     }
 }
 
-/// Until when a sweep that goes on may do so.
-pub(super) fn still_sweeping<S>(slot: &mut Slot<S>, now: Instant) -> Option<Instant> {
-    slot.sweeping(now).unwrap_or_else(|error| {
-        sweep_failed(slot, &error);
-        None
-    })
-}
-
-/// Tells why a sweep failed. It is tried again many times a second: the same cause is told once.
-fn sweep_failed<S>(slot: &mut Slot<S>, error: &io::Error) {
-    let why = error.to_string();
-    if slot.jail.sweep_trouble.as_deref() != Some(why.as_str()) {
-        log(slot.number, &format!("the sweep failed: {why}"));
-        slot.jail.sweep_trouble = Some(why);
-    }
-}
-
 /// Kills an init, and with it everything in its pid namespace.
 pub(super) fn signal_init<S>(slot: &Slot<S>) {
     match rustix::process::pidfd_send_signal(&slot.jail.pidfd, rustix::process::Signal::KILL) {
         // SRCH: it has ended already.
         Ok(()) | Err(rustix::io::Errno::SRCH) => {}
         Err(error) => log(
-            slot.number,
+            slot.number(),
             &format!("{} could not be sent: {error}", Signal::SIGKILL),
         ),
     }
 }
 
-enum Heard {
+/// What an init's socket holds.
+enum FromInit {
     Word(Word),
     Nothing,
     Gone,
 }
 
-fn hear(link: &OwnedFd) -> Heard {
+fn hear(link: &OwnedFd) -> FromInit {
     let mut bytes = [0; DATAGRAM_BYTES];
     match receive(link.as_fd(), &mut bytes) {
-        Ok(message) if message.length == 0 => Heard::Gone,
+        Ok(message) if message.length == 0 => FromInit::Gone,
         Ok(message) => match Word::decode(bytes.get(..message.length).unwrap_or_default()) {
-            Ok(word) if message.fds.is_empty() => Heard::Word(word),
-            Ok(_) | Err(_) => Heard::Gone,
+            Ok(word) if message.fds.is_empty() => FromInit::Word(word),
+            Ok(_) | Err(_) => FromInit::Gone,
         },
-        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Heard::Nothing,
-        Err(_) => Heard::Gone,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => FromInit::Nothing,
+        Err(_) => FromInit::Gone,
     }
 }
 

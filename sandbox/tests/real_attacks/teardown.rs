@@ -1,7 +1,7 @@
 //! At the clean-up: as much as a run may leave, while a neighbour's clock runs.
 
 use crate::fleet::Fleet;
-use crate::job::{bash, python};
+use crate::job::{Seen, bash, python};
 use jailfleet::evidence::{Acted, End};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
@@ -64,10 +64,10 @@ const NEIGHBOURS_MS: [u64; 5] = [150, 300, 600, 1200, 2400];
 /// Far above what a busy machine needs, and far below a teardown in the warden's own loop.
 const LATE: Duration = Duration::from_secs(1);
 
-#[test]
-fn neighbours_wall_limits_stay_exact_while_all_that_a_run_may_leave_is_torn_down() {
-    let mut fleet = Fleet::start(1 + NEIGHBOURS_MS.len());
-    let large = fleet.order(0, &python(LEAVE_MUCH).limits(most));
+/// Runs this program, which prints a number and stays, and ends it while neighbours' clocks run. Whatever comes
+/// of it, each of those is ended at its limit.
+fn torn_down(mut fleet: Fleet, code: &str, limits: fn(&mut Limits)) -> Seen {
+    let large = fleet.order(0, &python(code).limits(limits));
     fleet.wait_for_output(&large);
     let mut neighbours = Vec::new();
     for (slot, wall) in (1..).zip(NEIGHBOURS_MS) {
@@ -89,11 +89,53 @@ fn neighbours_wall_limits_stay_exact_while_all_that_a_run_may_leave_is_torn_down
         (large.evidence.acted, large.evidence.end),
         (Some(Acted::Cancel), End::Signaled(9))
     );
-    let made: u64 = large.out().trim().parse().expect("a number");
-    assert!(made > 6000, "the scratch was not full: {made} files");
     // Where the dying takes longer than the warden waits for an init, the slot is replaced: that
     // costs time, and neither the outcome nor a neighbour.
     let next = fleet.run(&bash("ls -A tmp /dev/shm"));
     assert_eq!(next.out(), "/dev/shm:\n\ntmp:\n");
     fleet.stop();
+    large
+}
+
+#[test]
+fn neighbours_wall_limits_stay_exact_while_all_that_a_run_may_leave_is_torn_down() {
+    let large = torn_down(Fleet::start(1 + NEIGHBOURS_MS.len()), LEAVE_MUCH, most);
+    let made: u64 = large.out().trim().parse().expect("a number");
+    assert!(made > 6000, "the scratch was not full: {made} files");
+}
+
+/// A host whose keeper lets python jobs have as many files as they like, and the memory that these take.
+const MANY_FILES: &str = "
+[runtimes.python.ceiling]
+memory_bytes = 4294967296
+disk_files = 1100000
+[warden]
+sweep_timeout_ms = 60000
+";
+
+fn a_million_files(limits: &mut Limits) {
+    most(limits);
+    limits.memory_bytes = ByteCount::new(4 << 30).expect("above zero");
+    limits.disk_files = Count::new(1_100_000).expect("above zero");
+}
+
+const MAKE_A_MILLION: &str = "
+import os, signal
+made = 0
+for folder in range(1000):
+    os.mkdir(f'/dev/shm/{folder}')
+    at = os.open(f'/dev/shm/{folder}', os.O_RDONLY)
+    for name in range(1000):
+        os.mknod(str(name), dir_fd=at)
+        made += 1
+    os.close(at)
+print(made, flush=True)
+signal.pause()
+";
+
+#[test]
+fn neighbours_wall_limits_stay_exact_while_a_million_inodes_are_torn_down() {
+    let fleet = Fleet::configured(1 + NEIGHBOURS_MS.len(), MANY_FILES);
+    let large = torn_down(fleet, MAKE_A_MILLION, a_million_files);
+    assert_eq!(large.out(), "1000000\n", "{}", large.err());
 }

@@ -55,7 +55,10 @@ fn a_slot_whose_init_dies_is_replaced_and_its_run_is_lost() {
                 "ended"
             }
             Some(Report::Quarantined { .. }) => "quarantined",
-            Some(Report::Idle { .. }) => "idle",
+            Some(Report::Idle { build }) => {
+                fleet.builds[0] = build;
+                "idle"
+            }
             other => panic!("unexpected {other:?}"),
         });
     }

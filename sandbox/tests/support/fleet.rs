@@ -10,7 +10,7 @@ use jailfleet_harness::TestUids;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
 use jailfleet_sandbox::lease::Leases;
 use jailfleet_sandbox::payload::{self, Payload};
-use jailfleet_sandbox::protocol::{JailPlan, Order, Report, Walls};
+use jailfleet_sandbox::protocol::{Build, JailPlan, Order, Report, Walls};
 use jailfleet_sandbox::warden::digest_of_hex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
@@ -18,6 +18,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::job::{Job, Seen, python};
@@ -32,6 +33,8 @@ pub(crate) struct Fleet {
     pub(crate) walls: Walls,
     next_run: u64,
     pub(crate) idle: Vec<bool>,
+    /// Each slot as it stood when the warden last said that it is idle.
+    pub(crate) builds: Vec<Build>,
     /// When the last run that was waited for had ended.
     pub(crate) ended_at: Instant,
     /// Runs that ended while another one was waited for.
@@ -40,7 +43,7 @@ pub(crate) struct Fleet {
     pub(crate) quarantined: usize,
     cgroup: String,
     mounts: usize,
-    pub(crate) state: tempfile::TempDir,
+    pub(crate) state: Rc<tempfile::TempDir>,
 }
 
 /// A run that was ordered and has not been waited for.
@@ -60,8 +63,12 @@ impl Fleet {
         Self::start_in(tempfile::tempdir().expect("a folder"), slots, config)
     }
 
-    /// In the state folder that another warden may have left.
-    pub(crate) fn start_in(state: tempfile::TempDir, slots: usize, config: &str) -> Self {
+    /// In the state folder that another warden may have left, or shares.
+    pub(crate) fn start_in(
+        state: impl Into<Rc<tempfile::TempDir>>,
+        slots: usize,
+        config: &str,
+    ) -> Self {
         let warden = Path::new(env!("CARGO_BIN_EXE_jailfleet-warden"));
         Self::behind(warden, state, slots, config)
     }
@@ -69,10 +76,11 @@ impl Fleet {
     /// Behind this very warden.
     pub(crate) fn behind(
         warden: &Path,
-        state: tempfile::TempDir,
+        state: impl Into<Rc<tempfile::TempDir>>,
         slots: usize,
         config: &str,
     ) -> Self {
+        let state = state.into();
         let config_file = state.path().join("worker.toml");
         std::fs::write(&config_file, config).expect("a file");
         // Locks below a folder of our own keep nobody else off the default uids, and whoever leases
@@ -108,6 +116,9 @@ impl Fleet {
             walls: Walls::default(),
             next_run: 1,
             idle: vec![true; slots],
+            builds: (0..u16::try_from(slots).expect("few"))
+                .map(Build::first)
+                .collect(),
             ended_at: jailfleet_sandbox::clock::now(),
             ended: BTreeMap::new(),
             quarantined: 0,
@@ -173,7 +184,7 @@ impl Fleet {
         let runtime = u16::try_from(at).expect("few runtimes");
         let plan = JailPlan {
             run,
-            slot,
+            build: self.builds[usize::from(slot)],
             runtime,
             limits,
         };
@@ -233,7 +244,10 @@ impl Fleet {
             Ok(Some(Report::Ended { run, evidence, .. })) => {
                 self.ended.insert(run, evidence);
             }
-            Ok(Some(Report::Idle { slot })) => self.idle[usize::from(slot)] = true,
+            Ok(Some(Report::Idle { build })) => {
+                self.idle[usize::from(build.slot)] = true;
+                self.builds[usize::from(build.slot)] = build;
+            }
             Ok(Some(Report::Quarantined { .. })) => self.quarantined += 1,
             Ok(Some(Report::Started { .. })) => {}
             Ok(other) => panic!("unexpected {other:?}"),

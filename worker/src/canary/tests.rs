@@ -5,12 +5,15 @@ use futures_util::FutureExt;
 use jailfleet::evidence::{End, Evidence};
 use jailfleet::job::Lane;
 use jailfleet::settings::{LaneShares, worker_settings};
-use jailfleet_sandbox::protocol::{DATAGRAM_BYTES, JailPlan, Order, Report, Residue, Walls};
+use jailfleet_sandbox::protocol::{
+    DATAGRAM_BYTES, JailPlan, Order, Refusal, Report, Residue, Walls,
+};
 use jailfleet_sandbox::sys::message::receive;
 use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::task::JoinSet;
 
 const DIGEST: [u8; 32] = [7; 32];
 /// More than any answer takes here.
@@ -45,14 +48,14 @@ impl Played {
 
     fn end(&self, plan: &JailPlan, end: End) {
         self.say(&Report::Ended {
-            slot: plan.slot,
+            slot: plan.build.slot,
             run: plan.run,
             evidence: Evidence {
                 end,
                 ..Evidence::LOST
             },
         });
-        self.say(&Report::Idle { slot: plan.slot });
+        self.say(&Report::Idle { build: plan.build });
     }
 
     /// Answers a run as a canary whose every attempt failed.
@@ -62,10 +65,12 @@ impl Played {
         self.end(plan, End::Exited(0));
     }
 
-    fn rebuild(&self, slot: u16) {
+    fn rebuild(&self, build: Build) {
         let residue = Residue::InitLost;
-        self.say(&Report::Quarantined { slot, residue });
-        self.say(&Report::Idle { slot });
+        self.say(&Report::Quarantined { build, residue });
+        self.say(&Report::Idle {
+            build: build.next(),
+        });
     }
 }
 
@@ -132,15 +137,15 @@ async fn a_worker_starts_with_the_slots_that_are_proven_and_no_job_gets_another(
         let (mut silent, mut replaced, mut kept) = (0, 0, HashMap::new());
         while replaced < MOST_BUILDINGS {
             match stage.warden.order().await {
-                (Order::Run(plan), _) if plan.slot == 0 => {
+                (Order::Run(plan), _) if plan.build.slot == 0 => {
                     silent += 1;
                     stage.warden.end(&plan, End::Exited(1));
                 }
                 // Kept in the air, so that the start goes on for as long as the other is tried.
-                (Order::Run(plan), fds) => drop(kept.insert(plan.slot, (plan, fds))),
-                (Order::Replace { slot }, _) => {
+                (Order::Run(plan), fds) => drop(kept.insert(plan.build.slot, (plan, fds))),
+                (Order::Replace { build }, _) => {
                     replaced += 1;
-                    stage.warden.rebuild(slot);
+                    stage.warden.rebuild(build);
                 }
                 (other, _) => panic!("unasked for: {other:?}"),
             }
@@ -176,13 +181,13 @@ async fn a_slot_that_is_replaced_during_the_start_gets_tries_of_its_own() {
         let (mut silent, mut other) = (0, None);
         loop {
             match stage.warden.order().await {
-                (Order::Run(plan), fds) if plan.slot == 1 => other = Some((plan, fds)),
+                (Order::Run(plan), fds) if plan.build.slot == 1 => other = Some((plan, fds)),
                 (Order::Run(plan), _) if silent < MOST_MISSES => {
                     silent += 1;
                     stage.warden.end(&plan, End::Exited(1));
                 }
                 (Order::Run(plan), fds) => break stage.warden.hold(&plan, fds),
-                (Order::Replace { slot }, _) => stage.warden.rebuild(slot),
+                (Order::Replace { build }, _) => stage.warden.rebuild(build),
                 (order, _) => panic!("unasked for: {order:?}"),
             }
         }
@@ -227,7 +232,7 @@ async fn no_job_gets_a_rebuilt_slot_before_its_own_canary_came_back() {
     proven.expect("the canary came back");
     drop(slots.lease(Lane::Bulk).await.expect("it is proven"));
 
-    warden.rebuild(0);
+    warden.rebuild(Build::first(0));
     let mut counts = slots.counts();
     let rebuilt = timeout(LONG, counts.wait_for(|counts| counts.unproven == 1));
     let rebuilt = rebuilt.await.expect("no job may have it");
@@ -303,7 +308,7 @@ async fn a_job_that_waits_does_not_get_the_slot_whose_canary_just_failed() {
     // The slot is swept before the canary is understood: its output stays open for so long.
     warden.end(&plan, End::Exited(1));
     warden.say(&Report::Quarantined {
-        slot: busy.place().slot,
+        build: busy.build(),
         residue: Residue::InitLost,
     });
     let heard = timeout(LONG, counts.wait_for(|counts| counts.quarantined == 1));
@@ -319,10 +324,44 @@ async fn a_job_that_waits_does_not_get_the_slot_whose_canary_just_failed() {
 }
 
 #[tokio::test]
+async fn a_run_that_meets_another_building_than_it_was_ordered_for_is_trouble_of_ours() {
+    let Stage {
+        mut canaries,
+        slots,
+        warden,
+        _reports,
+    } = stage(1).await;
+    let lease = slots.lease_unproven().await.expect("it waits for one");
+    let build = lease.build();
+    let playing = async {
+        let (plan, fds) = warden.run().await;
+        assert_eq!(plan.build, build);
+        // It crossed the warden's word of the quarantine.
+        warden.rebuild(build);
+        warden.say(&Report::Refused {
+            slot: build.slot,
+            run: plan.run,
+            refusal: Refusal::OtherBuilding,
+        });
+        drop(fds);
+    };
+    let flight = canaries.flight();
+    let (sang, ()) = tokio::join!(flight.fly(lease), playing);
+    let Sang::Silent(why) = sang else {
+        panic!("it said {sang:?} of walls that it never met");
+    };
+    assert!(why.contains("rebuilt meanwhile"), "{why}");
+    let next = slots.lease_unproven().await.expect("it stands again");
+    assert_eq!(next.build(), build.next());
+}
+
+#[tokio::test]
 async fn a_canary_that_breaks_off_is_heard_and_proves_nothing() {
     let mut flights = Flights::default();
     let build = Build { slot: 3, number: 1 };
-    flights.spawn(build, async { panic!("a mistake of ours") });
+    flights
+        .0
+        .spawn(build, async { panic!("a mistake of ours") });
     let Some((of, Sang::Silent(why))) = flights.next().await else {
         panic!("it says nothing of use");
     };

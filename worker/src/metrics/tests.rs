@@ -116,7 +116,7 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
     metrics.slot_leased();
     metrics.slot_returned(second);
     metrics.slot_quarantined();
-    metrics.slot_rebuilt();
+    metrics.slots(SlotCounts::default());
     metrics.draining();
     Role::ALL
         .iter()

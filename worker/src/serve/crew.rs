@@ -1,11 +1,11 @@
 //! The tasks beside the worker's loop: each has a name, and none ends unheard.
 
-use std::collections::HashMap;
 use std::pin::pin;
 
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::JoinError;
 
+use crate::labelled::Labelled;
 use crate::slots::Slots;
 use crate::supervisor::Event;
 
@@ -39,14 +39,12 @@ impl Part {
 /// The tasks beside the loop of one worker.
 #[derive(Debug, Default)]
 pub(super) struct Crew {
-    tasks: JoinSet<()>,
-    parts: HashMap<Id, Part>,
+    parts: Labelled<Part, ()>,
 }
 
 impl Crew {
     pub(super) fn spawn(&mut self, part: Part, task: impl Future<Output = ()> + Send + 'static) {
-        let task = self.tasks.spawn(task);
-        self.parts.insert(task.id(), part);
+        self.parts.spawn(part, task);
     }
 
     /// Does `work`, and tells `tell` meanwhile of each part without which the worker must not go on.
@@ -78,7 +76,7 @@ impl Crew {
 
     /// Waits until this part has ended.
     pub(super) async fn end_of(&mut self, part: Part) {
-        while self.parts.values().any(|other| *other == part) {
+        while self.parts.labels().any(|other| *other == part) {
             if self.next().await.is_none() {
                 return;
             }
@@ -87,31 +85,24 @@ impl Crew {
 
     /// Ends them all.
     pub(super) async fn dismiss(&mut self) {
-        self.tasks.abort_all();
+        self.parts.abort_all();
         while self.next().await.is_some() {}
     }
 
     /// The next part that ended, and whether by a mistake of ours.
     async fn next(&mut self) -> Option<(Part, BrokeOff)> {
-        loop {
-            let (id, broke_off) = match self.tasks.join_next_with_id().await? {
-                Ok((id, ())) => (id, BrokeOff::No),
-                Err(error) => (error.id(), self.broke_off(&error)),
-            };
-            if let Some(part) = self.parts.remove(&id) {
-                return Some((part, broke_off));
-            }
-        }
+        let (part, ended) = self.parts.next().await?;
+        Some((part, broke_off(part, ended)))
     }
+}
 
-    fn broke_off(&self, error: &JoinError) -> BrokeOff {
-        if error.is_cancelled() {
-            return BrokeOff::No;
+fn broke_off(part: Part, ended: Result<(), JoinError>) -> BrokeOff {
+    match ended {
+        Err(error) if !error.is_cancelled() => {
+            tracing::error!(part = part.as_str(), %error, "a part of the worker broke off");
+            BrokeOff::Yes
         }
-        let part = self.parts.get(&error.id()).copied();
-        let part = part.map_or("unknown", Part::as_str);
-        tracing::error!(part, %error, "a part of the worker broke off");
-        BrokeOff::Yes
+        Ok(()) | Err(_) => BrokeOff::No,
     }
 }
 
@@ -162,6 +153,6 @@ mod tests {
         crew.spawn(Part::Canaries, async { panic!("a mistake of ours") });
         assert_eq!(crew.next().await, Some((Part::Canaries, BrokeOff::Yes)));
         crew.dismiss().await;
-        assert!(crew.parts.is_empty());
+        assert_eq!(crew.parts.labels().count(), 0);
     }
 }

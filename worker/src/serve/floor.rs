@@ -1,18 +1,18 @@
 //! The worker's one loop: one event at a time in, the supervisor's effects out.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use jailfleet::job::Lane;
 use jailfleet_queue::{Delivery, DoorState, Intake, Link, Source};
 use tokio::sync::{mpsc, watch};
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::JoinError;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::Health;
 use crate::attempt::attempt;
 use crate::events::{Consuming, DrainBegan};
+use crate::labelled::Labelled;
 use crate::station::Station;
 use crate::supervisor::{Bounds, DoorLink, Effect, Ending, Event, Phase, Role, Supervisor};
 
@@ -24,9 +24,8 @@ pub(super) struct Floor {
     supervisor: Supervisor,
     station: Arc<Station>,
     intake: Intake,
-    attempts: JoinSet<Lane>,
-    /// The lane of each attempt, also of one that panicked.
-    lanes: HashMap<Id, Lane>,
+    /// By their lanes.
+    attempts: Labelled<Lane, Lane>,
     health: watch::Sender<Health>,
 }
 
@@ -41,8 +40,7 @@ impl Floor {
             supervisor: Supervisor::new(bounds),
             station,
             intake,
-            attempts: JoinSet::new(),
-            lanes: HashMap::new(),
+            attempts: Labelled::default(),
             health,
         }
     }
@@ -84,9 +82,7 @@ impl Floor {
                     doors_open = changed.is_ok();
                     pending.extend(self.door_events(&doors.borrow_and_update()));
                 }
-                Some(joined) = self.attempts.join_next_with_id() => {
-                    pending.extend(self.ended(joined));
-                }
+                Some((lane, joined)) = self.attempts.next() => pending.push(ended(lane, joined)),
                 delivery = self.intake.next_among(wanted), if !wanted.is_empty() => {
                     pending.push(self.taken(delivery));
                 }
@@ -140,22 +136,9 @@ impl Floor {
             return Event::IntakeEnded;
         };
         let lane = delivery.origin.lane;
-        let task = self
-            .attempts
-            .spawn(attempt(Arc::clone(&self.station), delivery));
-        self.lanes.insert(task.id(), lane);
+        let attempt = attempt(Arc::clone(&self.station), delivery);
+        self.attempts.spawn(lane, attempt);
         Event::JobTaken(lane)
-    }
-
-    fn ended(&mut self, joined: Result<(Id, Lane), JoinError>) -> Option<Event> {
-        let id = match joined {
-            Ok((id, _)) => id,
-            Err(error) => {
-                tracing::error!(%error, "an attempt broke off; its delivery goes back");
-                error.id()
-            }
-        };
-        self.lanes.remove(&id).map(Event::JobEnded)
     }
 
     fn door_events(&self, state: &DoorState) -> Vec<Event> {
@@ -181,6 +164,13 @@ const fn door_link(link: Link) -> DoorLink {
         Link::Blocked => DoorLink::Blocked,
         Link::Down | Link::Closed => DoorLink::Down,
     }
+}
+
+fn ended(lane: Lane, joined: Result<Lane, JoinError>) -> Event {
+    if let Err(error) = joined {
+        tracing::error!(%error, "an attempt broke off; its delivery goes back");
+    }
+    Event::JobEnded(lane)
 }
 
 const fn why(event: Event) -> &'static str {

@@ -8,10 +8,13 @@ use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::job::EpochMs;
 use jailfleet::limits::Limits;
 use jailfleet_program::Moment;
-use jailfleet_sandbox::protocol::{JailPlan, Order, RUN_DESCRIPTORS, SIDE_DESCRIPTORS};
+use jailfleet_sandbox::protocol::{
+    Build, JailPlan, Order, RUN_DESCRIPTORS, Refusal, SIDE_DESCRIPTORS,
+};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::table::{Build, Proof, Taken, Waiting};
+use super::table::{Proof, Taken};
+use super::waiting::Waiting;
 use super::{Ended, Shared, SlotError};
 
 /// Where a job runs, as its result tells it.
@@ -73,7 +76,7 @@ impl Lease {
     /// where it has one. Ours are closed once they are on their way.
     ///
     /// # Errors
-    /// When the warden cannot be reached.
+    /// When the warden cannot be reached, or the slot was taken out of use since it was leased.
     pub async fn start(
         &mut self,
         runtime: u16,
@@ -89,13 +92,20 @@ impl Lease {
             start: None,
             ended,
         };
-        if !self.shared.table().start(self.build, waiting) {
-            return Err(SlotError::WardenGone);
+        {
+            let mut table = self.shared.table();
+            if !table.start(self.build, waiting) {
+                return Err(if table.is_gone() {
+                    SlotError::WardenGone
+                } else {
+                    Refusal::OtherBuilding.into()
+                });
+            }
         }
         self.used = true;
         let plan = JailPlan {
             run,
-            slot: self.build.slot,
+            build: self.build,
             runtime,
             limits,
         };
@@ -132,24 +142,27 @@ impl Drop for Lease {
 pub struct Running<'a> {
     lease: &'a Lease,
     run: u64,
-    ended: oneshot::Receiver<Ended>,
+    ended: oneshot::Receiver<Result<Ended, Refusal>>,
 }
 
 impl Running<'_> {
     /// Waits for the end of the run.
     ///
+    /// # Errors
+    /// When it never began.
+    ///
     /// # Cancel safety
     /// May be dropped and called again.
-    pub async fn ended(&mut self) -> Ended {
+    pub async fn ended(&mut self) -> Result<Ended, SlotError> {
         match (&mut self.ended).await {
-            Ok(ended) => ended,
+            Ok(ended) => Ok(ended?),
             // The table was dropped with the sender in it: the worker is ending.
-            Err(_closed) => Ended {
+            Err(_closed) => Ok(Ended {
                 leased: self.lease.since,
                 start: None,
                 at: self.lease.shared.clock.now(),
                 evidence: Evidence::LOST,
-            },
+            }),
         }
     }
 

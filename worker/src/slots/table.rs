@@ -1,22 +1,23 @@
 //! What each slot is up to, as far as the worker knows: booked from reports, without any I/O.
 //!
 //! Whether a slot is proven stands here too, beside what voids it: a quarantine forgets the proof in the
-//! same step in which it takes the slot out, so that no job can find one without the other.
+//! same step in which it takes the slot out, so that no job can find one without the other. Which building
+//! of a slot stands is the warden's to say.
 
 use jailfleet::evidence::Evidence;
 use jailfleet::job::EpochMs;
 use jailfleet_program::Moment;
-use jailfleet_sandbox::protocol::{Report, Residue};
+use jailfleet_sandbox::protocol::{Build, Refusal, Report, Residue};
 use std::time::Duration;
-use tokio::sync::oneshot;
 
-use super::{Ended, Start};
+use super::Start;
+use super::waiting::Waiting;
 use crate::supervisor::SlotCounts;
 
 /// The slots of one warden.
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    places: Vec<Place>,
+    rows: Vec<Row>,
     /// Those that jobs may have.
     idle: Vec<u16>,
     /// Those that only a canary may have: without a proof, or with one on trial.
@@ -27,23 +28,14 @@ pub(super) struct Table {
 
 /// One slot.
 #[derive(Debug)]
-struct Place {
+struct Row {
     entry: Entry,
-    /// How often it was taken out of use: a proof speaks of one building alone.
-    built: u32,
+    /// What stands in it, or is built in it: a proof speaks of one building alone.
+    build: Build,
     proven: Option<Proof>,
     /// Whether a canary was sent to renew the proof, and nobody said yet what it told: until then the
     /// slot counts as proven, but no job gets it.
     on_trial: bool,
-}
-
-/// One building of a slot: what a canary speaks of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Build {
-    /// The slot's number.
-    pub slot: u16,
-    /// How often it was rebuilt before.
-    pub number: u32,
 }
 
 /// When a canary made every attempt in vain.
@@ -81,15 +73,6 @@ enum Entry {
     Quarantined,
 }
 
-/// The attempt that waits for a run's end.
-#[derive(Debug)]
-pub(super) struct Waiting {
-    pub(super) run: u64,
-    pub(super) leased: Moment,
-    pub(super) start: Option<Start>,
-    pub(super) ended: oneshot::Sender<Ended>,
-}
-
 /// What follows from a report.
 #[derive(Debug)]
 #[must_use]
@@ -102,6 +85,13 @@ pub(super) enum Booked {
         waiting: Waiting,
         /// What was observed.
         evidence: Evidence,
+    },
+    /// A run was refused.
+    Refused {
+        /// Who waits for it.
+        waiting: Waiting,
+        /// Why.
+        refusal: Refusal,
     },
     /// One more slot can be leased.
     Idle {
@@ -124,38 +114,17 @@ pub(super) enum Booked {
     Surprise(&'static str),
 }
 
-impl Waiting {
-    /// Wakes the attempt.
-    pub(super) fn end(self, evidence: Evidence, at: Moment) {
-        let Self {
-            run,
-            leased,
-            start,
-            ended,
-        } = self;
-        let told = Ended {
-            leased,
-            start,
-            at,
-            evidence,
-        };
-        if ended.send(told).is_err() {
-            tracing::debug!(run, "nobody waited for the end of a run");
-        }
-    }
-}
-
 impl Table {
     /// Slots that were just built: nothing is proven of any of them.
     pub(super) fn of_unproven(slots: u16) -> Self {
-        let place = || Place {
+        let row = |slot| Row {
             entry: Entry::Idle,
-            built: 0,
+            build: Build::first(slot),
             proven: None,
             on_trial: false,
         };
         Self {
-            places: (0..slots).map(|_| place()).collect(),
+            rows: (0..slots).map(row).collect(),
             unproven: (0..slots).collect(),
             ..Self::default()
         }
@@ -168,8 +137,8 @@ impl Table {
     /// How many slots jobs may have, sooner or later, and how many not.
     pub(super) fn counts(&self) -> SlotCounts {
         let mut counts = SlotCounts::default();
-        for place in &self.places {
-            let count = match (&place.entry, self.waived || place.proven.is_some()) {
+        for row in &self.rows {
+            let count = match (&row.entry, self.waived || row.proven.is_some()) {
                 (Entry::Quarantined, _) => &mut counts.quarantined,
                 (_, true) => &mut counts.proven,
                 (_, false) => &mut counts.unproven,
@@ -189,10 +158,10 @@ impl Table {
     pub(super) fn lease_unproven(&mut self) -> Option<Taken> {
         let slot = *self.unproven.first()?;
         self.unproven.retain(|other| *other != slot);
-        let place = self.places.get_mut(usize::from(slot))?;
-        if std::mem::take(&mut place.on_trial) {
+        let row = self.rows.get_mut(usize::from(slot))?;
+        if std::mem::take(&mut row.on_trial) {
             // The canary before was lost without a word: it may have failed, and the old proof with it.
-            place.proven = None;
+            row.proven = None;
         }
         self.taken(slot)
     }
@@ -201,31 +170,28 @@ impl Table {
     /// warden sweeps the slot before anybody has understood what the canary told.
     pub(super) fn lease_oldest(&mut self) -> Option<Taken> {
         let proven = self.idle.iter().filter_map(|slot| {
-            let proof = self.places.get(usize::from(*slot))?.proven?;
+            let proof = self.rows.get(usize::from(*slot))?.proven?;
             Some((proof.at, *slot))
         });
         let (_, slot) = proven.min()?;
         self.idle.retain(|other| *other != slot);
-        self.places.get_mut(usize::from(slot))?.on_trial = true;
+        self.rows.get_mut(usize::from(slot))?.on_trial = true;
         self.taken(slot)
     }
 
     fn taken(&mut self, slot: u16) -> Option<Taken> {
-        let place = self.places.get_mut(usize::from(slot))?;
-        place.entry = Entry::Leased;
+        let row = self.rows.get_mut(usize::from(slot))?;
+        row.entry = Entry::Leased;
         Some(Taken {
-            build: Build {
-                slot,
-                number: place.built,
-            },
-            proven: place.proven,
+            build: row.build,
+            proven: row.proven,
         })
     }
 
     /// Puts a slot where whoever may have it finds it.
     fn shelve(&mut self, slot: u16) -> For {
-        let place = self.places.get(usize::from(slot));
-        let trusted = place.is_some_and(|place| place.proven.is_some() && !place.on_trial);
+        let row = self.rows.get(usize::from(slot));
+        let trusted = row.is_some_and(|row| row.proven.is_some() && !row.on_trial);
         if self.waived || trusted {
             self.idle.push(slot);
             For::Jobs
@@ -254,12 +220,12 @@ impl Table {
     /// Notes what a canary found in a building of a slot, `None` for nothing of use; a building that
     /// is gone by now profits nothing from it. Says whose the slot was and is, where it is idle.
     pub(super) fn prove(&mut self, build: Build, proof: Option<Proof>) -> Option<(For, For)> {
-        let place = self.places.get_mut(usize::from(build.slot))?;
-        if place.built != build.number {
+        let row = self.rows.get_mut(usize::from(build.slot))?;
+        if row.build != build {
             return None;
         }
-        place.proven = proof;
-        place.on_trial = false;
+        row.proven = proof;
+        row.on_trial = false;
         let before = self.unshelve(build.slot)?;
         Some((before, self.shelve(build.slot)))
     }
@@ -278,26 +244,26 @@ impl Table {
     /// Gives back a lease that was not used; says whose the slot is now, where it can be leased again.
     /// A canary that never flew puts no proof on trial.
     pub(super) fn give_back(&mut self, build: Build) -> Option<For> {
-        let place = self.leased(build)?;
-        place.entry = Entry::Idle;
-        place.on_trial = false;
+        let row = self.leased(build)?;
+        row.entry = Entry::Idle;
+        row.on_trial = false;
         Some(self.shelve(build.slot))
     }
 
     /// Books a run; `false` when its slot is not leased any more.
     pub(super) fn start(&mut self, build: Build, waiting: Waiting) -> bool {
-        let Some(place) = self.leased(build) else {
+        let Some(row) = self.leased(build) else {
             return false;
         };
-        place.entry = Entry::Running(waiting);
+        row.entry = Entry::Running(waiting);
         true
     }
 
-    /// The place of a lease that is still good: another building of the slot may be somebody else's.
-    fn leased(&mut self, build: Build) -> Option<&mut Place> {
-        let place = self.places.get_mut(usize::from(build.slot))?;
-        match (&place.entry, place.built == build.number) {
-            (Entry::Leased, true) => Some(place),
+    /// The row of a lease that is still good: another building of the slot may be somebody else's.
+    fn leased(&mut self, build: Build) -> Option<&mut Row> {
+        let row = self.rows.get_mut(usize::from(build.slot))?;
+        match (&row.entry, row.build == build) {
+            (Entry::Leased, true) => Some(row),
             (Entry::Leased, false)
             | (Entry::Idle | Entry::Running(_) | Entry::Sweeping { .. } | Entry::Quarantined, _) => {
                 None
@@ -338,20 +304,52 @@ impl Table {
                     }
                 }
             }
-            Report::Idle { slot } => self.idle(slot, now),
-            Report::Quarantined { slot, residue } => self.quarantined(slot, residue),
+            Report::Refused { slot, run, refusal } => self.refused(slot, run, refusal),
+            Report::Idle { build } => self.idle(build, now),
+            Report::Quarantined { build, residue } => self.quarantined(build, residue),
         }
     }
 
     fn entry(&mut self, slot: u16) -> Option<&mut Entry> {
-        let place = self.places.get_mut(usize::from(slot))?;
-        Some(&mut place.entry)
+        let row = self.rows.get_mut(usize::from(slot))?;
+        Some(&mut row.entry)
     }
 
-    fn idle(&mut self, slot: u16, now: Moment) -> Booked {
+    fn refused(&mut self, slot: u16, run: u64, refusal: Refusal) -> Booked {
         let Some(entry) = self.entry(slot) else {
+            return Booked::Surprise("the refusal of a run in no slot of ours");
+        };
+        match std::mem::replace(entry, Entry::Quarantined) {
+            Entry::Running(waiting) if waiting.run == run => Booked::Refused { waiting, refusal },
+            // Whoever waited for it was told when the slot was taken out of use.
+            other @ (Entry::Idle
+            | Entry::Leased
+            | Entry::Running(_)
+            | Entry::Sweeping { .. }
+            | Entry::Quarantined) => {
+                *entry = other;
+                Booked::Nothing
+            }
+        }
+    }
+
+    fn idle(&mut self, build: Build, now: Moment) -> Booked {
+        let slot = build.slot;
+        let Some(row) = self.rows.get_mut(usize::from(slot)) else {
             return Booked::Surprise("an idle slot that is none of ours");
         };
+        match (&row.entry, row.build == build) {
+            (_, true) => {}
+            // Whatever it is that stands there, nobody knows anything of it.
+            (Entry::Quarantined, false) => {
+                row.build = build;
+                row.proven = None;
+            }
+            (Entry::Idle | Entry::Leased | Entry::Running(_) | Entry::Sweeping { .. }, false) => {
+                return Booked::Surprise("an idle slot of another building than it told of");
+            }
+        }
+        let entry = &mut row.entry;
         let since = match entry {
             Entry::Quarantined => None,
             Entry::Sweeping { since } => Some(*since),
@@ -372,19 +370,20 @@ impl Table {
         }
     }
 
-    fn quarantined(&mut self, slot: u16, residue: Residue) -> Booked {
-        let Some(place) = self.places.get_mut(usize::from(slot)) else {
+    fn quarantined(&mut self, build: Build, residue: Residue) -> Booked {
+        let slot = build.slot;
+        let Some(row) = self.rows.get_mut(usize::from(slot)) else {
             return Booked::Surprise("a quarantined slot that is none of ours");
         };
-        let lost = match std::mem::replace(&mut place.entry, Entry::Quarantined) {
+        // What is built next has other walls than those that were tried.
+        row.build = build.next();
+        row.proven = None;
+        row.on_trial = false;
+        let lost = match std::mem::replace(&mut row.entry, Entry::Quarantined) {
             Entry::Running(waiting) => Some(waiting),
             Entry::Quarantined => return Booked::Nothing,
             Entry::Idle | Entry::Leased | Entry::Sweeping { .. } => None,
         };
-        // What is built next has other walls than those that were tried.
-        place.built = place.built.wrapping_add(1);
-        place.proven = None;
-        place.on_trial = false;
         Booked::Quarantined {
             slot,
             residue,
@@ -398,7 +397,7 @@ impl Table {
         self.gone = true;
         self.idle.clear();
         self.unproven.clear();
-        let entries = self.places.iter_mut().map(|place| &mut place.entry);
+        let entries = self.rows.iter_mut().map(|row| &mut row.entry);
         entries
             .filter_map(|entry| match std::mem::replace(entry, Entry::Quarantined) {
                 Entry::Running(waiting) => Some(waiting),

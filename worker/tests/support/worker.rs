@@ -100,6 +100,39 @@ pub(crate) fn local(lines: &[String], arguments: &[&str]) -> (i32, Vec<Value>) {
     local_by(None, lines, arguments)
 }
 
+/// Runs `local` over these lines; whoever reads the results goes after the first, as `head` does. Its exit
+/// code, and what it said.
+pub(crate) fn local_until_nobody_reads(lines: &[String]) -> (i32, String) {
+    let mut file = tempfile::NamedTempFile::new().expect("a file");
+    for line in lines {
+        writeln!(file, "{line}").expect("writable");
+    }
+    let path = file.path().to_str().expect("a plain path");
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    let mut command = worker_command(&["--set", "log.level=warn", "local", path], &[]);
+    let started = command.stdout(writer).stderr(Stdio::piped()).spawn();
+    // Our own copy of the end to write goes with it.
+    drop(command);
+    let mut first = String::new();
+    let mut reader = std::io::BufReader::new(reader);
+    std::io::BufRead::read_line(&mut reader, &mut first).expect("a result");
+    drop(reader);
+    let output = started.expect("the worker starts").wait_with_output();
+    let output = output.expect("its end");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code().expect("no signal"), said)
+}
+
+/// What `doctor` ends with, and says, when nobody reads what it found.
+pub(crate) fn doctor_that_nobody_reads() -> (Option<i32>, String) {
+    let (reader, writer) = std::io::pipe().expect("a pipe");
+    drop(reader);
+    let doctor = worker_command(&["doctor"], &[]).stdout(writer).output();
+    let doctor = doctor.expect("the worker starts");
+    let said = String::from_utf8_lossy(&doctor.stderr).into_owned();
+    (doctor.status.code(), said)
+}
+
 /// The same as a user without any privilege, which only root can.
 pub(crate) fn local_of_a_plain_user(lines: &[String]) -> (i32, Vec<Value>) {
     local_by(Some(PLAIN), lines, &[])

@@ -127,6 +127,16 @@ const USUAL: &[(&str, &str, User)] = &[
         "programs::a_memory_hog_is_killed_and_counted",
         Plain,
     ),
+    (
+        "real_host",
+        "a_kill_for_want_of_memory_above_the_slot_is_no_verdict_on_the_run_that_the_kernel_chose",
+        Root,
+    ),
+    (
+        "real_wardens",
+        "an_old_warden_that_ends_takes_nothing_from_the_new_one_beside_it",
+        Root,
+    ),
     ("real_jail", "programs::children_share_one_cpu_limit", Root),
     (
         "real_jail",
@@ -208,6 +218,11 @@ const NEVER: &[(&str, &str, &str)] = &[
         "real_jail",
         "bench::",
         "an emulated processor says nothing about speed",
+    ),
+    (
+        "real_attacks",
+        "teardown::neighbours_wall_limits_stay_exact_while_a_million",
+        "a guest has less memory than a million inodes take",
     ),
     (
         "real_catalogue",

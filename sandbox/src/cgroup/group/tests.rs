@@ -1,7 +1,8 @@
 //! Groups of both versions as folders of plain files: what is read and what is written. That the
 //! kernel acts on it is seen by the tests with real jails.
 
-use super::{Controller, Counters, Duration, Group, Version, above_leaf, enable, forget};
+use super::{Controller, Counters, Duration, Group, Version, above_leaf, enable};
+use crate::cgroup::own::Own;
 use crate::init::Service;
 use std::path::Path;
 use std::{fs, io};
@@ -52,6 +53,8 @@ fn version_one() -> TempDir {
             "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
         ),
         ("memory.max_usage_in_bytes", "4096\n"),
+        ("memory.failcnt", "5\n"),
+        ("memory.memsw.failcnt", "7\n"),
         ("pids.max", "max\n"),
         ("cpuacct.usage", "2500000\n"),
     ])
@@ -75,6 +78,7 @@ fn version_two_counts_kills_time_and_pressure() {
     let expected = Counters {
         cpu: Some(Duration::from_micros(1500)),
         oom_kills: 2,
+        memory_refusals: Some(2),
         pressure_full: Some(Duration::from_micros(700)),
     };
     assert_eq!(counted(&group), expected);
@@ -104,6 +108,7 @@ fn version_one_limits_memory_and_swap_together_and_counts_in_nanoseconds() {
     let expected = Counters {
         cpu: Some(Duration::from_micros(2500)),
         oom_kills: 3,
+        memory_refusals: Some(12),
         pressure_full: None,
     };
     assert_eq!(counted(&group), expected);
@@ -145,15 +150,16 @@ fn groups_that_turn_out_to_be_of_no_use_are_not_left_behind() {
     // Our own group alone, so that the processes may be moved; no file lets controllers be enabled.
     let parent = folder_with(&[("cgroup.procs", "")]);
     let base = parent.path().join("jailfleet-test-1");
-    let own = base.join("w-1");
-    enable(parent.path(), &base, &own, ALL).expect_err("nothing can be enabled");
-    assert!(own.exists(), "it had begun");
-    forget(&base, &own);
+    let own = Own::take(&base).expect("a group");
+    enable(parent.path(), &base, own.folder(), ALL).expect_err("nothing can be enabled");
+    own.remove();
     assert!(!base.exists());
 
-    fs::create_dir_all(base.join("w-2")).expect("another warden's");
-    forget(&base, &own);
-    assert!(base.join("w-2").exists());
+    let own = Own::take(&base).expect("a group");
+    let others = base.join("w-2-0");
+    fs::create_dir_all(&others).expect("another warden's");
+    own.remove();
+    assert!(others.exists());
 }
 
 #[test]

@@ -1,11 +1,15 @@
 //! Plain calls, in every order that can go wrong.
 
 use super::*;
+use crate::slots::Ended;
 use jailfleet::evidence::StageTimes;
+use tokio::sync::oneshot;
 
 const NOW: Moment = Duration::from_secs(1);
 
-fn waiting(run: u64) -> (Waiting, oneshot::Receiver<Ended>) {
+type Receiver = oneshot::Receiver<Result<Ended, Refusal>>;
+
+fn waiting(run: u64) -> (Waiting, Receiver) {
     let (ended, receiver) = oneshot::channel();
     (
         Waiting {
@@ -29,7 +33,7 @@ fn proof(seconds: u64) -> Proof {
 fn proven(slots: u16) -> Table {
     let mut table = Table::of_unproven(slots);
     for slot in (0..slots).rev() {
-        let moved = table.prove(Build { slot, number: 0 }, Some(proof(1)));
+        let moved = table.prove(Build::first(slot), Some(proof(1)));
         assert_eq!(moved, Some((For::Canaries, For::Jobs)));
     }
     table
@@ -39,12 +43,19 @@ fn leased(table: &mut Table) -> Option<u16> {
     table.lease().map(|taken| taken.build.slot)
 }
 
-fn quarantine(table: &mut Table, slot: u16) -> Booked {
+/// What stands in this slot is taken out of use.
+fn quarantine(table: &mut Table, build: Build) -> Booked {
     let residue = Residue::InitLost;
-    table.book(Report::Quarantined { slot, residue }, NOW)
+    table.book(Report::Quarantined { build, residue }, NOW)
 }
 
-fn running(run: u64) -> (Table, oneshot::Receiver<Ended>) {
+const FIRST: Build = Build::first(0);
+
+fn idle(build: Build) -> Report {
+    Report::Idle { build }
+}
+
+fn running(run: u64) -> (Table, Receiver) {
     let mut table = proven(1);
     let taken = table.lease().expect("it is idle");
     let (waiting, receiver) = waiting(run);
@@ -71,11 +82,12 @@ fn a_run_is_routed_to_whoever_waits_for_it_and_its_slot_waits_for_the_sweep() {
         panic!("the end of a run that somebody waits for");
     };
     waiting.end(evidence, NOW);
-    let ended = receiver.try_recv().expect("it was told");
+    let told = receiver.try_recv().expect("it was told");
+    let ended = told.expect("it began");
     assert_eq!(ended.start, Some(Start { at: NOW, stages }));
     assert_eq!(table.lease(), None, "not clean yet");
     let later = NOW + Duration::from_millis(3);
-    let Booked::Idle { swept, whose } = table.book(Report::Idle { slot: 0 }, later) else {
+    let Booked::Idle { swept, whose } = table.book(idle(FIRST), later) else {
         panic!("an idle slot");
     };
     assert_eq!((swept, whose), (Duration::from_millis(3), For::Jobs));
@@ -104,7 +116,7 @@ fn the_report_of_another_run_wakes_nobody() {
 fn a_canary_flies_in_the_idle_slot_whose_proof_is_the_oldest() {
     let mut table = Table::of_unproven(3);
     for (slot, seconds) in [(0, 9), (1, 5), (2, 7)] {
-        table.prove(Build { slot, number: 0 }, Some(proof(seconds)));
+        table.prove(Build::first(slot), Some(proof(seconds)));
     }
     let turns: Vec<_> = std::iter::from_fn(|| table.lease_oldest())
         .map(|taken| taken.build.slot)
@@ -132,13 +144,13 @@ fn a_rebuilt_slot_waits_for_a_canary_of_its_own() {
     let mut table = proven(1);
     let before = table.lease_oldest().expect("it is idle").build;
     assert!(matches!(
-        quarantine(&mut table, 0),
+        quarantine(&mut table, FIRST),
         Booked::Quarantined {
             idle_before: None,
             ..
         }
     ));
-    let booked = table.book(Report::Idle { slot: 0 }, NOW);
+    let booked = table.book(idle(FIRST.next()), NOW);
     assert!(matches!(
         booked,
         Booked::Rebuilt {
@@ -191,7 +203,7 @@ fn flown() -> (Table, Build) {
 #[test]
 fn no_job_gets_a_slot_between_its_canary_and_what_the_canary_told() {
     let (mut table, build) = flown();
-    let booked = table.book(Report::Idle { slot: 0 }, NOW);
+    let booked = table.book(idle(FIRST), NOW);
     let whose = For::Canaries;
     assert!(matches!(booked, Booked::Idle { whose: of, .. } if of == whose));
     assert_eq!(
@@ -214,10 +226,7 @@ fn no_job_gets_a_slot_between_its_canary_and_what_the_canary_told() {
 #[test]
 fn no_job_gets_a_slot_whose_canary_failed_whenever_it_is_swept() {
     let (mut table, build) = flown();
-    assert!(matches!(
-        table.book(Report::Idle { slot: 0 }, NOW),
-        Booked::Idle { .. }
-    ));
+    assert!(matches!(table.book(idle(FIRST), NOW), Booked::Idle { .. }));
     assert_eq!(table.lease(), None);
     let moved = table.prove(build, None);
     assert_eq!(moved, Some((For::Canaries, For::Canaries)));
@@ -226,10 +235,7 @@ fn no_job_gets_a_slot_whose_canary_failed_whenever_it_is_swept() {
 
     let (mut table, build) = flown();
     assert_eq!(table.prove(build, None), None, "it is not idle yet");
-    assert!(matches!(
-        table.book(Report::Idle { slot: 0 }, NOW),
-        Booked::Idle { .. }
-    ));
+    assert!(matches!(table.book(idle(FIRST), NOW), Booked::Idle { .. }));
     assert_eq!(table.lease(), None);
 }
 
@@ -237,7 +243,7 @@ fn no_job_gets_a_slot_whose_canary_failed_whenever_it_is_swept() {
 fn a_slot_whose_canary_held_before_it_was_swept_is_the_jobs() {
     let (mut table, build) = flown();
     assert_eq!(table.prove(build, Some(proof(2))), None);
-    let booked = table.book(Report::Idle { slot: 0 }, NOW);
+    let booked = table.book(idle(FIRST), NOW);
     let whose = For::Jobs;
     assert!(matches!(booked, Booked::Idle { whose: of, .. } if of == whose));
     assert_eq!(leased(&mut table), Some(0));
@@ -246,10 +252,7 @@ fn a_slot_whose_canary_held_before_it_was_swept_is_the_jobs() {
 #[test]
 fn a_slot_whose_canary_was_lost_gets_another_and_no_job_before_it() {
     let (mut table, build) = flown();
-    assert!(matches!(
-        table.book(Report::Idle { slot: 0 }, NOW),
-        Booked::Idle { .. }
-    ));
+    assert!(matches!(table.book(idle(FIRST), NOW), Booked::Idle { .. }));
     // Nobody booked what the canary told, and nobody will.
     let again = table.lease_unproven().expect("another canary may have it");
     assert_eq!((again.build, again.proven), (build, None));
@@ -275,10 +278,7 @@ fn where_no_canary_can_fly_jobs_get_slots_without_a_proof() {
 #[test]
 fn a_slot_in_use_cannot_be_declared_idle() {
     let (mut table, _receiver) = running(7);
-    assert!(matches!(
-        table.book(Report::Idle { slot: 0 }, NOW),
-        Booked::Surprise(_)
-    ));
+    assert!(matches!(table.book(idle(FIRST), NOW), Booked::Surprise(_)));
     assert_eq!(table.lease(), None);
 }
 
@@ -289,7 +289,7 @@ fn an_unused_lease_goes_back_and_a_quarantined_one_does_not() {
     assert_eq!(table.give_back(taken.build), Some(For::Jobs));
     let taken = table.lease().expect("it is idle again");
     assert!(matches!(
-        quarantine(&mut table, 0),
+        quarantine(&mut table, FIRST),
         Booked::Quarantined {
             idle_before: None,
             lost: None,
@@ -307,9 +307,9 @@ fn an_unused_lease_goes_back_and_a_quarantined_one_does_not() {
 fn a_lease_of_the_slot_as_it_was_starts_nothing_in_the_slot_as_it_is() {
     let mut table = proven(1);
     let old = table.lease().expect("it is idle");
-    let booked = quarantine(&mut table, 0);
+    let booked = quarantine(&mut table, FIRST);
     assert!(matches!(booked, Booked::Quarantined { .. }));
-    let booked = table.book(Report::Idle { slot: 0 }, NOW);
+    let booked = table.book(idle(FIRST.next()), NOW);
     assert!(matches!(booked, Booked::Rebuilt { .. }));
     let canary = table.lease_unproven().expect("it waits for one");
     assert!(!table.start(old.build, waiting(1).0));
@@ -321,7 +321,7 @@ fn a_lease_of_the_slot_as_it_was_starts_nothing_in_the_slot_as_it_is() {
 fn an_idle_slot_that_breaks_is_not_leased() {
     let mut table = proven(2);
     assert!(matches!(
-        quarantine(&mut table, 0),
+        quarantine(&mut table, FIRST),
         Booked::Quarantined {
             idle_before: Some(For::Jobs),
             ..
@@ -338,4 +338,86 @@ fn when_the_warden_goes_everybody_who_waits_is_told() {
     assert_eq!(table.lose_everything().len(), 1);
     assert!(table.is_gone());
     assert_eq!(table.lease(), None);
+}
+
+#[test]
+fn a_run_that_crossed_the_word_of_its_slots_end_is_told_that_it_never_began() {
+    let (mut table, mut receiver) = running(7);
+    let Booked::Quarantined {
+        lost: Some(waiting),
+        ..
+    } = quarantine(&mut table, FIRST)
+    else {
+        panic!("somebody waited for a run in it");
+    };
+    waiting.lose(NOW);
+    let told = receiver.try_recv().expect("it was told");
+    assert_eq!(told.err(), Some(Refusal::OtherBuilding));
+    // The warden's own word comes later, when the slot stands again and may be in use.
+    let booked = table.book(idle(FIRST.next()), NOW);
+    assert!(matches!(booked, Booked::Rebuilt { .. }));
+    let refused = Report::Refused {
+        slot: 0,
+        run: 7,
+        refusal: Refusal::OtherBuilding,
+    };
+    assert!(matches!(table.book(refused, NOW), Booked::Nothing));
+    assert_eq!(table.counts().unproven, 1, "and takes nothing from it");
+}
+
+#[test]
+fn a_run_that_had_begun_when_its_slot_was_lost_is_lost_and_not_refused() {
+    let (mut table, mut receiver) = running(7);
+    let stages = StageTimes::default();
+    let started = Report::Started {
+        slot: 0,
+        run: 7,
+        stages,
+    };
+    assert!(matches!(table.book(started, NOW), Booked::Nothing));
+    let Booked::Quarantined {
+        lost: Some(waiting),
+        ..
+    } = quarantine(&mut table, FIRST)
+    else {
+        panic!("somebody waited for a run in it");
+    };
+    waiting.lose(NOW);
+    let ended = receiver.try_recv().expect("it was told").expect("it began");
+    assert_eq!(ended.evidence, Evidence::LOST);
+}
+
+#[test]
+fn a_run_that_the_warden_refuses_is_told_so() {
+    let (mut table, _receiver) = running(7);
+    let refused = |run| Report::Refused {
+        slot: 0,
+        run,
+        refusal: Refusal::OtherBuilding,
+    };
+    assert!(matches!(table.book(refused(6), NOW), Booked::Nothing));
+    let Booked::Refused { waiting, refusal } = table.book(refused(7), NOW) else {
+        panic!("somebody waits for it");
+    };
+    assert_eq!((waiting.run, refusal), (7, Refusal::OtherBuilding));
+    assert_eq!(table.lease(), None, "what stands there is not known");
+    let booked = table.book(idle(FIRST.next()), NOW);
+    assert!(matches!(booked, Booked::Rebuilt { .. }));
+    assert_eq!(table.lease(), None, "its walls are not proven");
+}
+
+#[test]
+fn a_slot_that_could_not_be_rebuilt_stands_as_the_warden_says_when_it_stands() {
+    let mut table = proven(1);
+    for build in [FIRST, FIRST.next()] {
+        let residue = Residue::Build;
+        let booked = table.book(Report::Quarantined { build, residue }, NOW);
+        let again = build != FIRST;
+        assert_eq!(matches!(booked, Booked::Nothing), again);
+    }
+    let stands = FIRST.next().next();
+    let booked = table.book(idle(stands), NOW);
+    assert!(matches!(booked, Booked::Rebuilt { .. }));
+    let canary = table.lease_unproven().expect("it waits for one");
+    assert_eq!(canary.build, stands);
 }
