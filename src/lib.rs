@@ -15,6 +15,7 @@ pub mod outcome;
 pub mod verdict;
 pub mod retry;
 pub mod cancel;
+pub mod clocks;
 pub mod reply;
 pub mod result;
 pub mod rejection;

@@ -27,10 +27,12 @@ pub enum Outcome {
     WorkerLost,
     /// Trouble of ours, after the retries were used up. Never a word about the program.
     EngineFault,
+    /// One that a newer worker says and this version does not know. Nobody here makes it.
+    Other,
 }
 
 impl Outcome {
-    /// Every outcome, in the order of the documentation.
+    /// Every outcome that can be made here, in the order of the documentation.
     pub const ALL: &'static [Self] = &[
         Self::Exited,
         Self::Signaled,
@@ -60,10 +62,11 @@ impl Outcome {
             Self::Cancelled => "cancelled",
             Self::WorkerLost => "worker_lost",
             Self::EngineFault => "engine_fault",
+            Self::Other => "other",
         }
     }
 
-    /// The outcome that `text` names.
+    /// The outcome that `text` names, if this version knows it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         Self::ALL
@@ -110,10 +113,12 @@ pub enum ErrorCode {
     Cancelled,
     /// No queue takes jobs of that pool and lane.
     Unrouted,
+    /// One that a newer worker says and this version does not know. Nobody here makes it.
+    Other,
 }
 
 impl ErrorCode {
-    /// Every code that is not a rejection's.
+    /// Every code that can be made here and is not a rejection's.
     pub const OWN: &'static [Self] = &[
         Self::NoGlobals,
         Self::ResultTooLarge,
@@ -148,10 +153,11 @@ impl ErrorCode {
             Self::DeadlinePassed => "deadline_passed",
             Self::Cancelled => "cancelled",
             Self::Unrouted => "unrouted",
+            Self::Other => "other",
         }
     }
 
-    /// The code that `text` names.
+    /// The code that `text` names, if this version knows it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let own = Self::OWN.iter().copied().find(|code| code.as_str() == text);

@@ -109,6 +109,45 @@ pub fn decide(history: &History, policy: &RetryPolicy, jitter: f64) -> RetryDeci
     }
 }
 
+/// The first and the longest pause of a job that waits for a worker of its minor version.
+const UPGRADE_PAUSES: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(600));
+/// How long it waits in all, at least: a day, for somebody to upgrade a worker.
+const UPGRADE_WAIT: Duration = Duration::from_secs(24 * 3600);
+
+/// What to do with a job of a newer minor version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum HandOn {
+    /// Put it aside for `pause`; then any worker of its lane may look at it.
+    Wait {
+        /// How long.
+        pause: Duration,
+        /// How often it was put aside, this time included: what its header says.
+        times: u32,
+    },
+    /// Answer that nobody understands it.
+    Answer,
+}
+
+/// Decides on a job of a newer minor version that was put aside `times` before. The pauses double, and
+/// are counted instead of measured: clocks of different hosts have no part in it.
+pub fn hand_on(times: u32) -> HandOn {
+    let pause = |times: u32| {
+        let (first, longest) = UPGRADE_PAUSES;
+        let doubled = 1_u32.checked_shl(times).unwrap_or(u32::MAX);
+        first.saturating_mul(doubled).min(longest)
+    };
+    // Beyond that many even the shortest pauses add up to a day.
+    let most = UPGRADE_WAIT.as_secs() / UPGRADE_PAUSES.0.as_secs();
+    if u64::from(times) >= most || (0..times).map(pause).sum::<Duration>() >= UPGRADE_WAIT {
+        return HandOn::Answer;
+    }
+    HandOn::Wait {
+        pause: pause(times),
+        times: times.saturating_add(1),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -170,6 +209,25 @@ mod tests {
         assert_eq!(apart(0), Admission::Run);
         assert_eq!(apart(2), Admission::Run);
         assert_eq!(apart(3), Admission::GiveUp);
+    }
+
+    #[test]
+    fn a_newer_job_waits_for_a_day_in_pauses_of_ten_minutes_at_most_and_is_then_answered() {
+        let (mut waited, mut before) = (Duration::ZERO, 0);
+        let mut pauses = Vec::new();
+        while let HandOn::Wait { pause, times } = hand_on(before) {
+            assert_eq!(times, before + 1);
+            before = times;
+            waited += pause;
+            pauses.push(pause.as_secs());
+        }
+        let day = Duration::from_secs(24 * 3600);
+        assert!((day..day + Duration::from_secs(601)).contains(&waited));
+        assert_eq!(pauses.get(..4), Some(&[5, 10, 20, 40][..]));
+        assert_eq!(pauses.iter().max(), Some(&600));
+        assert!(pauses.len() < 200, "{}", pauses.len());
+        // Whatever a header says, it comes to an end.
+        assert_eq!(hand_on(u32::MAX), HandOn::Answer);
     }
 
     #[test]

@@ -148,7 +148,8 @@ pub async fn run(settings: &ProducerSettings, args: &BulkArgs) -> Result<Exit, B
     Ok(match end {
         End::Stopped => Exit::Stopped,
         End::Quiet => Exit::Incomplete,
-        End::Complete if summary.ours() + tally.conflicts + tally.unreadable > 0 => Exit::Doubtful,
+        End::Complete if summary.unknown() + summary.ours() > 0 => Exit::Doubtful,
+        End::Complete if tally.conflicts + tally.unreadable > 0 => Exit::Doubtful,
         End::Complete => Exit::Done,
     })
 }
@@ -167,10 +168,15 @@ async fn work(settings: &ProducerSettings, batch: &mut Batch) -> Result<End, Bul
         }
         // Results may come while nobody runs: their queue must be there.
         Ok(End::Quiet) => {
+            let hindered = client.trouble().or_else(|| batch.full());
             client.leave().await;
             let wait = settings.producer.idle_timeout_ms.duration().as_secs();
+            let why = match hindered {
+                Some(trouble) => format!("{trouble}."),
+                None => "is a worker running?".to_owned(),
+            };
             say(&format!(
-                "gave up after {wait} s without news; is a worker running? The same command goes on"
+                "gave up after {wait} s without news: {why} The same command goes on"
             ));
         }
         Ok(End::Stopped) => {
@@ -233,6 +239,7 @@ fn prepare(settings: &ProducerSettings, args: &BulkArgs) -> Result<Batch, BulkEr
         held: HashMap::new(),
         waiting,
         pause_until: Duration::ZERO,
+        full: None,
         closed: replayed.closed,
     })
 }

@@ -41,7 +41,7 @@ pub enum ClientError {
     #[error("open the door to the broker")]
     Open(#[from] OpenError),
     /// The broker did not answer in time.
-    #[error("reach the broker {uri} within {} ms: {trouble}; is it running, and is amqp.uri right?", within.as_millis())]
+    #[error("reach the broker {uri} within {} ms: {trouble}", within.as_millis())]
     Unreachable {
         /// The broker's URI without its password.
         uri: String,
@@ -57,6 +57,16 @@ pub enum ClientError {
         job_id: String,
         /// Why.
         source: OutboxError,
+    },
+    /// The broker did not take the job in time.
+    #[error("hand the job {job_id} to the broker within {} s: {trouble}; it may have it all the same: give the same --id when you try again", within.as_secs())]
+    NotTaken {
+        /// The job.
+        job_id: String,
+        /// How long it was tried.
+        within: Duration,
+        /// What it waited for.
+        trouble: String,
     },
     /// No result came in time.
     #[error("get a result of the job {job_id} within {} s: is a worker of its pool and lane running?", within.as_secs())]
@@ -100,6 +110,19 @@ impl Publisher {
     }
 }
 
+/// How far one job is.
+enum Far {
+    /// The broker has not confirmed it.
+    Publishing,
+    /// The broker has it.
+    Taken,
+    /// Somebody said that its worker is lost; a better word may come.
+    Lost(Box<Content>),
+}
+
+/// How long a goodbye may take where the broker does not listen.
+const HURRY: Duration = Duration::from_secs(1);
+
 /// A connection with a reply queue of its own.
 #[derive(Debug)]
 pub struct Client {
@@ -142,7 +165,7 @@ impl Client {
         let confirm_timeout = settings.amqp.confirm_timeout_ms.duration();
         if let Err(trouble) = door.ready(within).await {
             let uri = settings.amqp.uri.redacted();
-            door.close(confirm_timeout).await;
+            door.close(HURRY).await;
             return Err(ClientError::Unreachable {
                 uri,
                 within,
@@ -226,23 +249,26 @@ impl Client {
         within: Duration,
     ) -> Result<Content, ClientError> {
         // A word that a worker is lost waits for a better one, though no longer than the caller.
-        let mut provisional = None;
-        let answer = tokio::time::timeout(within, self.ask(job, &mut provisional)).await;
-        match (answer, provisional) {
-            (Ok(answer), _) => answer,
-            (Err(_), Some(lost)) => Ok(lost),
-            (Err(_), None) => Err(ClientError::NoResult {
-                job_id: job.id.as_str().to_owned(),
+        let mut far = Far::Publishing;
+        let answer = tokio::time::timeout(within, self.ask(job, &mut far)).await;
+        let Err(_elapsed) = answer else {
+            return answer.unwrap_or(Err(ClientError::Closed));
+        };
+        let job_id = job.id.as_str().to_owned();
+        match far {
+            Far::Lost(lost) => Ok(*lost),
+            Far::Taken => Err(ClientError::NoResult { job_id, within }),
+            Far::Publishing => Err(ClientError::NotTaken {
+                job_id,
                 within,
+                trouble: self
+                    .trouble()
+                    .unwrap_or_else(|| "it did not confirm it".to_owned()),
             }),
         }
     }
 
-    async fn ask(
-        &mut self,
-        job: &Job,
-        provisional: &mut Option<Content>,
-    ) -> Result<Content, ClientError> {
+    async fn ask(&mut self, job: &Job, far: &mut Far) -> Result<Content, ClientError> {
         let correlation = CorrelationId::random();
         let mut ledger = Ledger::new(PROVISIONAL_GRACE);
         ledger.expect(job.id.clone(), correlation);
@@ -253,13 +279,17 @@ impl Client {
                 job_id: job.id.as_str().to_owned(),
                 source,
             })?;
+        *far = Far::Taken;
         // Far away until somebody says that the worker is lost.
         let grace = tokio::time::sleep(Duration::MAX);
         tokio::pin!(grace);
         loop {
             let arrival = tokio::select! {
                 arrival = self.door.next_result() => arrival.ok_or(ClientError::Closed)?,
-                () = &mut grace, if provisional.is_some() => return provisional.take().ok_or(ClientError::Closed),
+                () = &mut grace => match std::mem::replace(far, Far::Taken) {
+                    Far::Lost(lost) => return Ok(*lost),
+                    Far::Publishing | Far::Taken => return Err(ClientError::Closed),
+                },
             };
             let arrival = Arrival::read(arrival, self.result_bytes);
             let reception = match &arrival.content {
@@ -286,7 +316,9 @@ impl Client {
                     return Ok(content);
                 }
                 (Reception::Held { .. }, content) => {
-                    *provisional = content;
+                    if let Some(content) = content {
+                        *far = Far::Lost(Box::new(content));
+                    }
                     grace.set(tokio::time::sleep(PROVISIONAL_GRACE));
                 }
                 (Reception::Stranger, _) => tracing::warn!("a message that answers no job of ours"),
@@ -301,14 +333,26 @@ impl Client {
         }
     }
 
-    /// Publishes what waits and disconnects. The reply queue stays, and what comes into it: for the
-    /// next [`Client::connect_as`] with the same name.
-    pub async fn leave(self) {
-        self.door.leave(self.confirm_timeout).await;
+    /// How long it is worth while to wait for confirms: not while the broker takes nothing.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        match self.trouble() {
+            Some(_) => HURRY,
+            None => self.confirm_timeout,
+        }
     }
 
-    /// Publishes what waits, deletes the reply queue if it is empty, and disconnects.
+    /// Publishes what waits, if the broker takes it, and disconnects. The reply queue stays, and what
+    /// comes into it: for the next [`Client::connect_as`] with the same name.
+    pub async fn leave(self) {
+        let within = self.patience();
+        self.door.leave(within).await;
+    }
+
+    /// Publishes what waits, if the broker takes it, deletes the reply queue if it is empty, and
+    /// disconnects.
     pub async fn close(self) -> ReplyQueue {
-        self.door.close(self.confirm_timeout).await
+        let within = self.patience();
+        self.door.close(within).await
     }
 }

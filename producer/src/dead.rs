@@ -176,7 +176,9 @@ async fn act(shelf: &mut Shelf, which: &Which, act: Act<'_>) -> Result<Exit, Kep
                 Ok(job) => shelf.send(job).await.map_err(|error| match error {
                     // The others may do; without a broker nothing will.
                     ShelfError::BadReplyTo(_) | ShelfError::NotSent { .. } => Ok(error.to_string()),
-                    ShelfError::Broker { .. } | ShelfError::BadUri { .. } => Err(error),
+                    ShelfError::Broker { .. }
+                    | ShelfError::Blocked { .. }
+                    | ShelfError::BadUri { .. } => Err(error),
                 }),
                 Err(why) => Err(Ok(why.to_owned())),
             };

@@ -40,7 +40,10 @@ impl KeptError {
             Self::Results(ResultsError::Damaged { .. })
             | Self::Shelf(ShelfError::BadUri { .. }) => Exit::BadInput,
             Self::Shelf(
-                ShelfError::Broker { .. } | ShelfError::NotSent { .. } | ShelfError::BadReplyTo(_),
+                ShelfError::Broker { .. }
+                | ShelfError::NotSent { .. }
+                | ShelfError::Blocked { .. }
+                | ShelfError::BadReplyTo(_),
             )
             | Self::Results(ResultsError::Io { .. })
             | Self::Io { .. } => Exit::Failed,

@@ -133,13 +133,17 @@ fn exit_of(result: &JobResult) -> Exit {
             LIMITED
         }
         Outcome::Rejected | Outcome::Expired | Outcome::Cancelled => NOT_RUN,
-        Outcome::WorkerLost | Outcome::EngineFault => NO_WORD,
+        Outcome::WorkerLost | Outcome::EngineFault | Outcome::Other => NO_WORD,
     }
 }
 
 /// The outcome in words, for people whose program did not simply exit.
 fn remark(result: &JobResult) -> String {
     let mut text = result.outcome.to_string();
+    if result.outcome == Outcome::Other {
+        text.push_str(": the worker is newer and tells an outcome that is not known here; ");
+        text.push_str("--json shows it, a newer jailfleet-producer knows it");
+    }
     if let Some(signal) = result.signal {
         text.push_str(&format!(" (signal {signal})"));
     }
@@ -295,7 +299,7 @@ mod tests {
 
     #[test]
     fn whatever_is_not_the_programs_word_has_a_code_of_its_own() {
-        for outcome in Outcome::ALL {
+        for outcome in Outcome::ALL.iter().chain([&Outcome::Other]) {
             let code = exit_of(&result(*outcome, None, None)).code();
             assert!((124..=126).contains(&code), "{outcome} gives {code}");
         }

@@ -105,6 +105,12 @@ impl Summary {
         self.count(Outcome::EngineFault) + self.count(Outcome::WorkerLost)
     }
 
+    /// Results that only a newer version understands.
+    #[must_use]
+    pub fn unknown(&self) -> u64 {
+        self.count(Outcome::Other)
+    }
+
     /// The summary for programs.
     #[must_use]
     pub fn to_json(&self, tally: &Tally) -> Value {

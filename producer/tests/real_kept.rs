@@ -50,6 +50,7 @@ async fn park(doors: &Doors, numbers: std::ops::Range<u32>, kept: KeptBody) {
                 correlation_id: Some(format!("secret-{number}")),
                 reply_to: Some("jailfleet.reply.mine".to_owned()),
                 faults: 2,
+                handed_on: 0,
                 ..Envelope::default()
             },
             queue: "jailfleet.suspect.default".to_owned(),

@@ -15,7 +15,10 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
+mod advice;
 mod tls;
+
+pub(crate) use advice::{blocked, explained};
 
 use crate::backoff::Backoff;
 use crate::counters::DoorCounters;
@@ -115,6 +118,8 @@ pub(crate) enum SessionError {
     NoConfirm(Duration),
     #[error("publish with confirms: the channel is not in confirm mode")]
     NotConfirming,
+    #[error("publish: {0}")]
+    Blocked(String),
 }
 
 impl SessionError {
@@ -134,12 +139,22 @@ impl SessionError {
             | Self::Gone
             | Self::ConsumerEnded { .. }
             | Self::NoConfirm(_)
-            | Self::NotConfirming => return false,
+            | Self::NotConfirming
+            | Self::Blocked(_) => return false,
         };
         let lapin::ErrorKind::ProtocolError(refusal) = source.kind() else {
             return false;
         };
         *refusal.kind() == AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
+    }
+
+    /// The error in words, with what to do about it where that is known.
+    pub(crate) fn explained(&self) -> String {
+        if matches!(self, Self::Blocked(_)) {
+            // It says that already.
+            return self.to_string();
+        }
+        explained(&self.to_string())
     }
 
     /// The same error with the name of the queue that could not be read.
@@ -361,12 +376,25 @@ impl Board {
             self.counters.rights_missing.add_one();
             tracing::error!(role, %error, pause_ms, "no session with the broker: its user lacks a right");
         } else {
-            tracing::warn!(role, %error, pause_ms, "no session with the broker; it is tried again");
+            let error = error.explained();
+            tracing::warn!(
+                role,
+                error,
+                pause_ms,
+                "no session with the broker; it is tried again"
+            );
         }
+        self.trouble(error.explained());
         self.link(Link::Down);
-        self.state
-            .send_modify(|state| state.trouble = Some(error.to_string()));
         pause
+    }
+
+    fn trouble(&self, trouble: String) {
+        // Before the link: whoever waits for that finds the right words.
+        self.state.send_if_modified(|state| {
+            state.trouble = Some(trouble);
+            false
+        });
     }
 
     /// Takes one event in. An error or the end of the events ends the session.
@@ -379,11 +407,13 @@ impl Board {
             Some(Event::Error(error)) => Err(SessionError::Lost(error)),
             Some(Event::ConnectionBlocked(reason)) => {
                 self.counters.blocked.add_one();
+                let reason = blocked(&reason);
                 tracing::warn!(
                     role = self.role.as_str(),
                     reason,
-                    "the broker takes nothing now"
+                    "the broker takes nothing now; what is to be published waits"
                 );
+                self.trouble(reason);
                 self.link(Link::Blocked);
                 Ok(())
             }

@@ -53,6 +53,8 @@ pub struct Death {
     pub pool: Option<Name>,
     /// Header `jailfleet-lane`.
     pub lane: Option<Lane>,
+    /// Header `jailfleet-handed-on`.
+    pub handed_on: u32,
 }
 
 /// One entry of `x-death`.
@@ -79,6 +81,8 @@ pub enum Cause {
     Overflow,
     /// Nobody upgraded a worker in time.
     NewerMinor,
+    /// It waited a while for an upgraded worker, and shall be looked at again in this lane.
+    HandedOn(Name, Lane),
     /// No pool queue took it, and it was not tried again yet.
     Stray,
     /// No pool queue took it, also not the second time.
@@ -144,7 +148,12 @@ impl Death {
             }
             None if self.key == NEWER_KEY => {
                 let lane_key = self.pool.as_ref().map(|pool| lane_key(pool, lane));
-                found(Cause::NewerMinor, names.jobs_newer(), lane_key)
+                let cause = match &self.pool {
+                    Some(pool) if self.handed_on > 0 => Cause::HandedOn(pool.clone(), lane),
+                    // A worker from before the count handed it on: it has waited for a day.
+                    Some(_) | None => Cause::NewerMinor,
+                };
+                found(cause, names.jobs_newer(), lane_key)
             }
             None if self.key == UNROUTED_KEY => {
                 let queue = names.jobs_unrouted();

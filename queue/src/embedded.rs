@@ -85,6 +85,7 @@ impl EmbeddedSender {
             redelivered: false,
             delivery_count: 0,
             faults: 0,
+            handed_on: 0,
         };
         let waiting = Waiting {
             body: job.body,

@@ -43,6 +43,8 @@ pub struct Envelope {
     /// How many attempts ended in a fault of ours. Believed only of messages that came through
     /// `jailfleet.internal`, where producers cannot write; otherwise 0.
     pub faults: u32,
+    /// How often it was put aside for a worker of its newer minor version; believed as `faults` is.
+    pub handed_on: u32,
 }
 
 /// Where a delivery came from.

@@ -143,7 +143,7 @@ pub(crate) enum Parcel {
     Result(Reply),
     Dead(DeadLetter),
     Retry { job: Move, delay_ms: u64 },
-    Newer(Move),
+    Newer { job: Move, delay_ms: u64 },
     Suspect(Move),
     Park(Parked),
     Stray(Stray),
@@ -156,7 +156,9 @@ impl Parcel {
         match self {
             Self::Result(reply) => reply.result.body.len(),
             Self::Dead(letter) => letter.body_head.len(),
-            Self::Retry { job, .. } | Self::Newer(job) | Self::Suspect(job) => job.body.len(),
+            Self::Retry { job, .. } | Self::Newer { job, .. } | Self::Suspect(job) => {
+                job.body.len()
+            }
             Self::Park(letter) => letter.body.len(),
             Self::Stray(job) => job.body.len(),
             Self::Job(job) => job.body.len(),
@@ -218,12 +220,13 @@ impl Outbox {
         self.send(Parcel::Retry { job, delay_ms }).await.map(drop)
     }
 
-    /// Hands a job of a newer minor version to the queue that upgraded workers read.
+    /// Puts a job of a newer minor version aside for about `delay_ms`; a reaper then sends it back
+    /// to its lane, where an upgraded worker may take it.
     ///
     /// # Errors
     /// As [`Outbox::publish`].
-    pub async fn newer(&self, job: Move) -> Result<(), OutboxError> {
-        self.send(Parcel::Newer(job)).await.map(drop)
+    pub async fn newer(&self, job: Move, delay_ms: u64) -> Result<(), OutboxError> {
+        self.send(Parcel::Newer { job, delay_ms }).await.map(drop)
     }
 
     /// Moves a job that was there when a worker died to the queue where it runs alone.

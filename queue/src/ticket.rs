@@ -98,7 +98,8 @@ impl Ticket {
     }
 
     /// The session that this delivery is a lease of.
-    pub(crate) fn epoch(&self) -> u64 {
+    #[must_use]
+    pub fn epoch(&self) -> u64 {
         self.lease.epoch
     }
 

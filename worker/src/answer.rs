@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use jailfleet::blob::Blob;
+use jailfleet::clocks;
 use jailfleet::job::{EpochMs, Job};
 use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
 use jailfleet::rejection::Rejection;
 use jailfleet::reply::ReplyTo;
 use jailfleet::result::{JobResult, LimitsInForce, Stream, Timing, Usage};
-use jailfleet::retry::History;
+use jailfleet::retry::{self, HandOn, History};
 use jailfleet::runtime::Runtime;
-use jailfleet::units::Elapsed;
 use jailfleet::verdict::Judged;
 use jailfleet::wire::{self, Refused};
 use jailfleet_program::Moment;
@@ -25,7 +25,7 @@ use jailfleet_queue::{
 };
 use tokio::time::timeout;
 
-use crate::events::{JobFinished, JobSetAside, ResultPublished};
+use crate::events::{JobFinished, JobSetAside, ResultPublished, Told};
 use crate::globals;
 use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;
@@ -198,17 +198,36 @@ async fn bury_because(
     ack_if_kept(station, message, station.outbox.dead(letter)).await
 }
 
-/// Hands a job of a newer minor version to upgraded workers; where there is no such queue (the
-/// embedded door), says at once that it is not understood.
+/// Puts a job of a newer minor version aside, for a worker that was upgraded meanwhile; after a day,
+/// or where there is no such queue (the embedded door), says that it is not understood.
 pub(crate) async fn newer(
     station: &Station,
     message: &Message,
     requester: &Requester,
     refused: Refused,
 ) -> Disposition {
-    match timeout(PUBLISH_DEADLINE, station.outbox.newer(message.to_move())).await {
+    let mut job = message.to_move();
+    let pause = match retry::hand_on(job.envelope.handed_on) {
+        HandOn::Wait { pause, times } => {
+            job.envelope.handed_on = times;
+            pause
+        }
+        HandOn::Answer => return reject(station, message, requester, refused).await,
+    };
+    let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+    let handing_on = station.outbox.newer(job, pause_ms);
+    match timeout(PUBLISH_DEADLINE, handing_on).await {
         Ok(Ok(())) => {
-            set_aside(station, message, SetAside::Newer, &refused.rejection);
+            let event = JobSetAside {
+                job_id: message.id(),
+                reason: SetAside::Newer,
+                why: &refused.rejection,
+                heard: match message.envelope.handed_on {
+                    0 => Told::New,
+                    _ => Told::Again,
+                },
+            };
+            event.emit(&station.metrics);
             Disposition::Ack
         }
         Ok(Err(OutboxError::Homeless { .. })) => reject(station, message, requester, refused).await,
@@ -272,6 +291,7 @@ fn set_aside(station: &Station, message: &Message, reason: SetAside, why: &(dyn 
         job_id: message.id(),
         reason,
         why,
+        heard: Told::New,
     }
     .emit(&station.metrics);
 }
@@ -415,12 +435,8 @@ pub(crate) fn ran(
 fn timing(station: &Station, message: &Message, started: Option<Moment>, run: Duration) -> Timing {
     let total = station.clock.now().saturating_sub(message.received);
     let setup = started.map_or(total, |started| started.saturating_sub(message.received));
-    let queued = message.envelope.published_ms.map(|published| {
-        // The producer's clock may run ahead of ours: that wait counts as none.
-        Elapsed::from(Duration::from_millis(
-            message.received_at.0.saturating_sub(published),
-        ))
-    });
+    let published = message.envelope.published_ms.map(EpochMs);
+    let queued = published.map(|published| clocks::queued(published, message.received_at).into());
     Timing {
         queued,
         setup: setup.into(),

@@ -29,12 +29,14 @@ use crate::twins::{self, Again, Arrival, Key};
 
 /// Carries one delivery through and settles it. Answers with its lane.
 pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
+    let (received, received_at) = (station.clock.now(), station.clock.epoch_ms());
+    let waited = station.hands.take(delivery.ticket.epoch(), received);
     JobReceived {
         delivery: &delivery,
-        now: station.clock.epoch_ms(),
+        now: received_at,
+        waited,
     }
     .emit(&station.metrics);
-    let (received, received_at) = (station.clock.now(), station.clock.epoch_ms());
     let Delivery {
         body,
         envelope,
@@ -63,7 +65,9 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
         }
         .emit(&station.metrics);
     }
-    let total = station.clock.now().saturating_sub(received);
+    let settled = station.clock.now();
+    station.hands.put_down(settled);
+    let total = settled.saturating_sub(received);
     station.metrics.job_settled(message.origin.lane, total);
     message.origin.lane
 }

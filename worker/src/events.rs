@@ -6,6 +6,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use jailfleet::clocks::{self, Waited};
 use jailfleet::job::{EpochMs, JobId, Lane, Name};
 use jailfleet::outcome::{ErrorCode, Outcome};
 use jailfleet::result::JobResult;
@@ -19,6 +20,8 @@ use crate::metrics::{Adopted, Heard, Met, Metrics, PublishEnd, Ran, Reaped, SetA
 pub(crate) struct JobReceived<'a> {
     pub(crate) delivery: &'a Delivery,
     pub(crate) now: EpochMs,
+    /// Whether it may have waited in its queue, as far as this worker knows.
+    pub(crate) waited: Waited,
 }
 
 impl JobReceived<'_> {
@@ -31,10 +34,11 @@ impl JobReceived<'_> {
         } = self.delivery;
         let seconds = epoch_seconds(self.now);
         metrics.job_received(origin.lane, envelope.redelivered, body.len(), seconds);
-        if let Some(published) = envelope.published_ms {
-            // The producer's clock may run ahead of ours: that wait counts as none.
-            let wait = Duration::from_millis(self.now.0.saturating_sub(published));
-            metrics.queue_wait(origin.lane, wait);
+        if let Some(published) = envelope.published_ms.map(EpochMs) {
+            metrics.queue_wait(origin.lane, clocks::queued(published, self.now));
+            if let Some(skew) = clocks::skew(published, self.now, self.waited()) {
+                metrics.clock_skew(skew);
+            }
         }
         tracing::debug!(
             message_id = envelope.message_id.as_deref(),
@@ -44,6 +48,19 @@ impl JobReceived<'_> {
             delivery_count = envelope.delivery_count,
             "job received"
         );
+    }
+
+    /// A job that was moved, or that somebody had before us, has waited there.
+    fn waited(&self) -> Waited {
+        let Delivery {
+            envelope, origin, ..
+        } = self.delivery;
+        let moved = origin.suspect || envelope.faults > 0 || envelope.handed_on > 0;
+        if moved || envelope.redelivered {
+            Waited::Perhaps
+        } else {
+            self.waited
+        }
     }
 }
 
@@ -198,17 +215,29 @@ pub(crate) struct JobSetAside<'a> {
     pub(crate) job_id: Option<&'a str>,
     pub(crate) reason: SetAside,
     pub(crate) why: &'a dyn Display,
+    pub(crate) heard: Told,
+}
+
+/// Whether a log has had this of this job before: one that waits for an upgrade goes around all day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    New,
+    Again,
 }
 
 impl JobSetAside<'_> {
     pub(crate) fn emit(&self, metrics: &Metrics) {
         metrics.job_set_aside(self.reason);
         let (job_id, why) = (self.job_id, self.why);
+        if self.heard == Told::Again {
+            tracing::debug!(job_id, reason = self.reason.as_str(), %why, "a job was set aside again");
+            return;
+        }
         match self.reason {
             SetAside::Dead => tracing::warn!(job_id, %why, "a message nobody can be told about \
                 was put into the dead queue"),
-            SetAside::Newer => tracing::warn!(job_id, %why, "a job of a newer minor version was \
-                handed to upgraded workers"),
+            SetAside::Newer => tracing::warn!(job_id, %why, "a job of a newer minor version waits \
+                for an upgraded worker"),
             SetAside::Suspect => tracing::warn!(job_id, %why, "a job that was there when workers \
                 died was moved to the suspects"),
             SetAside::HandedBack => tracing::info!(job_id, %why, "a job was handed back"),
@@ -254,6 +283,11 @@ impl LetterReaped<'_> {
                 job_id,
                 why,
                 "a job that no queue takes is tried once more in a minute"
+            ),
+            Reaped::SentBack => tracing::debug!(
+                job_id,
+                why,
+                "a job of a newer minor version is sent to its lane again"
             ),
             Reaped::HandedBack => tracing::warn!(job_id, why, "a dead letter was handed back"),
         }

@@ -14,6 +14,7 @@ mod answer;
 mod reaper;
 mod cancels;
 mod twins;
+mod clocks;
 mod station;
 mod labelled;
 pub mod supervisor;

@@ -96,7 +96,7 @@ impl Tally {
 
     fn exit(&self) -> Exit {
         let ours = self.outcomes.keys().any(|outcome| match outcome {
-            Outcome::EngineFault | Outcome::WorkerLost => true,
+            Outcome::EngineFault | Outcome::WorkerLost | Outcome::Other => true,
             Outcome::Exited
             | Outcome::Signaled
             | Outcome::CpuLimit

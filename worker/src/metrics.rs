@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jailfleet::clocks::Skew;
 use jailfleet::evidence::{StageTimes, UnknownCalls};
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
@@ -20,8 +21,10 @@ use crate::supervisor::{Role, SlotCounts};
 
 mod words;
 mod doors;
+mod clocks;
 mod made;
 
+use clocks::ClockSkew;
 use doors::DoorEvents;
 pub use words::{Adopted, Drifted, Heard, Met, PublishEnd, Reaped, SetAside, Step};
 
@@ -70,6 +73,7 @@ pub struct Metrics {
     walls: PerKey<Wall, IntGauge>,
     doors: DoorMetrics,
     cancels: CancelMetrics,
+    clock_skew: ClockSkew,
 }
 
 /// How deliveries and results ended.
@@ -176,6 +180,11 @@ impl Metrics {
     pub fn queue_wait(&self, lane: Lane, wait: Duration) {
         self.lanes
             .with(lane, |lane| lane.queue_wait.observe(wait.as_secs_f64()));
+    }
+
+    /// A job told how far its producer's clock is from ours.
+    pub fn clock_skew(&self, skew: Skew) {
+        self.clock_skew.saw(skew);
     }
 
     /// A job came to an outcome.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use jailfleet::job::JobId;
+use jailfleet::job::{JobId, Lane, Name};
 use jailfleet::outcome::Outcome;
 use jailfleet::reply::{self, ReplyTo};
 use jailfleet::result::JobResult;
@@ -20,8 +20,8 @@ use jailfleet::wire::{self, DecodeHint};
 use jailfleet_queue::dead::{Autopsy, Cause};
 use jailfleet_queue::topology::Names;
 use jailfleet_queue::{
-    DeadDelivery, DeadIntake, Death, Disposition, Envelope, OutboxError, Parked, Published, Reply,
-    Sight, Stray,
+    DeadDelivery, DeadIntake, Death, Disposition, Envelope, Move, Origin, OutboxError, Parked,
+    Published, Reply, Sight, Stray,
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -186,6 +186,10 @@ async fn story(station: &Station, letter: &Letter, heard: &mut Heard) -> Disposi
             let sending = station.outbox.send_again(stray);
             return kept(station, letter, Reaped::SentAgain, &reason, sending).await;
         }
+        Fate::SendBack(pool, lane) => {
+            let sending = send_back(station, letter, pool, lane);
+            return kept(station, letter, Reaped::SentBack, &reason, sending).await;
+        }
         Fate::Park(end) => (end, None),
         Fate::Answer(word) => {
             // Only whoever waits is answered: `fate` knows.
@@ -216,6 +220,28 @@ async fn story(station: &Station, letter: &Letter, heard: &mut Heard) -> Disposi
     kept(station, letter, end, &reason, station.outbox.park(parked)).await
 }
 
+/// Puts a job of a newer minor version back into its lane, by the way of a retry: what workers noted
+/// of it is believed there.
+async fn send_back(
+    station: &Station,
+    letter: &Letter,
+    pool: Name,
+    lane: Lane,
+) -> Result<(), OutboxError> {
+    let job = Move {
+        body: letter.body.clone(),
+        envelope: letter.envelope.clone(),
+        origin: Origin {
+            // It stays in the vhost that the letter came from.
+            tenant: "".into(),
+            pool,
+            lane,
+            suspect: false,
+        },
+    };
+    station.outbox.retry(job, 1).await
+}
+
 /// The result that the requester gets. Of a letter that the reaper failed on nothing but the
 /// envelope is used: whatever it failed on may be in the body.
 fn last_word(station: &Station, letter: &Letter, autopsy: &Autopsy, word: &Word) -> JobResult {
@@ -243,6 +269,7 @@ fn last_word(station: &Station, letter: &Letter, autopsy: &Autopsy, word: &Word)
         | Cause::Refused
         | Cause::Overflow
         | Cause::NewerMinor
+        | Cause::HandedOn(..)
         | Cause::Stray
         | Cause::Unrouted
         | Cause::Worker(_)

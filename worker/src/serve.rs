@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::admin::{Admin, Health};
 use crate::canary::{Canaries, CanaryError};
 use crate::cancels::{CATCH_UP, Cancels};
+use crate::clocks::Hands;
 use crate::confine;
 use crate::events::WardenReady;
 use crate::fitness::{self, Unfit};
@@ -211,6 +212,7 @@ pub async fn run(
         outbox,
         cancels,
         twins: Arc::default(),
+        hands: Hands::default(),
         clock,
     });
     crew.spawn(Part::Reaper, reap(Arc::clone(&station), dead));

@@ -14,6 +14,7 @@ use jailfleet_queue::Outbox;
 use tokio_util::sync::CancellationToken;
 
 use crate::cancels::Cancels;
+use crate::clocks::Hands;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::{Place, Slots};
@@ -39,6 +40,8 @@ pub(crate) struct Station {
     pub(crate) cancels: Arc<Cancels>,
     /// What is under way here, and what was lately.
     pub(crate) twins: Arc<Twins>,
+    /// What is in hand, for the clocks of producers.
+    pub(crate) hands: Hands,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) clock: Clock,
     /// Cancelled when jobs that have no slot yet shall go back.

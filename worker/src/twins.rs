@@ -16,7 +16,7 @@ use tokio::sync::watch;
 const FINISHED: usize = 4096;
 
 /// What makes a message that message: a digest of its tenant, place, body, and of every property that a
-/// worker acts on. Retries and moves are messages of their own, by their faults and their queue.
+/// worker acts on. Retries and moves are messages of their own, by their counts and their queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Key {
     digest: [u8; 32],
@@ -38,6 +38,7 @@ impl Key {
         let published = envelope.published_ms.map(|ms| ms.to_string());
         digest.text(published.as_deref());
         digest.text(Some(&envelope.faults.to_string()));
+        digest.text(Some(&envelope.handed_on.to_string()));
         digest.bytes(body);
         Self {
             digest: digest.finish(),

@@ -55,6 +55,8 @@ pub(super) struct Batch {
     /// Jobs to be published.
     pub(super) waiting: VecDeque<usize>,
     pub(super) pause_until: Moment,
+    /// Where the broker takes no more jobs now.
+    pub(super) full: Option<String>,
     /// Whether an earlier run deleted the reply queue.
     pub(super) closed: bool,
 }
@@ -98,11 +100,15 @@ impl Batch {
             self.publish_more(&publisher, &mut publishing, window)?;
             tokio::select! {
                 Some((job, answer)) = publishing.next(), if !publishing.is_empty() => {
-                    last_news = self.clock.now();
+                    let before = self.tally.published;
                     self.published(job, answer)?;
                     // Whatever else was confirmed meanwhile goes into the same write.
                     while let Some(Some((job, answer))) = publishing.next().now_or_never() {
                         self.published(job, answer)?;
+                    }
+                    // That a queue is full still is no news.
+                    if self.tally.published > before {
+                        last_news = self.clock.now();
                     }
                     self.journal.flush()?;
                 }
@@ -119,7 +125,7 @@ impl Batch {
                 _ = tick.tick() => {
                     let now = self.clock.now();
                     self.expire(now, room).await?;
-                    progress.show(&self.stand(client.trouble()), now);
+                    progress.show(&self.stand(client.trouble().or_else(|| self.full())), now);
                     // A held result is news that is known to come.
                     if self.held.is_empty() && now.saturating_sub(last_news) >= idle {
                         break End::Quiet;
@@ -128,7 +134,7 @@ impl Batch {
                 () = stop.came() => break End::Stopped,
             }
         };
-        self.settle_publishing(publishing, settings.amqp.confirm_timeout_ms.duration())
+        self.settle_publishing(publishing, client.patience())
             .await?;
         progress.finish(&self.stand(client.trouble()), self.clock.now());
         Ok(end)
@@ -185,10 +191,15 @@ impl Batch {
                 seat.confirmed = true;
                 self.journal.confirmed(seat.line.number);
                 self.tally.published += 1;
+                self.full = None;
                 Ok(())
             }
             // Workers make room: nothing is wrong but our haste.
-            Err(OutboxError::Full { .. }) => {
+            Err(OutboxError::Full { destination }) => {
+                if self.full.is_none() {
+                    tracing::warn!(destination, "the queue is full; its jobs wait for workers");
+                }
+                self.full = Some(destination);
                 self.waiting.push_back(job);
                 self.pause_until = self.clock.now().saturating_add(FULL_PAUSE);
                 Ok(())
@@ -337,6 +348,14 @@ impl Batch {
                 tracing::debug!(%error, "a held result goes back by itself");
             }
         }
+    }
+
+    /// The words for a queue that is full.
+    pub(super) fn full(&self) -> Option<String> {
+        let destination = self.full.as_ref()?;
+        Some(format!(
+            "the queue behind {destination} is full: jobs wait until workers make room, or its bound is raised"
+        ))
     }
 
     fn line(&self, job: usize) -> u64 {

@@ -72,10 +72,11 @@ impl Post {
                 properties: properties::of_move(job, &self.prefix)
                     .with_expiration(delay_ms.to_string().into()),
             },
-            Parcel::Newer(job) => Addressed {
+            Parcel::Newer { job, delay_ms } => Addressed {
                 exchange: self.names.internal(),
                 key: NEWER_KEY.to_owned(),
-                properties: properties::of_move(job, &self.prefix),
+                properties: properties::of_move(job, &self.prefix)
+                    .with_expiration(delay_ms.to_string().into()),
             },
             Parcel::Suspect(job) => Addressed {
                 exchange: self.names.internal(),

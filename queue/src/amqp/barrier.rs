@@ -1,13 +1,14 @@
 //! A batch of messages between two barriers, and what became of each.
 
+use futures_util::StreamExt;
 use lapin::options::BasicPublishOptions;
-use lapin::{Channel, Confirmation, PublisherConfirm};
+use lapin::{Channel, Confirmation, Event, PublisherConfirm};
 use std::collections::HashSet;
 use std::time::Duration;
 use tokio::time::timeout;
 
 use super::address::{Addressed, Mark};
-use crate::connection::SessionError;
+use crate::connection::{Events, SessionError, blocked};
 
 /// What the broker did with one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,6 +31,28 @@ pub(super) async fn barrier(
     match timeout(within, publish_and_confirm(channel, addressed, bodies)).await {
         Ok(fates) => fates,
         Err(_) => Err(SessionError::NoConfirm(within)),
+    }
+}
+
+/// Waits for `publishing`, but not while the broker blocks the connection: it reads nothing then, and whoever
+/// has only this to do need not wait for that to end.
+pub(super) async fn unless_blocked<T>(
+    events: &mut Events,
+    publishing: impl Future<Output = Result<T, SessionError>>,
+) -> Result<T, SessionError> {
+    let blocked = async {
+        while let Some(event) = events.next().await {
+            if let Event::ConnectionBlocked(reason) = event {
+                return SessionError::Blocked(blocked(&reason));
+            }
+        }
+        // Without a connection the publishing ends by itself.
+        std::future::pending().await
+    };
+    tokio::select! {
+        biased;
+        done = publishing => done,
+        error = blocked => Err(error),
     }
 }
 

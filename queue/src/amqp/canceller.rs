@@ -6,7 +6,7 @@ use jailfleet::wire::encode_cancel;
 use lapin::options::ConfirmSelectOptions;
 
 use super::address::Addressed;
-use super::barrier::{Fate, barrier};
+use super::barrier::{Fate, barrier, unless_blocked};
 use super::properties;
 use crate::connection::{Connected, Dialer, Role, SessionError, call, close};
 use crate::topology::{Names, Topology, declare};
@@ -55,7 +55,10 @@ pub async fn send(amqp: &AmqpSection, cancels: &[Cancel]) -> Result<(), CancelEr
     let names = Names::new(&amqp.prefix);
     let exchange = names.cancel();
     let sending = async {
-        let Connected { connection, events } = dialer.connect(Role::Publish).await?;
+        let Connected {
+            connection,
+            mut events,
+        } = dialer.connect(Role::Publish).await?;
         declare(&connection, &Topology::of_cancels(&names)).await?;
         let channel = call("open a channel", connection.create_channel()).await?;
         let confirms = channel.confirm_select(ConfirmSelectOptions::default());
@@ -68,15 +71,23 @@ pub async fn send(amqp: &AmqpSection, cancels: &[Cancel]) -> Result<(), CancelEr
             .map(|(number, cancel)| address(&exchange, number, cancel))
             .collect();
         let within = amqp.confirm_timeout_ms.duration();
-        let fates = barrier(&channel, &addressed, &bodies, within).await;
-        drop(events);
-        close(&connection).await;
+        let fates = unless_blocked(&mut events, barrier(&channel, &addressed, &bodies, within));
+        let fates = fates.await;
+        // Blocked, it would not hear the goodbye either.
+        if !is_blocked(&fates) {
+            close(&connection).await;
+        }
         fates
     };
     let fates: Result<Vec<Fate>, SessionError> = sending.await;
+    let hint = if is_blocked(&fates) {
+        ". It may go out by itself when that is over; to send it again does no harm"
+    } else {
+        ""
+    };
     let fates = fates.map_err(|error| CancelError::Broker {
         uri: amqp.uri.redacted(),
-        reason: error.to_string(),
+        reason: format!("{}{hint}", error.explained()),
     })?;
     let kept = |reason| CancelError::NotKept {
         exchange: exchange.clone(),
@@ -90,6 +101,10 @@ pub async fn send(amqp: &AmqpSection, cancels: &[Cancel]) -> Result<(), CancelEr
         }
     }
     Ok(())
+}
+
+fn is_blocked(fates: &Result<Vec<Fate>, SessionError>) -> bool {
+    matches!(fates, Err(SessionError::Blocked(_)))
 }
 
 /// The number tells messages of one batch apart, should the broker return one.

@@ -12,7 +12,7 @@ use tokio::time::timeout;
 use super::consume::Line;
 use super::{Backroom, OpenError, properties};
 use crate::clock;
-use crate::connection::{Connected, Dialer, Role, SessionError, call, close};
+use crate::connection::{Connected, Dialer, GOODBYE, Role, SessionError, call, close, explained};
 use crate::counters::DoorCounters;
 use crate::doors::{DoorState, Link, Sessions};
 use crate::envelope::{JobMessage, ResultDelivery};
@@ -130,7 +130,7 @@ impl ProducerDoor {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) | Err(_) => {
                 let trouble = self.state.borrow().trouble.clone();
-                Err(trouble.unwrap_or_else(|| format!("reach the broker within {within:?}")))
+                Err(trouble.unwrap_or_else(|| explained(&format!("no answer within {within:?}"))))
             }
         }
     }
@@ -213,7 +213,8 @@ impl ProducerDoor {
         }
         let started = clock::now();
         sessions.end_tasks(within).await;
-        let left = within.saturating_sub(clock::now() - started);
+        // A broker that takes no messages still deletes queues.
+        let left = within.saturating_sub(clock::now() - started).max(GOODBYE);
         let gone = if reachable {
             timeout(left, delete(&dialer, &reply_queue)).await
         } else {

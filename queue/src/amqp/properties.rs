@@ -18,6 +18,8 @@ use crate::outbox::{DeadLetter, KeptBody, Move, Parked, Reply, Stray};
 pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
 /// How many attempts ended in a fault of ours.
 pub(crate) const HEADER_FAULTS: &str = "jailfleet-faults";
+/// How often a job was put aside for a worker of its newer minor version.
+pub(crate) const HEADER_HANDED_ON: &str = "jailfleet-handed-on";
 /// The lane that a suspect was moved out of.
 pub(crate) const HEADER_LANE: &str = "jailfleet-lane";
 /// Why a message is in the dead queue.
@@ -161,9 +163,15 @@ pub(super) fn of_move(job: &Move, prefix: &str) -> BasicProperties {
     headers.number(HEADER_PUBLISHED_MS, job.envelope.published_ms);
     headers.text(HEADER_TRACEPARENT, job.envelope.traceparent.as_deref());
     headers.number(HEADER_FAULTS, Some(u64::from(job.envelope.faults)));
+    headers.number(HEADER_HANDED_ON, handed_on(&job.envelope));
     headers.text(HEADER_LANE, Some(job.origin.lane.as_str()));
     headers.text(HEADER_POOL, Some(job.origin.pool.as_str()));
     of_passed_on(&job.envelope, headers, prefix)
+}
+
+/// Left out where it says nothing, as of almost every job.
+fn handed_on(envelope: &Envelope) -> Option<u64> {
+    Some(u64::from(envelope.handed_on)).filter(|times| *times > 0)
 }
 
 /// The properties of a dead letter.
@@ -224,6 +232,11 @@ pub(super) fn envelope(received: &Received, trusted: bool) -> Envelope {
     let properties = &received.properties;
     let headers = properties.headers().as_ref();
     let number = |key: &str| headers.and_then(|table| as_number(table.inner().get(key)?));
+    // Of ourselves only what producers cannot have written.
+    let own = |key: &str| match number(key).filter(|_| trusted) {
+        Some(count) => u32::try_from(count).unwrap_or(u32::MAX),
+        None => 0,
+    };
     Envelope {
         message_id: properties.message_id().as_ref().map(ToString::to_string),
         correlation_id: properties
@@ -240,11 +253,8 @@ pub(super) fn envelope(received: &Received, trusted: bool) -> Envelope {
         } else {
             0
         },
-        faults: if trusted {
-            u32::try_from(number(HEADER_FAULTS).unwrap_or(0)).unwrap_or(u32::MAX)
-        } else {
-            0
-        },
+        faults: own(HEADER_FAULTS),
+        handed_on: own(HEADER_HANDED_ON),
     }
 }
 

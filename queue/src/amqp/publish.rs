@@ -363,7 +363,9 @@ impl Item {
         match &self.order.parcel {
             Parcel::Result(reply) => &reply.result.body,
             Parcel::Dead(letter) => &letter.body_head,
-            Parcel::Retry { job, .. } | Parcel::Newer(job) | Parcel::Suspect(job) => &job.body,
+            Parcel::Retry { job, .. } | Parcel::Newer { job, .. } | Parcel::Suspect(job) => {
+                &job.body
+            }
             Parcel::Park(letter) => &letter.body,
             Parcel::Stray(job) => &job.body,
             Parcel::Job(job) => &job.body,
@@ -392,7 +394,8 @@ fn closed_over_a_message(error: &SessionError) -> bool {
         | SessionError::Gone
         | SessionError::ConsumerEnded { .. }
         | SessionError::NoConfirm(_)
-        | SessionError::NotConfirming => return false,
+        | SessionError::NotConfirming
+        | SessionError::Blocked(_) => return false,
     };
     let lapin::ErrorKind::ProtocolError(refusal) = source.kind() else {
         return false;

@@ -20,7 +20,7 @@ use crate::dead::{DeadDelivery, DeadIntake, Death, DeathRecord, Depths, Found, S
 use crate::doors::{DoorState, Link};
 use crate::intake::Epoch;
 use crate::ticket::Ticket;
-use crate::topology::{Drift, Kept, Names, Topology, Verifier};
+use crate::topology::{Drift, Kept, NEWER_KEY, Names, Topology, Verifier};
 
 /// Letters that wait in this process: one of each queue.
 const WAITING: usize = 2;
@@ -76,6 +76,9 @@ pub(super) fn start(room: &Backroom, amqp: &AmqpSection, plan: &ConsumePlan) -> 
 fn open(received: Received, ticket: Ticket, found: Found) -> DeadDelivery {
     let headers = received.properties.headers().as_ref();
     let text = |key| properties::header_text(headers, key, WORDS_BYTES);
+    // Only workers write under this key, and what they noted of a job holds for the next ones.
+    let ours = found == Found::Dead && received.routing_key.as_str() == NEWER_KEY;
+    let mut envelope = properties::envelope(&received, ours);
     let death = Death {
         found,
         key: received.routing_key.to_string(),
@@ -83,9 +86,9 @@ fn open(received: Received, ticket: Ticket, found: Found) -> DeadDelivery {
         reason: text(properties::HEADER_REASON),
         pool: text(properties::HEADER_POOL).and_then(|pool| Name::parse(&pool).ok()),
         lane: text(properties::HEADER_LANE).and_then(|lane| Lane::parse(&lane).ok()),
+        handed_on: envelope.handed_on,
     };
     let asked = text(properties::HEADER_REPLY_TO);
-    let mut envelope = properties::envelope(&received, false);
     // A worker moves a reply queue that it may not name into a header; whoever vets it again
     // comes to the same end, and people see what was asked for.
     if envelope.reply_to.is_none() && death.key.starts_with("bad.") {

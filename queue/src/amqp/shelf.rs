@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::address::Post;
-use super::barrier::{Fate, barrier};
+use super::barrier::{Fate, barrier, unless_blocked};
 use super::properties;
 use crate::connection::{Connected, Dialer, Role, SessionError, call, close};
 use crate::envelope::{Envelope, JobMessage};
@@ -53,6 +53,15 @@ pub enum ShelfError {
         destination: String,
         /// Why.
         reason: &'static str,
+    },
+    /// The broker takes nothing now.
+    #[error(
+        "send a job: {reason}. It may go out by itself when that is over, and its dead letter stays all the \
+         same: look whether it was answered before you send it again"
+    )]
+    Blocked {
+        /// What the broker said.
+        reason: String,
     },
     /// A job may not be sent as it is.
     #[error("send a job that names a reply queue it may not name: {0}")]
@@ -90,7 +99,10 @@ pub struct KeptMessage {
 pub struct Shelf {
     connected: ConnectedQuietly,
     looking: Channel,
-    sending: Channel,
+    dialer: Dialer,
+    /// Made by the first job that is sent. A connection of its own: one that publishes may be blocked,
+    /// and nothing could be put back over it then.
+    sending: Option<(ConnectedQuietly, Channel)>,
     queue: String,
     post: Post,
     confirm_within: Duration,
@@ -123,12 +135,9 @@ impl Shelf {
             let connected = dialer.connect(Role::Consume).await?;
             let connection = &connected.connection;
             let looking = call("open a channel", connection.create_channel()).await?;
-            let sending = call("open a channel", connection.create_channel()).await?;
-            let confirms = sending.confirm_select(ConfirmSelectOptions::default());
-            call("ask for confirms", confirms).await?;
-            Ok((ConnectedQuietly(connected), looking, sending))
+            Ok((ConnectedQuietly(connected), looking))
         };
-        let (connected, looking, sending) = opening.await.map_err(about(&queue))?;
+        let (connected, looking) = opening.await.map_err(about(&queue))?;
         let post = Post {
             names,
             prefix: amqp.prefix.clone(),
@@ -137,7 +146,8 @@ impl Shelf {
         let shelf = Self {
             connected,
             looking,
-            sending,
+            dialer,
+            sending: None,
             queue,
             post,
             confirm_within: amqp.confirm_timeout_ms.duration(),
@@ -185,7 +195,7 @@ impl Shelf {
     ///
     /// # Errors
     /// When the broker does not take it, or it names a reply queue that it may not name.
-    pub async fn send(&self, job: JobMessage) -> Result<(), ShelfError> {
+    pub async fn send(&mut self, job: JobMessage) -> Result<(), ShelfError> {
         if let Some(name) = &job.reply_to {
             reply::vet(name, &self.post.prefix)
                 .map_err(|rejection| ShelfError::BadReplyTo(rejection.message))?;
@@ -194,13 +204,22 @@ impl Shelf {
         let bodies: [&[u8]; 1] = [&body];
         let addressed = self.post.address(&Parcel::Job(job), false);
         let destination = addressed.destination();
+        let (connected, channel) = match self.sending.take() {
+            Some(sending) => sending,
+            None => sender(&self.dialer).await.map_err(about(&self.queue))?,
+        };
+        let (connected, channel) = self.sending.insert((connected, channel));
         let sending = barrier(
-            &self.sending,
+            channel,
             std::slice::from_ref(&addressed),
             &bodies,
             self.confirm_within,
         );
-        let fates = sending.await.map_err(about(&self.queue))?;
+        let sent = unless_blocked(&mut connected.0.events, sending).await;
+        let fates = match sent {
+            Err(SessionError::Blocked(reason)) => return Err(ShelfError::Blocked { reason }),
+            sent => sent.map_err(about(&self.queue))?,
+        };
         let reason = match fates.first() {
             Some(Fate::Routed) => return Ok(()),
             Some(Fate::Returned) | None => "no queue takes it",
@@ -246,6 +265,11 @@ impl Shelf {
         };
         let done = putting_back.await;
         close(&self.connected.0.connection).await;
+        if let Some((sender, _)) = &self.sending
+            && !sender.0.connection.status().blocked()
+        {
+            close(&sender.0.connection).await;
+        }
         done.map_err(about(&self.queue))
     }
 
@@ -256,11 +280,19 @@ impl Shelf {
     }
 }
 
+async fn sender(dialer: &Dialer) -> Result<(ConnectedQuietly, Channel), SessionError> {
+    let connected = dialer.connect(Role::Publish).await?;
+    let channel = call("open a channel", connected.connection.create_channel()).await?;
+    let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+    call("ask for confirms", confirms).await?;
+    Ok((ConnectedQuietly(connected), channel))
+}
+
 fn about(queue: &str) -> impl FnOnce(SessionError) -> ShelfError {
     let queue = queue.to_owned();
     move |error| ShelfError::Broker {
         queue,
-        reason: error.to_string(),
+        reason: error.explained(),
     }
 }
 

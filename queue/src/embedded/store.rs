@@ -259,7 +259,7 @@ impl Store {
                 Ok(Published::Delivered)
             }
             // There is no upgraded worker inside one process to wait for, and nobody reaps.
-            Parcel::Newer(_) | Parcel::Job(_) | Parcel::Park(_) | Parcel::Stray(_) => {
+            Parcel::Newer { .. } | Parcel::Job(_) | Parcel::Park(_) | Parcel::Stray(_) => {
                 Err(OutboxError::Homeless {
                     destination: "the embedded door".to_owned(),
                 })

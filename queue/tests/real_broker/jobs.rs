@@ -135,10 +135,14 @@ async fn moved_jobs_come_back_with_their_faults_and_nobody_else_can_make_faults_
     assert!(third.origin.suspect);
     assert_eq!(third.origin.lane, jailfleet::job::Lane::Bulk);
     assert_eq!(third.envelope.faults, 1);
-    doors.outbox.newer(moved).await.expect("handed on");
+    moved.envelope.handed_on = 3;
+    let handing_on = doors.outbox.newer(moved, 600_000);
+    handing_on.await.expect("handed on");
     ack(third.ticket).await;
     let newer = client.take("jailfleet.jobs.newer").await;
     assert_eq!(newer.data, b"body");
+    let expiration = newer.properties.expiration().as_ref();
+    assert_eq!(expiration.map(|ms| ms.as_str()), Some("600000"));
     assert!(doors.sessions.close(LONG).await);
 }
 

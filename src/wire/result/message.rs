@@ -257,7 +257,7 @@ impl ResultMessage {
         let error = match self.error.0 {
             None => None,
             Some(error) => {
-                let code = ErrorCode::parse(&error.code).ok_or("error.code")?;
+                let code = ErrorCode::parse(&error.code).unwrap_or(ErrorCode::Other);
                 Some(ErrorDetail::new(code, error.message))
             }
         };
@@ -267,16 +267,16 @@ impl ResultMessage {
             job_id: job_id.or(Err("job_id"))?,
             slug: self.slug.0,
             batch: self.batch.0,
-            outcome: Outcome::parse(&self.outcome).ok_or("outcome")?,
+            // This list and that of error codes are closed too, and a newer worker may know more.
+            outcome: Outcome::parse(&self.outcome).unwrap_or(Outcome::Other),
             exit_code: self.exit_code.0,
             signal: self.signal.0,
             stdout: blob(self.stdout).or(Err("stdout"))?,
             stderr: blob(self.stderr).or(Err("stderr"))?,
             truncated: truncated
                 .iter()
-                .map(|name| Stream::parse(name))
-                .collect::<Option<_>>()
-                .ok_or("truncated")?,
+                .filter_map(|name| Stream::parse(name))
+                .collect(),
             globals: self.globals.0,
             error,
             usage: self.usage.0.map(UsageMessage::typed),
@@ -286,7 +286,6 @@ impl ResultMessage {
                 .map(LimitsInForceMessage::in_force)
                 .transpose()?,
             timing: self.timing.0.map(TimingMessage::typed),
-            // The list is closed, but a newer worker may know a wall more.
             walls: walls
                 .iter()
                 .filter_map(|text| HeldWall::parse(text))

@@ -146,9 +146,14 @@ fn fields_of_a_newer_worker_are_passed_over_and_a_newer_version_is_not() {
         decode_result(body).expect("of this version").outcome,
         Outcome::Exited
     );
+    let body = br#"{"v":1,"outcome":"accepted","truncated":["trace"],"walls":["moat"],
+        "error":{"code":"too_good","message":"m"},"worker":{"host":"h","version":"9","attempt":1}}"#;
+    let newer = decode_result(body).expect("words of a newer worker are no mistake");
+    assert_eq!(newer.outcome, Outcome::Other);
+    assert_eq!(newer.error.expect("there").code, ErrorCode::Other);
+    assert!(newer.truncated.is_empty() && newer.walls.is_empty());
     for body in [
         &br#"{"v":2,"outcome":"exited","worker":{"host":"h","version":"9","attempt":1}}"#[..],
-        br#"{"v":1,"outcome":"accepted","worker":{"host":"h","version":"9","attempt":1}}"#,
         br#"{"v":1,"outcome":"exited"}"#,
         b"",
     ] {

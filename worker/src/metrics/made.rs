@@ -14,6 +14,7 @@ use prometheus::{
 
 use crate::supervisor::Role;
 
+use super::clocks::ClockSkew;
 use super::doors::DoorEvents;
 use crate::canary::Sang;
 
@@ -121,6 +122,7 @@ pub(super) fn all() -> Result<Metrics, MetricsError> {
         walls: PerKey::new(Wall::ALL, |wall| walls.with_label_values(&[wall.as_str()])),
         doors: door_metrics(&make)?,
         cancels: cancel_metrics(&make)?,
+        clock_skew: make.keep(ClockSkew::new()?)?,
         registry,
     })
 }

@@ -55,6 +55,14 @@ async fn counters_after_one_job() -> Arc<DoorCounters> {
     doors.counters
 }
 
+fn every_wall() -> Vec<HeldWall> {
+    let detail = "whatever the host says";
+    let walls = Wall::ALL.iter();
+    walls
+        .map(|wall| HeldWall::detailed(*wall, detail))
+        .collect()
+}
+
 #[tokio::test]
 async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
     let metrics = Metrics::new().expect("well formed");
@@ -68,6 +76,8 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
         metrics.job_received(lane, false, 10, 1.0);
         metrics.job_received(lane, true, 10, 1.0);
         metrics.queue_wait(lane, second);
+        metrics.clock_skew(Skew::Ahead(second));
+        metrics.clock_skew(Skew::Behind(second));
         for outcome in Outcome::ALL.iter().copied() {
             metrics.job_finished(lane, outcome);
         }
@@ -105,14 +115,7 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
     ] {
         metrics.canary(&sang, 1.0);
     }
-    let held: Vec<HeldWall> = Wall::ALL
-        .iter()
-        .map(|wall| HeldWall {
-            wall: *wall,
-            detail: Some("whatever the host says".to_owned()),
-        })
-        .collect();
-    metrics.warden_ready(2, &held);
+    metrics.warden_ready(2, &every_wall());
     metrics.slot_leased();
     metrics.slot_returned(second);
     metrics.slot_quarantined();

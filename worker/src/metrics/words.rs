@@ -53,7 +53,9 @@ impl SetAside {
         Self::NoReply,
     ];
 
-    pub(super) const fn as_str(self) -> &'static str {
+    /// The word for it in metrics and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
         match self {
             Self::Dead => "dead",
             Self::Newer => "newer",
@@ -77,12 +79,14 @@ pub enum Reaped {
     Unread,
     /// It was sent once more.
     SentAgain,
+    /// It waited for an upgraded worker, and went back to its lane.
+    SentBack,
     /// It went back: what was to be told or parked could not be published.
     HandedBack,
 }
 
 impl Reaped {
-    pub(super) const ALL: [Self; 8] = [
+    pub(super) const ALL: [Self; 9] = [
         Self::Answered(Outcome::WorkerLost),
         Self::Answered(Outcome::Expired),
         Self::Answered(Outcome::Rejected),
@@ -90,6 +94,7 @@ impl Reaped {
         Self::Unanswered,
         Self::Unread,
         Self::SentAgain,
+        Self::SentBack,
         Self::HandedBack,
     ];
 
@@ -101,6 +106,7 @@ impl Reaped {
             Self::Unanswered => "unanswered",
             Self::Unread => "unread",
             Self::SentAgain => "sent_again",
+            Self::SentBack => "sent_back",
             Self::HandedBack => "handed_back",
         }
     }

@@ -1,5 +1,6 @@
 //! What becomes of a dead letter, and what its requester is told. Pure.
 
+use jailfleet::job::{Lane, Name};
 use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
 use jailfleet::rejection::{Rejection, RejectionCode};
 use jailfleet_queue::Source;
@@ -15,6 +16,8 @@ const TRIES: u64 = 3;
 pub(super) enum Fate {
     /// It is tried once more.
     SendAgain,
+    /// It goes back to this lane, where an upgraded worker may take it.
+    SendBack(Name, Lane),
     /// Its requester is told this; then it is parked.
     Answer(Word),
     /// It is parked without a word.
@@ -68,8 +71,17 @@ pub(super) fn fate(cause: &Cause, failures: u64, waits: Waits) -> Fate {
             Waits::Somebody => Fate::Answer(unread()),
         };
     }
-    if *cause == Cause::Stray {
-        return Fate::SendAgain;
+    match cause {
+        Cause::Stray => return Fate::SendAgain,
+        Cause::HandedOn(pool, lane) => return Fate::SendBack(pool.clone(), *lane),
+        Cause::TooManyDeliveries(_)
+        | Cause::Expired
+        | Cause::Refused
+        | Cause::Overflow
+        | Cause::NewerMinor
+        | Cause::Unrouted
+        | Cause::Worker(_)
+        | Cause::Unknown => {}
     }
     match waits {
         Waits::Nobody => Fate::Park(Reaped::Unanswered),
@@ -102,7 +114,7 @@ fn verdict(cause: &Cause) -> (Outcome, ErrorCode) {
         // Whoever refused it or gave it up said nothing of the program; it may still have run.
         Cause::Refused | Cause::Unknown => (Outcome::WorkerLost, ErrorCode::WorkerLost),
         Cause::Expired => (Outcome::Expired, ErrorCode::DeadlinePassed),
-        Cause::NewerMinor => {
+        Cause::NewerMinor | Cause::HandedOn(..) => {
             let code = RejectionCode::UnsupportedMinor;
             (Outcome::Rejected, ErrorCode::Rejected(code))
         }
@@ -129,6 +141,7 @@ pub(super) fn reason(cause: &Cause) -> String {
         Cause::Refused => "a consumer refused it without a word",
         Cause::Overflow => "its queue was full",
         Cause::NewerMinor => "no worker was upgraded to its minor version within a day",
+        Cause::HandedOn(..) => "the worker that took it does not speak its minor version",
         Cause::Stray | Cause::Unrouted => "no queue takes jobs of its pool and lane",
         Cause::Worker(reason) => match rejection(reason) {
             Some(rejection) => return rejection.to_string(),

@@ -23,6 +23,7 @@ fn given_up(key: &str, queue: &str, reason: &str, forged: Vec<DeathRecord>) -> D
         reason: Some("bad_id: made up by the producer".to_owned()),
         pool: None,
         lane: None,
+        handed_on: 0,
     }
 }
 
@@ -38,7 +39,9 @@ fn answer(death: &Death) -> (Outcome, ErrorCode) {
     let autopsy = death.autopsy(&Names::new("jailfleet"));
     match fate(&autopsy.cause, 0, Waits::Somebody) {
         Fate::Answer(word) => (word.outcome, word.detail.code),
-        other @ (Fate::SendAgain | Fate::Park(_)) => panic!("{other:?} for {death:?}"),
+        other @ (Fate::SendAgain | Fate::SendBack(..) | Fate::Park(_)) => {
+            panic!("{other:?} for {death:?}")
+        }
     }
 }
 
@@ -72,7 +75,7 @@ prop_compose! {
 prop_compose! {
     fn deaths()(
         unrouted in any::<bool>(), key in words(), records in records(),
-        reason in prop::option::of(words()), bulk in any::<bool>(),
+        reason in prop::option::of(words()), bulk in any::<bool>(), handed_on in 0_u32..3,
     ) -> Death {
         Death {
             found: if unrouted { Found::Unrouted } else { Found::Dead },
@@ -81,6 +84,7 @@ prop_compose! {
             reason,
             pool: Name::parse("default").ok(),
             lane: bulk.then_some(Lane::Bulk),
+            handed_on,
         }
     }
 }
@@ -102,6 +106,11 @@ proptest! {
             prop_assert_eq!(alone, Fate::Park(Reaped::Unread));
         } else if autopsy.cause == Cause::Stray {
             prop_assert_eq!(&told, &Fate::SendAgain);
+        } else if let Cause::HandedOn(pool, lane) = &autopsy.cause {
+            // Only what workers wrote says so, and nobody is told before a worker gives it up.
+            prop_assert!(death.found == Found::Dead && death.key == "newer" && death.handed_on > 0);
+            prop_assert_eq!(&told, &Fate::SendBack(pool.clone(), *lane));
+            prop_assert_eq!(&alone, &told);
         } else {
             prop_assert!(matches!(told, Fate::Answer(..)));
         }
@@ -175,4 +184,10 @@ fn a_job_without_a_queue_is_tried_once_more_and_then_rejected() {
     death.key = "newer".to_owned();
     let minor = ErrorCode::Rejected(RejectionCode::UnsupportedMinor);
     assert_eq!(answer(&death), (Outcome::Rejected, minor));
+    // One that was counted is looked at again, until a worker answers it.
+    death.handed_on = 150;
+    death.pool = Name::parse("gpu").ok();
+    let autopsy = death.autopsy(&Names::new("jailfleet"));
+    let back = Fate::SendBack(Name::parse("gpu").expect("a name"), Lane::Bulk);
+    assert_eq!(fate(&autopsy.cause, 0, Waits::Somebody), back);
 }
