@@ -71,6 +71,27 @@ pub enum RetryDecision {
     Answer,
 }
 
+/// How a job goes back that a worker took and does not carry through because it stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum GiveBack {
+    /// The broker puts it back where it was, and counts one delivery more.
+    InPlace,
+    /// It is sent once more, with its deliveries so far, to the end of its queue.
+    Anew,
+}
+
+/// Decides how a job goes back for no fault of its own. Most brokers count each return as a delivery that
+/// failed; where one more would speak against the job, it is sent anew instead.
+pub fn give_back(history: &History, policy: &RetryPolicy) -> GiveBack {
+    // The suspects' queue is short, and each of their few tries counts.
+    if !history.suspect && history.delivery_count.saturating_add(1) < policy.suspect_deliveries {
+        GiveBack::InPlace
+    } else {
+        GiveBack::Anew
+    }
+}
+
 /// Decides on a job that just came, before it is run.
 pub fn admit(history: &History, policy: &RetryPolicy) -> Admission {
     if history.suspect {
@@ -228,6 +249,24 @@ mod tests {
         assert!(pauses.len() < 200, "{}", pauses.len());
         // Whatever a header says, it comes to an end.
         assert_eq!(hand_on(u32::MAX), HandOn::Answer);
+    }
+
+    #[test]
+    fn a_job_that_workers_only_gave_back_is_neither_suspected_nor_given_up() {
+        for suspect in [false, true] {
+            let mut history = History {
+                suspect,
+                ..History::default()
+            };
+            for _ in 0..100 {
+                assert_eq!(admit(&history, &policy()), Admission::Run, "{history:?}");
+                match give_back(&history, &policy()) {
+                    GiveBack::InPlace => history.delivery_count += 1,
+                    // The count that it brings along stays what it is.
+                    GiveBack::Anew => {}
+                }
+            }
+        }
     }
 
     #[test]

@@ -9,12 +9,15 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use crate::packages::ensure_packages;
 use crate::place::Place;
 use crate::process::{Owned, capture, poll_until};
+use crate::release::{RELEASE, Release};
 use crate::watcher::{Watcher, mark};
 
 mod tls;
+mod vhost;
+
+pub use vhost::{PASSWORD, User, Vhost};
 
 /// The URI, without a vhost, of a node that the test run shares.
 const SHARED_URI: &str = "JAILFLEET_TEST_AMQP";
@@ -39,23 +42,6 @@ pub struct Broker {
     _watcher: Option<Watcher>,
 }
 
-/// A vhost of one test, deleted on drop.
-#[derive(Debug)]
-pub struct Vhost<'a> {
-    broker: &'a Broker,
-    name: String,
-}
-
-/// A user of one test, deleted on drop.
-#[derive(Debug)]
-pub struct User<'a> {
-    vhost: &'a Vhost<'a>,
-    name: String,
-}
-
-/// The password that every user of tests has first.
-pub const PASSWORD: &str = "a-password-of-tests";
-
 impl Broker {
     /// The node that the test run shares, or one of our own where there is none.
     ///
@@ -75,9 +61,10 @@ impl Broker {
     /// When a variable is missing.
     pub fn join(variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
         let read = |name: &str| variable(name).with_context(|| format!("read {name}"));
+        let release = Release::read(&read(RELEASE)?)?;
         let folder = PathBuf::from(read(SHARED_FOLDER)?);
         let epmd_port = read(SHARED_EPMD)?.parse().context("read the epmd's port")?;
-        let place = Place::of_another(&folder, &read(SHARED_NODE)?, epmd_port);
+        let place = Place::of_another(release, &folder, &read(SHARED_NODE)?, epmd_port);
         Ok(Self {
             node: None,
             _epmd: None,
@@ -88,26 +75,35 @@ impl Broker {
         })
     }
 
-    /// A node of our own, for tests that stop and start it.
+    /// A node of our own, for tests that stop and start it; of the release that the environment asks
+    /// for.
     ///
     /// # Errors
     /// As [`Broker::start`].
     pub fn own() -> Result<Self> {
-        Self::own_with(|_| Ok(None))
+        Self::own_of(Release::asked()?)
+    }
+
+    /// The same of a release that the caller chooses.
+    ///
+    /// # Errors
+    /// As [`Broker::start`].
+    pub fn own_of(release: Release) -> Result<Self> {
+        Self::own_with(release, |_| Ok(None))
     }
 
     /// A node of our own, whose folder `configure` has prepared; it answers with the port for TLS.
-    fn own_with(configure: impl FnOnce(&Place) -> Result<Option<u16>>) -> Result<Self> {
-        ensure_packages(&[(
-            "rabbitmq-server",
-            "the tests start a RabbitMQ node of their own",
-        )])?;
-        let place = Place::new()?;
+    fn own_with(
+        release: Release,
+        configure: impl FnOnce(&Place) -> Result<Option<u16>>,
+    ) -> Result<Self> {
+        release.provide()?;
+        let place = Place::new(release)?;
         let watcher = Watcher::over(&place.folder)?;
         let tls_port = configure(&place)?;
         let uri = format!("amqp://guest:guest@127.0.0.1:{}", place.port);
         let log = log_file(&place.folder.join("epmd.log"))?;
-        let mut epmd = place.epmd();
+        let mut epmd = place.epmd()?;
         let epmd = Owned::start("epmd", epmd.stdout(log.try_clone()?).stderr(log))?;
         let mut broker = Self {
             node: None,
@@ -130,6 +126,7 @@ impl Broker {
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
+            (RELEASE, self.place.release.as_str().to_owned()),
             (SHARED_URI, self.uri.clone()),
             (SHARED_NODE, self.place.node.clone()),
             (SHARED_FOLDER, self.place.folder.display().to_string()),
@@ -161,7 +158,7 @@ impl Broker {
     pub fn resume(&mut self) -> Result<()> {
         let path = self.place.folder.join("node.log");
         let log = log_file(&path)?;
-        let mut server = self.place.program("rabbitmq-server");
+        let mut server = self.place.program("rabbitmq-server")?;
         let server = server.stdout(log.try_clone()?).stderr(log);
         let mut node = Owned::start("rabbitmq-server", server)?;
         let port = self.place.port;
@@ -182,10 +179,7 @@ impl Broker {
     /// # Errors
     /// When it fails.
     pub fn ctl(&self, arguments: &[&str]) -> Result<String> {
-        let mut program = self.place.program("rabbitmqctl");
-        program
-            .args(["--quiet", "--node", &self.place.node])
-            .args(arguments);
+        let mut program = self.place.ctl(arguments)?;
         capture("rabbitmqctl", &mut program)
     }
 
@@ -232,15 +226,7 @@ impl Broker {
     /// # Errors
     /// When `rabbitmqctl` fails.
     pub fn depths(&self) -> Result<BTreeMap<String, u64>> {
-        let list = self.ctl(&["list_queues", "--no-table-headers", "name", "messages"])?;
-        let lines = list.lines().filter_map(|line| line.split_once('\t'));
-        lines
-            .map(|(name, count)| {
-                let count = count.trim().parse();
-                let count = count.with_context(|| format!("read the depth of {name}"))?;
-                Ok((name.to_owned(), count))
-            })
-            .collect()
+        read_depths(&self.ctl(&DEPTHS)?)
     }
 
     /// The names that clients gave their connections, of all vhosts; those without one are left out.
@@ -288,137 +274,19 @@ impl Broker {
     }
 }
 
-impl Vhost<'_> {
-    /// Where clients find it.
-    #[must_use]
-    pub fn uri(&self) -> String {
-        self.broker.uri(&self.name)
-    }
+/// Asks for what [`read_depths`] reads.
+pub(crate) const DEPTHS: [&str; 4] = ["list_queues", "--no-table-headers", "name", "messages"];
 
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-}
-
-impl Vhost<'_> {
-    /// A user of its own name in this vhost, without any right in it.
-    ///
-    /// # Errors
-    /// When the broker refuses.
-    pub fn user(&self, name: &str) -> Result<User<'_>> {
-        let name = format!(
-            "{name}-{}-{}",
-            self.name.replace('/', "root"),
-            std::process::id()
-        );
-        self.broker.ctl(&["add_user", &name, PASSWORD])?;
-        Ok(User { vhost: self, name })
-    }
-}
-
-impl User<'_> {
-    /// Where the vhost is, with this user's name and password.
-    #[must_use]
-    pub fn uri(&self) -> String {
-        let login = format!("//{}:{PASSWORD}@", self.name);
-        self.vhost.uri().replace("//guest:guest@", &login)
-    }
-
-    /// The same without the password.
-    #[must_use]
-    pub fn uri_without_password(&self) -> String {
-        self.uri().replace(&format!(":{PASSWORD}@"), "@")
-    }
-
-    /// Its name.
-    #[must_use]
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// Gives it these rights in the vhost, and takes all others: three regular expressions.
-    ///
-    /// # Errors
-    /// When the broker refuses.
-    pub fn permit(&self, configure: &str, write: &str, read: &str) -> Result<()> {
-        let (vhost, name) = (self.vhost.name(), self.name.as_str());
-        let rights = [
-            "set_permissions",
-            "--vhost",
-            vhost,
-            name,
-            configure,
-            write,
-            read,
-        ];
-        self.vhost.broker.ctl(&rights).map(drop)
-    }
-
-    /// Restricts the keys under which it may publish to a topic exchange.
-    ///
-    /// # Errors
-    /// When the broker refuses.
-    pub fn permit_topic(&self, exchange: &str, write: &str) -> Result<()> {
-        let (vhost, name) = (self.vhost.name(), self.name.as_str());
-        let rights = [
-            "set_topic_permissions",
-            "--vhost",
-            vhost,
-            name,
-            exchange,
-            write,
-            "^$",
-        ];
-        self.vhost.broker.ctl(&rights).map(drop)
-    }
-
-    /// Gives it another password.
-    ///
-    /// # Errors
-    /// When the broker refuses.
-    pub fn change_password(&self, password: &str) -> Result<()> {
-        let change = ["change_password", &self.name, password];
-        self.vhost.broker.ctl(&change).map(drop)
-    }
-
-    /// Closes all its connections.
-    ///
-    /// # Errors
-    /// When the broker refuses.
-    pub fn disconnect(&self) -> Result<()> {
-        let closing = [
-            "close_all_user_connections",
-            &self.name,
-            "told to by a test",
-        ];
-        self.vhost.broker.ctl(&closing).map(drop)
-    }
-}
-
-impl Drop for User<'_> {
-    fn drop(&mut self) {
-        // The users of a node of our own go with its folder.
-        if self.vhost.broker.node.is_some() {
-            return;
-        }
-        if let Err(error) = self.vhost.broker.ctl(&["delete_user", &self.name]) {
-            eprintln!("the user {} was left behind: {error:#}", self.name);
-        }
-    }
-}
-
-impl Drop for Vhost<'_> {
-    fn drop(&mut self) {
-        // The vhosts of a node of our own go with its folder.
-        if self.broker.node.is_some() {
-            return;
-        }
-        if let Err(error) = self.broker.ctl(&["delete_vhost", &self.name]) {
-            eprintln!("the vhost {} was left behind: {error:#}", self.name);
-        }
-    }
+/// How many messages are in each queue of a list.
+pub(crate) fn read_depths(list: &str) -> Result<BTreeMap<String, u64>> {
+    let lines = list.lines().filter_map(|line| line.split_once('\t'));
+    lines
+        .map(|(name, count)| {
+            let count = count.trim().parse();
+            let count = count.with_context(|| format!("read the depth of {name}"))?;
+            Ok((name.to_owned(), count))
+        })
+        .collect()
 }
 
 /// The name among the properties of a client, written as Erlang does: the text after the key's own.

@@ -5,10 +5,14 @@
 //! killed. A whole test run may share one node: whoever starts it hands [`Broker::environment`] to the
 //! test processes, and each test works in a vhost of its own.
 //!
+//! Nodes are the distribution's own RabbitMQ, or 4.0 where the environment says so ([`Release`]), alone or
+//! three in a [`Cluster`].
+//!
 //! A test that needs something of the machine says so with [`require!`].
 
 #![forbid(unsafe_code)]
 
+pub mod debian;
 pub mod packages;
 pub mod requirement;
 pub mod settings_cli;
@@ -18,10 +22,14 @@ mod watcher;
 mod place;
 mod process;
 mod authority;
+mod release;
 mod broker;
+mod cluster;
 
 pub use authority::{Authority, Issued};
 pub use broker::{Broker, PASSWORD, User, Vhost};
+pub use cluster::{Cluster, uri_at};
 pub use process::poll_until;
+pub use release::{RELEASE, Release};
 pub use uids::TestUids;
 pub use watcher::{Watcher, mark};

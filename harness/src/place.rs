@@ -2,65 +2,81 @@
 
 use anyhow::{Context, Result};
 use std::net::{Ipv4Addr, TcpListener};
-use std::os::unix::fs::{MetadataExt, chown};
-use std::os::unix::process::CommandExt;
+use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::process::command;
+use crate::release::Release;
 use crate::watcher::mark;
-
-/// The programs themselves. Those on PATH are wrappers that change the user with `su`, behind which
-/// a signal ends the wrapper and not the node.
-const PROGRAMS: &str = "/usr/lib/rabbitmq/bin";
 
 /// A node's place on this machine.
 #[derive(Debug)]
 pub(crate) struct Place {
+    pub(crate) release: Release,
     pub(crate) folder: PathBuf,
     pub(crate) node: String,
     pub(crate) port: u16,
     pub(crate) epmd_port: u16,
     distribution_port: u16,
-    user: Option<(u32, u32)>,
+    /// Where its cookie lies, and what its processes are marked by: the folder of the first node.
+    home: PathBuf,
     /// Removed with the place; absent when the node is somebody else's.
     _own: Option<tempfile::TempDir>,
 }
 
 impl Place {
-    pub(crate) fn new() -> Result<Self> {
+    pub(crate) fn new(release: Release) -> Result<Self> {
         let own = tempfile::Builder::new()
             .prefix("jailfleet-rabbitmq-")
             .tempdir();
         let own = own.context("make a folder for RabbitMQ")?;
-        let user = user();
-        if let Some((uid, gid)) = user {
-            chown(own.path(), Some(uid), Some(gid)).context("give RabbitMQ its folder")?;
-        }
+        give(release, own.path())?;
         // Held together while they are asked for, so that they differ.
         let held = [listen()?, listen()?, listen()?];
         let [port, distribution_port, epmd_port] = held.each_ref().map(port_of);
         let port = port?;
         Ok(Self {
+            release,
             folder: own.path().to_owned(),
             node: format!("jailfleet-{port}@localhost"),
             port,
             epmd_port: epmd_port?,
             distribution_port: distribution_port?,
-            user,
+            home: own.path().to_owned(),
             _own: Some(own),
         })
     }
 
+    /// The place of one more node of the same cluster: it has the same cookie and name server.
+    pub(crate) fn beside(&self) -> Result<Self> {
+        let held = [listen()?, listen()?];
+        let [port, distribution_port] = held.each_ref().map(port_of);
+        let port = port?;
+        let folder = self.folder.join(format!("beside-{port}"));
+        std::fs::create_dir(&folder).context("make a folder for one more node")?;
+        give(self.release, &folder)?;
+        Ok(Self {
+            release: self.release,
+            folder,
+            node: format!("jailfleet-{port}@localhost"),
+            port,
+            epmd_port: self.epmd_port,
+            distribution_port: distribution_port?,
+            home: self.home.clone(),
+            _own: None,
+        })
+    }
+
     /// The place of a node that somebody else started, for its command-line tools.
-    pub(crate) fn of_another(folder: &Path, node: &str, epmd_port: u16) -> Self {
+    pub(crate) fn of_another(release: Release, folder: &Path, node: &str, epmd_port: u16) -> Self {
         Self {
+            release,
             folder: folder.to_owned(),
             node: node.to_owned(),
             port: 0,
             epmd_port,
             distribution_port: 0,
-            user: user(),
+            home: folder.to_owned(),
             _own: None,
         }
     }
@@ -76,9 +92,9 @@ impl Place {
     }
 
     /// One of RabbitMQ's programs, as a part of this node.
-    pub(crate) fn program(&self, name: &str) -> Command {
+    pub(crate) fn program(&self, name: &str) -> Result<Command> {
         let folder = &self.folder;
-        let mut program = self.as_its_user(&PathBuf::from(PROGRAMS).join(name));
+        let mut program = self.ours(self.release.program(name)?);
         program
             .env("RABBITMQ_NODENAME", &self.node)
             .env("RABBITMQ_NODE_IP_ADDRESS", "127.0.0.1")
@@ -94,43 +110,47 @@ impl Place {
                 "RABBITMQ_ENABLED_PLUGINS_FILE",
                 folder.join("enabled_plugins"),
             );
+        Ok(program)
+    }
+
+    /// The command-line tool, told to speak to this node.
+    pub(crate) fn ctl(&self, arguments: &[&str]) -> Result<Command> {
+        let mut program = self.program("rabbitmqctl")?;
         program
+            .args(["--quiet", "--node", &self.node])
+            .args(arguments);
+        Ok(program)
     }
 
     /// The node's own name server, in the foreground: as our child it cannot stay behind. The node
     /// finds it there and starts none.
-    pub(crate) fn epmd(&self) -> Command {
-        let mut epmd = self.as_its_user(Path::new("epmd"));
+    pub(crate) fn epmd(&self) -> Result<Command> {
+        let mut epmd = self.ours(self.release.run(Path::new("epmd"))?);
         epmd.args([
             "-port",
             &self.epmd_port.to_string(),
             "-address",
             "127.0.0.1",
         ]);
-        epmd
+        Ok(epmd)
     }
 
-    fn as_its_user(&self, program: &Path) -> Command {
-        let mut program = command(program);
-        mark(&mut program, &self.folder)
+    fn ours(&self, mut program: Command) -> Command {
+        mark(&mut program, &self.home)
             .current_dir(&self.folder)
-            .env("HOME", &self.folder)
+            .env("HOME", &self.home)
             .env("ERL_EPMD_PORT", self.epmd_port.to_string())
             .env("ERL_EPMD_ADDRESS", "127.0.0.1");
-        if let Some((uid, gid)) = self.user {
-            program.uid(uid).gid(gid);
-        }
         program
     }
 }
 
-/// The user that the package made, by the folder that it owns; only root can become it.
-fn user() -> Option<(u32, u32)> {
-    if !rustix::process::geteuid().is_root() {
-        return None;
+/// Gives a folder to the user that RabbitMQ runs as.
+fn give(release: Release, folder: &Path) -> Result<()> {
+    match release.user() {
+        Some((uid, gid)) => chown(folder, Some(uid), Some(gid)).context("give RabbitMQ its folder"),
+        None => Ok(()),
     }
-    let meta = std::fs::metadata("/var/lib/rabbitmq").ok()?;
-    (meta.uid() != 0).then(|| (meta.uid(), meta.gid()))
 }
 
 fn listen() -> Result<TcpListener> {

@@ -81,22 +81,32 @@ impl Owned {
 
     /// SIGTERM, and if that does not end it in time, SIGKILL.
     pub(crate) fn end(&mut self, within: Duration) -> Result<()> {
+        self.ask_to_end()?;
+        let name = self.name;
+        let gone = poll_until(name, within, || Ok(self.ended()?.is_some()));
+        if gone.is_err() {
+            self.kill()?;
+        }
+        Ok(())
+    }
+
+    /// SIGTERM, without waiting.
+    pub(crate) fn ask_to_end(&mut self) -> Result<()> {
         if self.ended()?.is_some() {
             return Ok(());
         }
         let pid = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw);
         let pid = pid.context("read a child's pid")?;
         // Not reaped yet, as we just saw, so that the pid is still the child's.
-        kill_process(pid, Signal::TERM).with_context(|| format!("stop {}", self.name))?;
+        kill_process(pid, Signal::TERM).with_context(|| format!("stop {}", self.name))
+    }
+
+    /// SIGKILL, and waits for its end.
+    pub(crate) fn kill(&mut self) -> Result<()> {
         let name = self.name;
-        let gone = poll_until(name, within, || Ok(self.ended()?.is_some()));
-        if gone.is_err() {
-            self.child.kill().with_context(|| format!("kill {name}"))?;
-            self.child
-                .wait()
-                .with_context(|| format!("wait for {name}"))?;
-        }
-        Ok(())
+        self.child.kill().with_context(|| format!("kill {name}"))?;
+        let ended = self.child.wait();
+        ended.with_context(|| format!("wait for {name}")).map(drop)
     }
 }
 

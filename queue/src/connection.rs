@@ -9,27 +9,28 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::tcp::RustlsConnector;
 use lapin::uri::{AMQPScheme, AMQPUri};
 use lapin::{Connection, ConnectionProperties, Event};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::task::{JoinError, spawn_blocking};
 use tokio::time::timeout;
 
 mod advice;
+mod board;
 mod tls;
 
 pub(crate) use advice::{blocked, explained};
+pub(crate) use board::Board;
 
 use crate::backoff::Backoff;
-use crate::counters::DoorCounters;
-use crate::doors::{DoorState, Link};
 
 /// The deadline of a call that the broker answers at once when it is well.
 pub(crate) const CALL: Duration = Duration::from_secs(30);
 /// What fails when the broker cannot be reached or does not let us in.
 const CONNECT: &str = "connect";
-/// The pause of a role that no job needs, when the broker's user lacks a right for it.
-const RIGHTS_PAUSE: Duration = Duration::from_secs(300);
+/// After so long without an answer of the broker, whoever looks is told what is waited for.
+const SLOW: Duration = Duration::from_secs(1);
 /// The deadline of a polite goodbye.
 pub(crate) const GOODBYE: Duration = Duration::from_secs(2);
 
@@ -272,7 +273,7 @@ impl Dialer {
     }
 
     pub(crate) async fn connect(&self, role: Role) -> Result<Connected, SessionError> {
-        let connecting = timeout(self.within, self.dial(role));
+        let connecting = aloud(CONNECT, timeout(self.within, self.dial(role)));
         connecting.await.unwrap_or(Err(SessionError::Deadline {
             what: CONNECT,
             within: self.within,
@@ -313,11 +314,25 @@ pub(crate) async fn call<T>(
     what: &'static str,
     call: impl Future<Output = Result<T, lapin::Error>>,
 ) -> Result<T, SessionError> {
-    match timeout(CALL, call).await {
+    match aloud(what, timeout(CALL, call)).await {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(source)) => Err(SessionError::Amqp { what, source }),
         Err(_) => Err(SessionError::Deadline { what, within: CALL }),
     }
+}
+
+/// Waits for something that the broker must answer, and says so once that takes long: people who wait for
+/// us shall know what we wait for.
+pub(crate) async fn aloud<T>(what: &str, answer: impl Future<Output = T>) -> T {
+    let mut answer = pin!(answer);
+    if let Ok(answer) = timeout(SLOW, answer.as_mut()).await {
+        return answer;
+    }
+    tracing::warn!(
+        what,
+        "the broker takes longer than a second to answer; it is waited for"
+    );
+    answer.await
 }
 
 /// Says goodbye; a broker that does not answer is left alone.
@@ -326,106 +341,6 @@ pub(crate) async fn close(connection: &Connection) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => tracing::debug!(%error, "the connection ended by itself"),
         Err(_) => tracing::debug!("the broker did not answer the goodbye"),
-    }
-}
-
-/// What a role tells the world about its connection.
-#[derive(Debug, Clone)]
-pub(crate) struct Board {
-    pub(crate) role: Role,
-    pub(crate) state: watch::Sender<DoorState>,
-    pub(crate) counters: Arc<DoorCounters>,
-}
-
-impl Board {
-    pub(crate) fn link(&self, link: Link) {
-        self.state.send_if_modified(|state| {
-            let place = match self.role {
-                Role::Consume => &mut state.consume,
-                Role::Publish => &mut state.publish,
-                Role::Reap => &mut state.reap,
-                Role::Control => &mut state.control,
-            };
-            std::mem::replace(place, link) != link
-        });
-    }
-
-    pub(crate) fn up(&self) {
-        match self.role {
-            Role::Consume => self.counters.consume_sessions.add_one(),
-            Role::Publish => self.counters.publish_sessions.add_one(),
-            Role::Reap => self.counters.reap_sessions.add_one(),
-            Role::Control => self.counters.control_sessions.add_one(),
-        }
-        self.link(Link::Up);
-    }
-
-    /// Notes that a session did not come up or did not last, and returns the pause before the next
-    /// one, which is `pause` or longer.
-    #[must_use]
-    pub(crate) fn down(&self, error: &SessionError, pause: Duration) -> Duration {
-        self.counters.session_failures.add_one();
-        let role = self.role.as_str();
-        let pause = match self.role {
-            // Jobs go on without these two: nobody need ask often whether the right has come.
-            Role::Reap | Role::Control if error.lacks_right() => pause + RIGHTS_PAUSE,
-            Role::Reap | Role::Control | Role::Consume | Role::Publish => pause,
-        };
-        let pause_ms = pause.as_millis();
-        if error.lacks_right() {
-            self.counters.rights_missing.add_one();
-            tracing::error!(role, %error, pause_ms, "no session with the broker: its user lacks a right");
-        } else {
-            let error = error.explained();
-            tracing::warn!(
-                role,
-                error,
-                pause_ms,
-                "no session with the broker; it is tried again"
-            );
-        }
-        self.trouble(error.explained());
-        self.link(Link::Down);
-        pause
-    }
-
-    fn trouble(&self, trouble: String) {
-        // Before the link: whoever waits for that finds the right words.
-        self.state.send_if_modified(|state| {
-            state.trouble = Some(trouble);
-            false
-        });
-    }
-
-    /// Takes one event in. An error or the end of the events ends the session.
-    pub(crate) fn event(&self, event: Option<Event>) -> Result<(), SessionError> {
-        match event {
-            None => Err(SessionError::Gone),
-            // A soft error closed one channel, and whoever uses that channel hears of it there. A
-            // look for a queue that is missing is one of them, and no reason to end anything.
-            Some(Event::Error(error)) if error.is_amqp_soft_error() => Ok(()),
-            Some(Event::Error(error)) => Err(SessionError::Lost(error)),
-            Some(Event::ConnectionBlocked(reason)) => {
-                self.counters.blocked.add_one();
-                let reason = blocked(&reason);
-                tracing::warn!(
-                    role = self.role.as_str(),
-                    reason,
-                    "the broker takes nothing now; what is to be published waits"
-                );
-                self.trouble(reason);
-                self.link(Link::Blocked);
-                Ok(())
-            }
-            Some(Event::ConnectionUnblocked) => {
-                tracing::info!(role = self.role.as_str(), "the broker takes messages again");
-                self.link(Link::Up);
-                Ok(())
-            }
-            // Neither these nor the events of a newer lapin need anything of us.
-            Some(Event::Connected | Event::SendFlow(_)) => Ok(()),
-            Some(_) => Ok(()),
-        }
     }
 }
 

@@ -246,15 +246,31 @@ impl DeadIntake {
 
     /// Cancels the consumers and hands back what waits here: another worker's reaper goes on.
     pub async fn stop(mut self) {
-        let (done, answer) = oneshot::channel();
-        if self.orders.send(IntakeOrder::Stop(done)).await.is_ok() && answer.await.is_err() {
-            tracing::debug!("the reaping role ended before it confirmed the stop");
+        let (done, mut answer) = oneshot::channel();
+        let mut asked = self.orders.send(IntakeOrder::Stop(done)).await.is_ok();
+        while asked {
+            tokio::select! {
+                heard = &mut answer => {
+                    if heard.is_err() {
+                        tracing::debug!("the reaping role ended before it confirmed the stop");
+                    }
+                    asked = false;
+                }
+                letter = self.next() => match letter {
+                    Some(letter) => give_back(letter).await,
+                    None => asked = false,
+                },
+            }
         }
         self.letters.close();
         while let Some(letter) = self.next().await {
-            if let Err(error) = letter.ticket.settle(Disposition::Requeue).await {
-                tracing::debug!(%error, "a waiting dead letter goes back by itself");
-            }
+            give_back(letter).await;
         }
+    }
+}
+
+async fn give_back(letter: DeadDelivery) {
+    if let Err(error) = letter.ticket.settle(Disposition::Requeue).await {
+        tracing::debug!(%error, "a waiting dead letter goes back by itself");
     }
 }

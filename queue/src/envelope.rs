@@ -37,8 +37,8 @@ pub struct Envelope {
     pub traceparent: Option<String>,
     /// Whether the broker handed this message out before.
     pub redelivered: bool,
-    /// How often the broker saw a delivery of it fail; 0 unless `redelivered`, so that a producer
-    /// cannot make it up.
+    /// How often a delivery of it failed: by the broker's word, where it is `redelivered`, so that a
+    /// producer cannot make it up; and by ours, where a worker that stopped sent it anew.
     pub delivery_count: u64,
     /// How many attempts ended in a fault of ours. Believed only of messages that came through
     /// `jailfleet.internal`, where producers cannot write; otherwise 0.

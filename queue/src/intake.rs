@@ -8,7 +8,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::counters::DoorCounters;
 use crate::envelope::{Delivery, Source};
-use crate::ticket::Disposition;
 
 /// What an intake asks of the task that owns its channels.
 #[derive(Debug)]
@@ -104,20 +103,34 @@ impl Intake {
         }
     }
 
-    /// Cancels the consumers and hands back everything that waits here. Deliveries that are out
-    /// can still be settled. Afterwards `next` returns `None`.
-    pub async fn stop(&mut self) {
-        let (done, answer) = oneshot::channel();
-        if self.orders.send(IntakeOrder::Stop(done)).await.is_ok() && answer.await.is_err() {
-            tracing::debug!("the consuming role ended before it confirmed the stop");
+    /// Cancels the consumers and puts everything that waits here into `waiting`, for whoever stops to
+    /// give it back. Deliveries that are out can still be settled. Afterwards `next` returns `None`.
+    ///
+    /// # Cancel safety
+    /// What was put into `waiting` is there, also when this is dropped.
+    pub async fn stop(&mut self, waiting: &mut Vec<Delivery>) {
+        let (done, mut answer) = oneshot::channel();
+        let mut asked = self.orders.send(IntakeOrder::Stop(done)).await.is_ok();
+        // What the broker sent before it heard of the stop still comes, and needs room.
+        while asked {
+            tokio::select! {
+                heard = &mut answer => {
+                    if heard.is_err() {
+                        tracing::debug!("the consuming role ended before it confirmed the stop");
+                    }
+                    asked = false;
+                }
+                delivery = self.next() => match delivery {
+                    Some(delivery) => waiting.push(delivery),
+                    None => asked = false,
+                },
+            }
         }
         for (_, line) in &mut self.lines {
             line.close();
         }
         while let Some(delivery) = self.next().await {
-            if let Err(error) = delivery.ticket.settle(Disposition::Requeue).await {
-                tracing::debug!(%error, "a waiting delivery goes back by itself");
-            }
+            waiting.push(delivery);
         }
     }
 }

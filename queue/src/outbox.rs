@@ -145,6 +145,7 @@ pub(crate) enum Parcel {
     Retry { job: Move, delay_ms: u64 },
     Newer { job: Move, delay_ms: u64 },
     Suspect(Move),
+    Back(Move),
     Park(Parked),
     Stray(Stray),
     Job(crate::envelope::JobMessage),
@@ -156,7 +157,10 @@ impl Parcel {
         match self {
             Self::Result(reply) => reply.result.body.len(),
             Self::Dead(letter) => letter.body_head.len(),
-            Self::Retry { job, .. } | Self::Newer { job, .. } | Self::Suspect(job) => {
+            Self::Retry { job, .. }
+            | Self::Newer { job, .. }
+            | Self::Suspect(job)
+            | Self::Back(job) => {
                 job.body.len()
             }
             Self::Park(letter) => letter.body.len(),
@@ -235,6 +239,15 @@ impl Outbox {
     /// As [`Outbox::publish`].
     pub async fn suspect(&self, job: Move) -> Result<(), OutboxError> {
         self.send(Parcel::Suspect(job)).await.map(drop)
+    }
+
+    /// Sends a job to the queue that it came from, with the deliveries that its envelope counts, so that
+    /// its return is not one more.
+    ///
+    /// # Errors
+    /// As [`Outbox::publish`].
+    pub async fn give_back(&self, job: Move) -> Result<(), OutboxError> {
+        self.send(Parcel::Back(job)).await.map(drop)
     }
 
     /// Puts a dead letter where people may look at it.

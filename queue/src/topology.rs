@@ -317,8 +317,8 @@ pub(crate) fn retry_key(pool: &Name, lane: Lane) -> String {
     format!("retry.{pool}.{lane}")
 }
 
-/// The key under which it comes back.
-fn back_key(pool: &Name, lane: Lane) -> String {
+/// The key under which it comes back, and under which a worker that stops sends a job anew.
+pub(crate) fn back_key(pool: &Name, lane: Lane) -> String {
     format!("back.{pool}.{lane}")
 }
 

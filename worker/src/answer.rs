@@ -14,7 +14,7 @@ use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
 use jailfleet::rejection::Rejection;
 use jailfleet::reply::ReplyTo;
 use jailfleet::result::{JobResult, LimitsInForce, Stream, Timing, Usage};
-use jailfleet::retry::{self, HandOn, History};
+use jailfleet::retry::{self, GiveBack, HandOn, History};
 use jailfleet::runtime::Runtime;
 use jailfleet::verdict::Judged;
 use jailfleet::wire::{self, Refused};
@@ -31,6 +31,9 @@ use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;
 use crate::slots::Place;
 use crate::station::{PUBLISH_DEADLINE, Station, walls_of};
+
+/// How long a worker that stops waits for the confirm of a job that it sends anew.
+const GIVE_BACK: Duration = Duration::from_secs(2);
 
 /// A delivery without its ticket.
 #[derive(Debug)]
@@ -276,7 +279,24 @@ async fn ack_if_kept(
     }
 }
 
-/// Puts a job back into its queue.
+/// Puts a job back that this worker does not carry through because it stops: that must not speak against
+/// the job, however often workers stop.
+pub(crate) async fn give_back(station: &Station, message: &Message, why: &str) -> Disposition {
+    set_aside(station, message, SetAside::HandedBack, &why);
+    match retry::give_back(&message.history, &station.settings.retry) {
+        GiveBack::InPlace => Disposition::Requeue,
+        GiveBack::Anew => {
+            let sending = timeout(GIVE_BACK, station.outbox.give_back(message.to_move()));
+            match sending.await {
+                Ok(Ok(())) => Disposition::Ack,
+                // Better one more count than no job.
+                Ok(Err(_)) | Err(_) => Disposition::Requeue,
+            }
+        }
+    }
+}
+
+/// Puts a job back into its queue, which counts as one more delivery that failed.
 pub(crate) fn hand_back(
     station: &Station,
     message: &Message,

@@ -15,7 +15,7 @@ use jailfleet::result::JobResult;
 use jailfleet::retry::{self, Admission, History, RetryDecision};
 use jailfleet::verdict::judge;
 use jailfleet::wire::{self, DecodeHint, Refused};
-use jailfleet_queue::{Delivery, Disposition};
+use jailfleet_queue::{Delivery, Disposition, Ticket};
 
 use crate::answer::{self, Message, Requester};
 use crate::cancels::{self, Wanted};
@@ -37,6 +37,26 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
         waited,
     }
     .emit(&station.metrics);
+    let (message, ticket) = open(&station, delivery);
+    let disposition = once(&station, &message).await;
+    settle(&station, &message, ticket, disposition).await;
+    let settled = station.clock.now();
+    station.hands.put_down(settled);
+    let total = settled.saturating_sub(message.received);
+    station.metrics.job_settled(message.origin.lane, total);
+    message.origin.lane
+}
+
+/// Gives a delivery back that this worker has not looked at, since it stops.
+pub(crate) async fn leave(station: Arc<Station>, delivery: Delivery) {
+    let (message, ticket) = open(&station, delivery);
+    let disposition = answer::give_back(&station, &message, "stopping").await;
+    settle(&station, &message, ticket, disposition).await;
+}
+
+/// A delivery as the story needs it, and the duty to settle it.
+fn open(station: &Station, delivery: Delivery) -> (Message, Ticket) {
+    let (received, received_at) = (station.clock.now(), station.clock.epoch_ms());
     let Delivery {
         body,
         envelope,
@@ -56,7 +76,10 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
         received,
         received_at,
     };
-    let disposition = once(&station, &message).await;
+    (message, ticket)
+}
+
+async fn settle(station: &Station, message: &Message, ticket: Ticket, disposition: Disposition) {
     if let Err(error) = ticket.settle(disposition).await {
         let job_id = message.envelope.message_id.as_deref();
         SettleFailed {
@@ -65,11 +88,6 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
         }
         .emit(&station.metrics);
     }
-    let settled = station.clock.now();
-    station.hands.put_down(settled);
-    let total = settled.saturating_sub(received);
-    station.metrics.job_settled(message.origin.lane, total);
-    message.origin.lane
 }
 
 /// Carries the message through, unless the broker brings it again and it is under way here, or was.
@@ -128,7 +146,7 @@ async fn story(station: &Station, message: &Message) -> Disposition {
     let wanted = station.cancels.enter(&job, message.envelope.published_ms);
     tokio::select! {
         () = station.cancels.caught_up() => {}
-        () = station.hand_back.cancelled() => return answer::hand_back(station, message, &"stopping"),
+        () = station.hand_back.cancelled() => return answer::give_back(station, message, "stopping").await,
     }
     if wanted.no_more() {
         return unwanted(station, message, &requester, &job).await;
@@ -153,7 +171,7 @@ async fn story(station: &Station, message: &Message) -> Disposition {
         () = wanted.token().cancelled() => {
             return unwanted(station, message, &requester, &job).await;
         }
-        () = station.hand_back.cancelled() => return answer::hand_back(station, message, &"stopping"),
+        () = station.hand_back.cancelled() => return answer::give_back(station, message, "stopping").await,
         lease = station.slots.lease(message.origin.lane) => lease,
     };
     let lease = match lease {
@@ -195,11 +213,8 @@ async fn execute(
         }
     };
     if ran.evidence.acted == Some(Acted::Drain) {
-        return answer::hand_back(
-            station,
-            message,
-            &"it was still running when the worker stopped",
-        );
+        let why = "it was still running when the worker stopped";
+        return answer::give_back(station, message, why).await;
     }
     measure(station, message, &ran);
     let judged = judge(&ran.evidence, &in_force.limits, &runtime.program);

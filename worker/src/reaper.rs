@@ -170,7 +170,7 @@ async fn story(station: &Station, letter: &Letter, heard: &mut Heard) -> Disposi
         None => Waits::Nobody,
     };
     let failures = letter.envelope.delivery_count;
-    let reason = if has_failed(failures) {
+    let reason = if has_failed(&autopsy.cause, failures) {
         format!("unread: {}", reason(&autopsy.cause))
     } else {
         reason(&autopsy.cause)

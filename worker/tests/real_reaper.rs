@@ -1,7 +1,6 @@
 //! Dead letters through a real RabbitMQ node and real workers: who is told, and what is kept.
 
 #[path = "support/client.rs"]
-#[expect(dead_code, reason = "shared with the tests of the topology")]
 mod client;
 #[path = "support/mistakes.rs"]
 #[expect(dead_code, reason = "shared with the tests of jobs")]
@@ -151,6 +150,38 @@ async fn a_killer_that_the_broker_gives_up_is_answered_by_the_reaper_and_parked_
     let body: Value = serde_json::from_slice(&body).expect("the whole job");
     assert_eq!(body["id"], "killer");
     assert_eq!(client.waiting(DEAD).await, 0);
+    worker.stops();
+}
+
+#[tokio::test]
+async fn a_letter_that_the_broker_gave_up_is_read_whatever_count_it_brings_along() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let uri = vhost.uri();
+    start(&uri, &[]).await.stops();
+    let mut client = Client::new(&uri, "jailfleet.reply.count").await;
+    let suspect = "jailfleet.suspect.default";
+    client.bind(suspect, "jailfleet.jobs").await;
+    let mut job = valid("count");
+    job["slug"] = json!("of-the-body");
+    let body = job.to_string();
+    client.publish(Job::new("count", &body).key(suspect)).await;
+    // Once more than its limit, and each time its reader is gone.
+    for _ in 0..2 {
+        client.take_and_die(&uri, suspect).await;
+    }
+    Client::die_with_one_of(&uri, suspect).await;
+    client.until_waiting(DEAD, 1).await;
+
+    let worker = start(&uri, &[]).await;
+    let (_, told) = client.result().await;
+    let lost = (Some("worker_lost"), Some("too_many_deliveries"));
+    assert_eq!(word(&told), lost, "{told}");
+    assert_eq!(told["slug"], "of-the-body", "{told}");
+    client.until_waiting(PARKED, 1).await;
+    let (reason, _) = client.read(PARKED, 1).await.remove(0);
+    assert!(reason.contains("its worker died"), "{reason}");
     worker.stops();
 }
 

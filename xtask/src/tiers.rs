@@ -9,7 +9,7 @@ use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{
     bench, build, containers, demo, deny, footprint, fresh, fuzz, humaneval, kubernetes, many,
-    prometheus, schema, soak, tools, turmoil, vm,
+    poison, prometheus, quorum, releases, scale, schema, soak, tools, turmoil, vm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -156,6 +156,10 @@ pub(crate) fn test(
     steps.perform("tests of all crates", || {
         all_tests(workspace, install, extent, &mut account)
     });
+    let mut no_release = None;
+    steps.perform("tests of the broker, on RabbitMQ 4.0", || {
+        releases::tier(workspace, install, extent, &mut account, &mut no_release)
+    });
     steps.perform("each wall taken down once", || {
         let target = build::without_walls(workspace);
         let arguments = [&WALL_REMOVAL[..], &["--test=real_walls", &target]].concat();
@@ -165,38 +169,10 @@ pub(crate) fn test(
     steps.perform("tests in a guest with AppArmor and cgroup v2", || {
         vm::tier::run(workspace, install, extent.in_guests(), &mut guests)
     });
-    steps.perform("demo", || demo::run(workspace, install));
-    steps.perform("demo --amqp", || demo::over_amqp(workspace, install));
-    steps.perform("demo --humaneval", || humaneval::demo(workspace, install));
-    steps.perform("a worker stops in the middle", || {
-        many::run(workspace, install, 10_000)
-    });
-    let jobs = extent.jobs_in_turmoil();
-    steps.perform("everything dies at random", || {
-        turmoil::run(workspace, install, jobs, None)
-    });
-    steps.perform("footprint", || footprint::run(workspace, install));
-    steps.perform("Prometheus scrapes a worker", || {
-        prometheus::run(workspace, install)
-    });
+    whole_fleets(workspace, install, extent, steps);
     let mut no_docker = None;
     if extent == Extent::All {
-        steps.perform("workers in containers", || {
-            containers::tier(workspace, install, &mut no_docker)
-        });
-        steps.perform("manifests for Kubernetes", || {
-            kubernetes::check(workspace, install)
-        });
-        steps.perform("the demo on a fresh machine", || {
-            fresh::run_there(workspace, install, fresh::Tried::Demo)
-        });
-        steps.perform("soak", || soak::run(workspace, install, 100_000));
-        steps.perform("bench", || bench::bench(workspace, install, 1));
-        steps.perform("lints of the fuzz targets", || fuzz::check(workspace));
-        steps.perform("fuzz", || fuzz::run_all(workspace, install, FUZZ_SECONDS));
-        steps.perform("licences and sources", || {
-            deny::check(workspace, tools::DENY.provide(workspace, install)?)
-        });
+        no_docker = before_a_release(workspace, install, steps);
     }
     steps.perform("nothing is left", || {
         Traces::now(&owners)?.nothing_since(&before)
@@ -208,10 +184,63 @@ pub(crate) fn test(
     for line in account.closing_lines() {
         steps.remember(line);
     }
-    for words in [guests.unchecked, no_docker].into_iter().flatten() {
+    for words in [guests.unchecked, no_docker, no_release]
+        .into_iter()
+        .flatten()
+    {
         steps.remember(words);
     }
     Ok(())
+}
+
+/// Brokers, workers and producers together, as users start them.
+fn whole_fleets(workspace: &Workspace, install: Install, extent: Extent, steps: &mut Steps) {
+    steps.perform("demo", || demo::run(workspace, install));
+    steps.perform("demo --amqp", || demo::over_amqp(workspace, install));
+    steps.perform("demo --humaneval", || humaneval::demo(workspace, install));
+    steps.perform("a worker stops in the middle", || {
+        many::run(workspace, install, 10_000)
+    });
+    let jobs = extent.jobs_in_turmoil();
+    steps.perform("everything dies at random", || {
+        turmoil::run(workspace, install, jobs, None)
+    });
+    steps.perform("a job that kills its workers", || {
+        poison::run(workspace, install, 1_000)
+    });
+    steps.perform("footprint", || footprint::run(workspace, install));
+    steps.perform("Prometheus scrapes a worker", || {
+        prometheus::run(workspace, install)
+    });
+}
+
+/// What only `test --all` runs; answers with what could not be checked.
+fn before_a_release(workspace: &Workspace, install: Install, steps: &mut Steps) -> Option<String> {
+    let mut no_docker = None;
+    steps.perform("workers in containers", || {
+        containers::tier(workspace, install, &mut no_docker)
+    });
+    steps.perform("manifests for Kubernetes", || {
+        kubernetes::check(workspace, install)
+    });
+    steps.perform(
+        "a broker of three nodes loses its leader, and two nodes",
+        || quorum::run(workspace, install, 2_000),
+    );
+    steps.perform("workers come and go", || {
+        scale::run(workspace, install, 10_000)
+    });
+    steps.perform("the demo on a fresh machine", || {
+        fresh::run_there(workspace, install, fresh::Tried::Demo)
+    });
+    steps.perform("soak", || soak::run(workspace, install, 100_000));
+    steps.perform("bench", || bench::bench(workspace, install, 1));
+    steps.perform("lints of the fuzz targets", || fuzz::check(workspace));
+    steps.perform("fuzz", || fuzz::run_all(workspace, install, FUZZ_SECONDS));
+    steps.perform("licences and sources", || {
+        deny::check(workspace, tools::DENY.provide(workspace, install)?)
+    });
+    no_docker
 }
 
 /// What is on this machine now; an error when it is anything.
@@ -250,7 +279,7 @@ fn provide_runner(workspace: &Workspace, install: Install) -> Result<()> {
 }
 
 /// Runs tests with nextest, or with cargo where it is not there.
-fn tests(
+pub(crate) fn tests(
     workspace: &Workspace,
     arguments: &[&str],
     environment: Vec<(&'static str, String)>,

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::Broker;
 use crate::authority::{Authority, Issued};
+use crate::release::Release;
 
 const CERTIFICATE: &str = "server.pem";
 const KEY: &str = "server.key";
@@ -16,7 +17,7 @@ impl Broker {
     /// # Errors
     /// As [`Broker::start`].
     pub fn own_with_tls(authority: &Authority, server: &Issued) -> Result<Self> {
-        Self::own_with(|place| {
+        Self::own_with(Release::asked()?, |place| {
             let port = place.free_port()?;
             show_at(&place.folder, server)?;
             let ca = authority.certificate();

@@ -6,7 +6,7 @@ use lapin::BasicProperties;
 use super::properties;
 use crate::envelope::{Origin, Source};
 use crate::outbox::Parcel;
-use crate::topology::{NEWER_KEY, Names, lane_key, retry_key, suspect_key};
+use crate::topology::{NEWER_KEY, Names, back_key, lane_key, retry_key, suspect_key};
 
 /// How messages leave.
 #[derive(Debug, Clone)]
@@ -82,6 +82,15 @@ impl Post {
                 exchange: self.names.internal(),
                 key: suspect_key(&job.origin.pool),
                 properties: properties::of_move(job, &self.prefix),
+            },
+            Parcel::Back(job) => Addressed {
+                exchange: self.names.internal(),
+                key: if job.origin.suspect {
+                    suspect_key(&job.origin.pool)
+                } else {
+                    back_key(&job.origin.pool, job.origin.lane)
+                },
+                properties: properties::of_return(job, &self.prefix),
             },
             Parcel::Park(letter) => Addressed {
                 exchange: self.names.dead(),

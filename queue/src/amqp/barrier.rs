@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::address::{Addressed, Mark};
-use crate::connection::{Events, SessionError, blocked};
+use crate::connection::{Events, SessionError, aloud, blocked};
 
 /// What the broker did with one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +28,8 @@ pub(super) async fn barrier(
     bodies: &[&[u8]],
     within: Duration,
 ) -> Result<Vec<Fate>, SessionError> {
-    match timeout(within, publish_and_confirm(channel, addressed, bodies)).await {
+    let confirms = timeout(within, publish_and_confirm(channel, addressed, bodies));
+    match aloud("confirm what was published", confirms).await {
         Ok(fates) => fates,
         Err(_) => Err(SessionError::NoConfirm(within)),
     }

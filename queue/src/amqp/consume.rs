@@ -10,7 +10,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
 use std::sync::Arc;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Frame, Ledger};
@@ -132,12 +132,14 @@ impl<T: Send + 'static> ConsumeRole<T> {
             epoch,
             channels,
             stopping: self.desk.stopped,
+            ended: 0,
         };
         if session.stopping {
             session.cancel(&self.lines).await?;
         }
         let mut batch = Vec::with_capacity(SETTLEMENTS);
         let mut waiting: Option<(usize, Received)> = None;
+        let mut stop: Option<oneshot::Sender<()>> = None;
         loop {
             tokio::select! {
                 biased;
@@ -149,7 +151,8 @@ impl<T: Send + 'static> ConsumeRole<T> {
                     self.desk.stopped = true;
                     session.stopping = true;
                     session.cancel(&self.lines).await?;
-                    answer(done, ());
+                    // What is on its way here comes first.
+                    stop = Some(done);
                 }
                 _ = self.desk.settlements.recv_many(&mut batch, SETTLEMENTS) => {
                     session.settle(&mut batch, &self.desk).await?;
@@ -171,12 +174,11 @@ impl<T: Send + 'static> ConsumeRole<T> {
                 }
                 Some((line, arrival)) = arrivals.next(), if waiting.is_none() => {
                     let queue = self.lines.get(line).map_or("", |line| line.queue.as_str());
-                    match session.arrive(queue, arrival)? {
-                        Some(received) if session.stopping => {
-                            session.give_back(line, received.delivery_tag).await?;
-                        }
-                        Some(received) => waiting = Some((line, received)),
-                        None => {}
+                    waiting = session.arrive(queue, arrival)?.map(|received| (line, received));
+                }
+                () = std::future::ready(()), if stop.is_some() && session.is_dry() && waiting.is_none() => {
+                    if let Some(done) = stop.take() {
+                        answer(done, ());
                     }
                 }
             }
@@ -247,6 +249,8 @@ struct Session {
     epoch: u64,
     channels: Vec<(Channel, Ledger)>,
     stopping: bool,
+    /// How many of its consumers have ended because we cancelled them.
+    ended: usize,
 }
 
 impl Session {
@@ -263,7 +267,7 @@ impl Session {
 
     /// What came from a consumer; `None` for the end of one that we cancelled ourselves.
     fn arrive(
-        &self,
+        &mut self,
         queue: &str,
         arrival: Option<Result<Received, lapin::Error>>,
     ) -> Result<Option<Received>, SessionError> {
@@ -273,13 +277,21 @@ impl Session {
                 queue: queue.to_owned(),
                 source,
             }),
-            None if self.stopping => Ok(None),
+            None if self.stopping => {
+                self.ended += 1;
+                Ok(None)
+            }
             // Not an error for lapin, and no more deliveries ever: a worker that went on would
             // look alive and take no work.
             None => Err(SessionError::ConsumerEnded {
                 queue: queue.to_owned(),
             }),
         }
+    }
+
+    /// Whether nothing more comes.
+    fn is_dry(&self) -> bool {
+        self.ended == self.channels.len()
     }
 
     /// Gives back what was never handed out.

@@ -20,6 +20,8 @@ pub(crate) const HEADER_TRACEPARENT: &str = "traceparent";
 pub(crate) const HEADER_FAULTS: &str = "jailfleet-faults";
 /// How often a job was put aside for a worker of its newer minor version.
 pub(crate) const HEADER_HANDED_ON: &str = "jailfleet-handed-on";
+/// How many deliveries failed before a worker that stopped sent the job anew.
+pub(crate) const HEADER_DELIVERIES: &str = "jailfleet-deliveries";
 /// The lane that a suspect was moved out of.
 pub(crate) const HEADER_LANE: &str = "jailfleet-lane";
 /// Why a message is in the dead queue.
@@ -159,7 +161,17 @@ pub(super) fn of_mark(mark: &str) -> BasicProperties {
 
 /// The properties of a job that moves to another queue of ours.
 pub(super) fn of_move(job: &Move, prefix: &str) -> BasicProperties {
+    of_move_with(job, Headers::default(), prefix)
+}
+
+/// The properties of a job that goes to the queue that it came from, as if it had never left it.
+pub(super) fn of_return(job: &Move, prefix: &str) -> BasicProperties {
     let mut headers = Headers::default();
+    headers.number(HEADER_DELIVERIES, Some(job.envelope.delivery_count));
+    of_move_with(job, headers, prefix)
+}
+
+fn of_move_with(job: &Move, mut headers: Headers, prefix: &str) -> BasicProperties {
     headers.number(HEADER_PUBLISHED_MS, job.envelope.published_ms);
     headers.text(HEADER_TRACEPARENT, job.envelope.traceparent.as_deref());
     headers.number(HEADER_FAULTS, Some(u64::from(job.envelope.faults)));
@@ -233,10 +245,10 @@ pub(super) fn envelope(received: &Received, trusted: bool) -> Envelope {
     let headers = properties.headers().as_ref();
     let number = |key: &str| headers.and_then(|table| as_number(table.inner().get(key)?));
     // Of ourselves only what producers cannot have written.
-    let own = |key: &str| match number(key).filter(|_| trusted) {
-        Some(count) => u32::try_from(count).unwrap_or(u32::MAX),
-        None => 0,
-    };
+    let ours = |key: &str| number(key).filter(|_| trusted).unwrap_or(0);
+    let few = |key: &str| u32::try_from(ours(key)).unwrap_or(u32::MAX);
+    let counted = number(DELIVERY_COUNT).filter(|_| received.redelivered);
+    let counted = counted.unwrap_or(0);
     Envelope {
         message_id: properties.message_id().as_ref().map(ToString::to_string),
         correlation_id: properties
@@ -248,13 +260,9 @@ pub(super) fn envelope(received: &Received, trusted: bool) -> Envelope {
         published_ms: number(HEADER_PUBLISHED_MS),
         traceparent: header_text(headers, HEADER_TRACEPARENT, 256),
         redelivered: received.redelivered,
-        delivery_count: if received.redelivered {
-            number(DELIVERY_COUNT).unwrap_or(0)
-        } else {
-            0
-        },
-        faults: own(HEADER_FAULTS),
-        handed_on: own(HEADER_HANDED_ON),
+        delivery_count: counted.saturating_add(ours(HEADER_DELIVERIES)),
+        faults: few(HEADER_FAULTS),
+        handed_on: few(HEADER_HANDED_ON),
     }
 }
 

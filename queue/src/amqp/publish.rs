@@ -210,7 +210,8 @@ impl PublishRole {
             .republished
             .add(u64::try_from(again).unwrap_or(u64::MAX));
         self.under_way = count;
-        let fates = barrier(channel, &addressed, &bodies, self.confirm_within).await?;
+        let confirms = barrier(channel, &addressed, &bodies, self.confirm_within);
+        let fates = self.board.confirmed(confirms).await?;
         let lost = self.rescue(channel, &addressed, &fates).await?;
         for ((fate, address), lost) in fates.into_iter().zip(addressed).zip(lost) {
             let Some(item) = self.backlog.pop_front() else {
@@ -249,7 +250,8 @@ impl PublishRole {
         if homeless.is_empty() {
             return Ok(answers);
         }
-        let kept = barrier(channel, &homeless, &bodies, self.confirm_within).await?;
+        let confirms = barrier(channel, &homeless, &bodies, self.confirm_within);
+        let kept = self.board.confirmed(confirms).await?;
         for (place, fate) in places.into_iter().zip(kept) {
             if let Some(answer) = answers.get_mut(place) {
                 *answer = Some(fate);
@@ -363,9 +365,10 @@ impl Item {
         match &self.order.parcel {
             Parcel::Result(reply) => &reply.result.body,
             Parcel::Dead(letter) => &letter.body_head,
-            Parcel::Retry { job, .. } | Parcel::Newer { job, .. } | Parcel::Suspect(job) => {
-                &job.body
-            }
+            Parcel::Retry { job, .. }
+            | Parcel::Newer { job, .. }
+            | Parcel::Suspect(job)
+            | Parcel::Back(job) => &job.body,
             Parcel::Park(letter) => &letter.body,
             Parcel::Stray(job) => &job.body,
             Parcel::Job(job) => &job.body,

@@ -258,6 +258,18 @@ impl Store {
                 self.enqueue(moved(job, Source::Suspect));
                 Ok(Published::Delivered)
             }
+            Parcel::Back(job) => {
+                let source = if job.origin.suspect {
+                    Source::Suspect
+                } else {
+                    Source::of(job.origin.lane)
+                };
+                let delivery_count = job.envelope.delivery_count;
+                let mut back = moved(job, source);
+                back.envelope.delivery_count = delivery_count;
+                self.enqueue(back);
+                Ok(Published::Delivered)
+            }
             // There is no upgraded worker inside one process to wait for, and nobody reaps.
             Parcel::Newer { .. } | Parcel::Job(_) | Parcel::Park(_) | Parcel::Stray(_) => {
                 Err(OutboxError::Homeless {

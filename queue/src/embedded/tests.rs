@@ -169,7 +169,14 @@ async fn an_interactive_job_overtakes_bulk_jobs_and_a_lane_can_be_left_out() {
             .await
             .expect("settled");
     }
-    doors.intake.stop().await;
+    let mut waiting = Vec::new();
+    doors.intake.stop(&mut waiting).await;
+    let left: Vec<&str> = waiting.iter().map(id).collect();
+    assert_eq!(left, ["bulk-1", "bulk-2"]);
+    for delivery in waiting {
+        let back = delivery.ticket.settle(Disposition::Requeue).await;
+        back.expect("settled");
+    }
     assert!(doors.intake.next().await.is_none());
 }
 

@@ -5,6 +5,10 @@ use lapin::protocol::{AMQPErrorKind, AMQPSoftError};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, ExchangeKind};
 use std::collections::HashSet;
+use std::io;
+use tokio::time::timeout;
+
+use crate::connection::{CALL, aloud};
 
 use super::{ALTERNATE, Argument, Binding, Exchange, ExchangeType, Queue, Topology};
 
@@ -40,7 +44,7 @@ pub(crate) async fn declare(connection: &Connection, table: &Topology) -> Result
     let queues = table.queues.iter().map(Object::Queue);
     let mut made = HashSet::new();
     for object in exchanges.chain(queues) {
-        let ensured = scratch.ensure(object).await;
+        let ensured = in_time(object.name(), scratch.ensure(object)).await;
         if let Ensured::Made = ensured.map_err(DeclareError::about(object.name()))? {
             made.insert(object.name());
         }
@@ -51,7 +55,8 @@ pub(crate) async fn declare(connection: &Connection, table: &Topology) -> Result
         if refused && !made.contains(binding.queue.as_str()) {
             continue;
         }
-        match scratch.bind(binding).await.map_err(Trouble::from) {
+        let bound = in_time(&binding.queue, scratch.bind(binding)).await;
+        match bound.map_err(Trouble::from) {
             Ok(()) => {}
             // Least privilege: the operator has made this binding and those before it, and we may
             // not. Each refusal would cost a channel, and a line in the broker's log.
@@ -67,6 +72,21 @@ pub(crate) async fn declare(connection: &Connection, table: &Topology) -> Result
     }
     scratch.finish().await;
     Ok(())
+}
+
+/// Waits for what is asked about `object`, not for ever: a queue most of whose nodes are down may say
+/// nothing at all, while the connection looks well.
+async fn in_time<T>(
+    object: &str,
+    asking: impl Future<Output = Result<T, lapin::Error>>,
+) -> Result<T, lapin::Error> {
+    let late = |_| {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {CALL:?}"),
+        )
+    };
+    aloud(object, timeout(CALL, asking)).await.map_err(late)?
 }
 
 /// What the broker's refusal means for a declaration.

@@ -90,6 +90,7 @@ async fn moved_jobs_come_back_with_their_faults_and_nobody_else_can_make_faults_
     let mut headers = FieldTable::default();
     headers.insert("jailfleet-faults".into(), AMQPValue::LongLongInt(9));
     headers.insert("x-delivery-count".into(), AMQPValue::LongLongInt(19));
+    headers.insert("jailfleet-deliveries".into(), AMQPValue::LongLongInt(19));
     let properties = BasicProperties::default()
         .with_message_id("forged".into())
         .with_user_id("guest".into())
@@ -147,6 +148,48 @@ async fn moved_jobs_come_back_with_their_faults_and_nobody_else_can_make_faults_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_sent_anew_brings_its_count_along_and_nothing_is_added() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let amqp = section(&vhost.uri(), ReplyMode::Default);
+    let mut doors = open_doors(&amqp).await;
+    let producer = ProducerDoor::open(&amqp, &produce_plan("anew")).expect("opens");
+    submit(&producer, "anew").await;
+    let first = doors.intake.next().await.expect("the job");
+    first
+        .ticket
+        .settle(Disposition::Requeue)
+        .await
+        .expect("it goes back");
+    let mut job = doors.intake.next().await.expect("the job again");
+    for _ in 0..3 {
+        assert_eq!(job.envelope.delivery_count, 1);
+        doors.outbox.give_back(as_move(&job)).await.expect("sent");
+        ack(job.ticket).await;
+        job = doors.intake.next().await.expect("the job anew");
+        assert!(!job.envelope.redelivered, "for the broker it is new");
+    }
+    // A suspect goes back to the suspects.
+    doors.outbox.suspect(as_move(&job)).await.expect("moved");
+    ack(job.ticket).await;
+    let suspect = doors.intake.next().await.expect("the suspect");
+    assert_eq!(suspect.envelope.delivery_count, 0);
+    doors
+        .outbox
+        .give_back(as_move(&suspect))
+        .await
+        .expect("sent");
+    ack(suspect.ticket).await;
+    let suspect = doors.intake.next().await.expect("the suspect anew");
+    assert!(suspect.origin.suspect);
+    assert_eq!(suspect.envelope.delivery_count, 0);
+    ack(suspect.ticket).await;
+    assert!(doors.sessions.close(LONG).await);
+    producer.close(LONG).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stopped_intake_gives_back_what_waits_and_still_settles_what_is_out() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");
@@ -159,7 +202,14 @@ async fn a_stopped_intake_gives_back_what_waits_and_still_settles_what_is_out() 
     }
     let mut doors = amqp::open(&amqp, &plan(2)).expect("opens");
     let running = doors.intake.next().await.expect("a job");
-    doors.intake.stop().await;
+    let mut waiting = Vec::new();
+    doors.intake.stop(&mut waiting).await;
+    // Two slots, and eight ahead of them.
+    assert_eq!(waiting.len(), 9);
+    for delivery in waiting {
+        let back = delivery.ticket.settle(Disposition::Requeue).await;
+        back.expect("settled after the stop");
+    }
     assert!(doors.intake.next().await.is_none());
     running
         .ticket

@@ -5,6 +5,7 @@ use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
 use jailfleet::rejection::{Rejection, RejectionCode};
 use jailfleet_queue::Source;
 use jailfleet_queue::dead::Cause;
+use jailfleet_queue::topology::most_deliveries;
 
 use crate::metrics::Reaped;
 
@@ -59,13 +60,30 @@ pub(super) enum Waits {
 }
 
 /// Whether so many failures on one letter are too many.
-pub(super) const fn has_failed(failures: u64) -> bool {
-    failures >= TRIES
+pub(super) fn has_failed(cause: &Cause, failures: u64) -> bool {
+    let tries = match cause {
+        // RabbitMQ 4 lets the count of the queue that gave a letter up stand at the letter's first
+        // delivery, and counts anew from the second one on.
+        Cause::TooManyDeliveries(Source::Suspect) => {
+            u64::from(most_deliveries(Source::Suspect)).saturating_add(1)
+        }
+        // Out of a lane that is more deliveries than any reaper should die of: there the envelope will do.
+        Cause::TooManyDeliveries(Source::Interactive | Source::Bulk)
+        | Cause::Expired
+        | Cause::Refused
+        | Cause::Overflow
+        | Cause::NewerMinor
+        | Cause::Stray
+        | Cause::Unrouted
+        | Cause::Worker(_)
+        | Cause::Unknown => TRIES,
+    };
+    failures >= tries
 }
 
 /// Decides. The same letter has the same fate, whoever decides and how often.
 pub(super) fn fate(cause: &Cause, failures: u64, waits: Waits) -> Fate {
-    if has_failed(failures) {
+    if has_failed(cause, failures) {
         return match waits {
             Waits::Nobody => Fate::Park(Reaped::Unread),
             Waits::Somebody => Fate::Answer(unread()),

@@ -98,7 +98,7 @@ proptest! {
         let alone = fate(&autopsy.cause, failures, Waits::Nobody);
         prop_assert!(!matches!(alone, Fate::Answer(..)));
         let told = fate(&autopsy.cause, failures, Waits::Somebody);
-        if has_failed(failures) {
+        if has_failed(&autopsy.cause, failures) {
             let Fate::Answer(word) = &told else { panic!("{told:?}") };
             prop_assert_eq!(word.reading, Reading::Envelope);
             prop_assert_eq!(word.outcome, Outcome::WorkerLost);
@@ -138,6 +138,25 @@ proptest! {
             prop_assert!(Name::parse(pool).is_ok() && Lane::parse(lane).is_ok());
         }
     }
+}
+
+#[test]
+fn the_count_that_a_letter_brings_along_is_no_failure_of_the_reaper() {
+    let reading = |reason, queue: &str, key, failures| {
+        let death = given_up(key, queue, reason, Vec::new());
+        let autopsy = death.autopsy(&Names::new("jailfleet"));
+        match fate(&autopsy.cause, failures, Waits::Somebody) {
+            Fate::Answer(word) => word.reading,
+            other @ (Fate::SendAgain | Fate::Park(_)) => panic!("{other:?}"),
+        }
+    };
+    let (suspect, lane) = ("jailfleet.suspect.default", "jailfleet.jobs.default.bulk");
+    let given_up = |failures| reading("delivery_limit", suspect, "suspect.default", failures);
+    assert_eq!(given_up(3), Reading::Whole);
+    assert_eq!(given_up(4), Reading::Envelope);
+    let late = |failures| reading("expired", lane, "jobs.default.bulk", failures);
+    assert_eq!(late(2), Reading::Whole);
+    assert_eq!(late(3), Reading::Envelope);
 }
 
 #[test]

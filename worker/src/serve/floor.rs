@@ -10,14 +10,14 @@ use tokio::task::JoinError;
 use tokio::time::{sleep, timeout};
 
 use crate::admin::Health;
-use crate::attempt::attempt;
+use crate::attempt::{attempt, leave};
 use crate::events::{Consuming, DrainBegan};
 use crate::labelled::Labelled;
 use crate::station::Station;
 use crate::supervisor::{Bounds, DoorLink, Effect, Ending, Event, Phase, Role, Supervisor};
 
 /// How long cancelling the consumers may take.
-const INTAKE_STOP: Duration = Duration::from_secs(5);
+const INTAKE_STOP: Duration = Duration::from_secs(3);
 
 /// The loop's own things.
 pub(super) struct Floor {
@@ -104,9 +104,7 @@ impl Floor {
                         running,
                     }
                     .emit(&self.station.metrics);
-                    if timeout(INTAKE_STOP, self.intake.stop()).await.is_err() {
-                        tracing::warn!("the consumers could not be cancelled in time");
-                    }
+                    self.stop_intake().await;
                 }
                 Effect::HandBackUnstarted => self.station.hand_back.cancel(),
                 Effect::KillRunning => self.station.kill.cancel(),
@@ -114,6 +112,22 @@ impl Floor {
             }
         }
         leave
+    }
+
+    /// Cancels the consumers and gives back what nobody has looked at yet.
+    async fn stop_intake(&mut self) {
+        let mut waiting = Vec::new();
+        let stopping = self.intake.stop(&mut waiting);
+        if timeout(INTAKE_STOP, stopping).await.is_err() {
+            tracing::warn!("the consumers could not be cancelled in time");
+        }
+        let leave = |delivery| leave(Arc::clone(&self.station), delivery);
+        let mut leaving: JoinSet<()> = waiting.into_iter().map(leave).collect();
+        while let Some(left) = leaving.join_next().await {
+            if let Err(error) = left {
+                tracing::error!(%error, "a delivery was not given back; it goes back by itself");
+            }
+        }
     }
 
     fn report(&self, event: Event) {

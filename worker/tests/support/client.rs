@@ -142,6 +142,12 @@ impl Client {
     /// Takes a message from `queue` over a connection of its own and ends with it in its hands.
     pub(crate) async fn take_and_die(&self, uri: &str, queue: &str) {
         let waiting = self.waiting(queue).await;
+        Self::die_with_one_of(uri, queue).await;
+        self.until_waiting(queue, waiting).await;
+    }
+
+    /// The same without a look at what then becomes of the message.
+    pub(crate) async fn die_with_one_of(uri: &str, queue: &str) {
         let other = Self::new(uri, "jailfleet.reply.nobody").await;
         let options = BasicConsumeOptions::default();
         let taking =
@@ -153,7 +159,6 @@ impl Client {
         taken.expect("the queue lives").expect("the channel lives");
         let closed = other._connection.close(200, "dead".into()).await;
         closed.expect("it ends");
-        self.until_waiting(queue, waiting).await;
     }
 
     /// Reads `count` messages from `queue`: the reason that each carries, and its body.

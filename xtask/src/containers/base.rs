@@ -1,9 +1,8 @@
 //! The tree that our images start from: made once from Debian's packages, kept outside the checkout.
 
 use crate::programs::{command, run};
-use crate::vm::apt::{KEYRING, mirror};
-use crate::vm::cache::above_all_caches;
 use anyhow::{Context, Result};
+use jailfleet_harness::debian::{KEYRING, above_all_caches, mirror};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 

@@ -3,15 +3,12 @@
 //! Source list, package lists, cache and the record of what is installed are files of our own; what
 //! the system knows of proxies and mirrors is taken over.
 
-use crate::programs::{capture, command, output, run};
+use crate::programs::{capture, command, run};
 use crate::vm::recipe::Suite;
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
+use jailfleet_harness::debian::{KEYRING, mirror};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-
-/// Names a mirror of Debian where the system's own sources have none.
-const MIRROR: &str = "JAILFLEET_VM_MIRROR";
-pub(crate) const KEYRING: &str = "/usr/share/keyrings/debian-archive-keyring.gpg";
 
 /// An apt that lives in a folder.
 #[derive(Debug)]
@@ -144,43 +141,10 @@ fn configuration(folder: &Path, system: &str) -> String {
     text
 }
 
-/// The mirror that this system takes Debian from.
-pub(crate) fn mirror() -> Result<String> {
-    if let Ok(mirror) = std::env::var(MIRROR) {
-        return Ok(mirror);
-    }
-    let mut targets = command("apt-get");
-    targets.args(["indextargets", "--format", "$(REPO_URI)"]);
-    let listed = output("apt-get indextargets", &mut targets)?;
-    let text = String::from_utf8_lossy(&listed.stdout);
-    match debian_among(&text) {
-        Some(mirror) => Ok(mirror.to_owned()),
-        None => bail!(
-            "find a mirror of Debian among this system's package sources: name one in {MIRROR}"
-        ),
-    }
-}
-
-/// The first that is an archive of Debian itself, by the name that each of its mirrors has.
-fn debian_among(repositories: &str) -> Option<&str> {
-    repositories
-        .lines()
-        .map(|line| line.trim().trim_end_matches('/'))
-        .find(|line| line.ends_with("/debian"))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{configuration, debian_among};
+    use super::configuration;
     use std::path::Path;
-
-    #[test]
-    fn a_mirror_of_debian_is_told_from_other_repositories() {
-        let text = "https://a.example/node/\nhttp://b.example/debian-security/\n\
-                    http://b.example/debian/\nhttp://c.example/debian/\n";
-        assert_eq!(debian_among(text), Some("http://b.example/debian"));
-        assert_eq!(debian_among("http://a.example/ubuntu/\n"), None);
-    }
 
     #[test]
     fn proxies_are_taken_over_and_commands_of_the_system_are_not() {

@@ -4,6 +4,7 @@ use crate::programs::{capture, command};
 use crate::table::Table;
 use crate::vm::recipe::Kernel;
 use anyhow::{Context, Result};
+use jailfleet_harness::debian::above_all_caches;
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -166,16 +167,6 @@ impl Cache {
         }
         names.sort();
         Ok(names)
-    }
-}
-
-/// Where whoever runs this keeps caches.
-pub(crate) fn above_all_caches() -> Result<PathBuf> {
-    match std::env::var_os("XDG_CACHE_HOME").filter(|path| !path.is_empty()) {
-        Some(folder) => Ok(PathBuf::from(folder)),
-        None => Ok(std::env::home_dir()
-            .context("find a home folder: set XDG_CACHE_HOME")?
-            .join(".cache")),
     }
 }
 

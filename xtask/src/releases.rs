@@ -1,0 +1,127 @@
+//! `cargo xtask broker`: the tests that depend on the broker, on RabbitMQ 4.0.
+//!
+//! The host brings one release, Debian trixie's tree in the cache another. 3.13 is in no archive that
+//! tests could take it from.
+
+use crate::account::TestAccount;
+use crate::needs::{self, Install, Need};
+use crate::tiers::{Extent, tests};
+use crate::unchecked::{must_all_be_checked, unchecked};
+use crate::workspace::Workspace;
+use anyhow::{Context, Result, ensure};
+use jailfleet_harness::{Broker, Release};
+use std::fmt;
+
+/// What runs in `test`: delivery counts, cancels, sessions, and what stops and comes again.
+const USUAL: [&str; 3] = ["real_broker", "real_drain", "real_reaper"];
+/// What runs beside that in `test --all`: everything that talks to a broker.
+const MORE: [&str; 8] = [
+    "real_amqp",
+    "real_bulk",
+    "real_cancel",
+    "real_kept",
+    "real_node",
+    "real_tls",
+    "real_topology",
+    "real_twins",
+];
+
+/// What stays unchecked without it.
+const PROMISES: [&str; 3] = [
+    "that a job which kills its workers is given up on RabbitMQ 4.0 too",
+    "that dead letters, cancels and drains mean the same on RabbitMQ 4.0",
+    "that nothing in the topology differs on RabbitMQ 4.0",
+];
+
+/// In the chain of an error: there is no second RabbitMQ, and nothing was tried with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NoRelease;
+
+impl fmt::Display for NoRelease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("get RabbitMQ 4.0")
+    }
+}
+
+/// Runs them all.
+pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
+    let mut account = TestAccount::default();
+    on_the_other(workspace, install, Extent::All, &mut account)?;
+    for line in account.closing_lines() {
+        println!("{line}");
+    }
+    Ok(())
+}
+
+/// Within a tier: where there can be no second RabbitMQ, says in `words` what nobody has checked.
+pub(crate) fn tier(
+    workspace: &Workspace,
+    install: Install,
+    extent: Extent,
+    account: &mut TestAccount,
+    words: &mut Option<String>,
+) -> Result<()> {
+    let Err(error) = on_the_other(workspace, install, extent, account) else {
+        return Ok(());
+    };
+    if must_all_be_checked() || error.downcast_ref::<NoRelease>().is_none() {
+        return Err(error);
+    }
+    let text = unchecked(
+        "since there was no RabbitMQ 4.0 to check it with",
+        &PROMISES,
+        &format!("{error:#}"),
+    );
+    println!("{text}");
+    *words = Some(text);
+    Ok(())
+}
+
+fn on_the_other(
+    workspace: &Workspace,
+    install: Install,
+    extent: Extent,
+    account: &mut TestAccount,
+) -> Result<()> {
+    needs::provide(&[Need::Pkill, Need::Rabbit], install)?;
+    provide(install).context(NoRelease)?;
+    println!("Starting a RabbitMQ node of release 4.0 (10 to 20 s) ...");
+    let broker = Broker::own_of(Release::Four)?;
+    let version = broker.ctl(&["eval", "rabbit_misc:version()."])?;
+    println!("It is RabbitMQ {}", version.trim());
+    ensure!(
+        version.contains("4.0."),
+        "have RabbitMQ 4.0: it is {version}"
+    );
+    let binaries: &[&str] = match extent {
+        Extent::Usual => &[],
+        Extent::All => &MORE,
+    };
+    let mut arguments = [
+        "--package=jailfleet-harness",
+        "--package=jailfleet-queue",
+        "--package=jailfleet-worker",
+        "--package=jailfleet-producer",
+    ]
+    .map(str::to_owned)
+    .to_vec();
+    let names = USUAL.iter().chain(binaries);
+    arguments.extend(names.map(|name| format!("--test={name}")));
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    // It also says of which release nodes are that a test starts for itself.
+    // It also says of which release nodes are that a test starts for itself.
+    let mut environment = broker.environment();
+    if install == Install::Refused {
+        environment.push(("JAILFLEET_NO_INSTALL", "1".to_owned()));
+    }
+    tests(workspace, &arguments, environment, account)?;
+    let left = broker.queues()?;
+    ensure!(left.is_empty(), "leave no queue behind: {left:?}");
+    Ok(())
+}
+
+/// What unpacks it, and the tree itself.
+fn provide(install: Install) -> Result<()> {
+    needs::provide(&[Need::Debootstrap], install)?;
+    Release::Four.provide()
+}
