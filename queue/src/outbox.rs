@@ -160,9 +160,7 @@ impl Parcel {
             Self::Retry { job, .. }
             | Self::Newer { job, .. }
             | Self::Suspect(job)
-            | Self::Back(job) => {
-                job.body.len()
-            }
+            | Self::Back(job) => job.body.len(),
             Self::Park(letter) => letter.body.len(),
             Self::Stray(job) => job.body.len(),
             Self::Job(job) => job.body.len(),

@@ -209,7 +209,13 @@ async fn stopped(doors: &mut Doors, side: &Side, told: &mut Vec<String>) {
 
     // A stop: what is out can still be settled, and nothing more comes.
     side.submit("waits", Lane::Bulk).await;
-    doors.intake.stop().await;
+    let mut waiting = Vec::new();
+    doors.intake.stop(&mut waiting).await;
+    for delivery in waiting {
+        told.push(format!("given back: {}", seen(&delivery)));
+        let back = delivery.ticket.settle(Disposition::Requeue).await;
+        told.push(format!("{back:?}"));
+    }
     told.push(format!("{:?}", doors.intake.next().await.map(|_| ())));
     for delivery in [quick, slow] {
         told.push(format!(

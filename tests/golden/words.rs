@@ -234,6 +234,7 @@ pub(crate) fn results() -> Vec<(String, JobResult)> {
             ErrorCode::StageFailed
             | ErrorCode::JailLost
             | ErrorCode::CpuWithheld
+            | ErrorCode::MemoryWithheld
             | ErrorCode::SlotFault
             | ErrorCode::WorkerStopping
             | ErrorCode::Rejected(_)

@@ -315,7 +315,7 @@ impl Flights {
     }
 
     fn speak_of(&self, build: Build) -> bool {
-        self.builds.values().any(|other| *other == build)
+        self.0.labels().any(|other| *other == build)
     }
 
     fn send(&mut self, flight: Flight, lease: Lease) {

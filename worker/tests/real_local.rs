@@ -277,6 +277,7 @@ fn a_program_finds_the_variables_of_its_runtime_and_its_job_and_no_other() {
         expected.insert(name.to_owned(), value.to_owned());
     }
     assert_eq!(environment(result(&results, "own")), expected);
+}
 
 #[test]
 fn a_reader_that_has_had_enough_ends_a_batch_or_an_examination_without_a_word_of_failure() {

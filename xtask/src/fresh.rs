@@ -6,9 +6,10 @@
 
 use crate::needs::{Install, provide_packages};
 use crate::programs::{command, output, run, run_heard};
-use crate::vm::apt::{KEYRING, mirror};
+
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
+use jailfleet_harness::debian::{KEYRING, mirror};
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::{Command, Output};

@@ -73,6 +73,7 @@ pub(super) fn has_failed(cause: &Cause, failures: u64) -> bool {
         | Cause::Refused
         | Cause::Overflow
         | Cause::NewerMinor
+        | Cause::HandedOn(..)
         | Cause::Stray
         | Cause::Unrouted
         | Cause::Worker(_)

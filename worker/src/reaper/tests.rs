@@ -147,7 +147,7 @@ fn the_count_that_a_letter_brings_along_is_no_failure_of_the_reaper() {
         let autopsy = death.autopsy(&Names::new("jailfleet"));
         match fate(&autopsy.cause, failures, Waits::Somebody) {
             Fate::Answer(word) => word.reading,
-            other @ (Fate::SendAgain | Fate::Park(_)) => panic!("{other:?}"),
+            other @ (Fate::SendAgain | Fate::SendBack(..) | Fate::Park(_)) => panic!("{other:?}"),
         }
     };
     let (suspect, lane) = ("jailfleet.suspect.default", "jailfleet.jobs.default.bulk");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jailfleet::job::Lane;
 use jailfleet_queue::{Delivery, DoorState, Intake, Link, Source};
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinError;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
 
 use crate::admin::Health;
