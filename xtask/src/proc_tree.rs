@@ -162,8 +162,10 @@ mod tests {
         let mark = format!("600.{}", std::process::id());
         let mut sleep = crate::programs::command("sleep");
         let sleep = crate::programs::Owned::start("sleep", sleep.arg(&mark)).expect("it starts");
-        let found = with_argument(&mark).expect("a look");
-        assert_eq!(found, [sleep.pid()]);
+        // It may be on its way from being a copy of us to being what we asked for.
+        let soon = std::time::Duration::from_secs(10);
+        let found = || Ok(with_argument(&mark)? == [sleep.pid()]);
+        jailfleet_harness::poll_until("its argument be seen", soon, found).expect("it is found");
         let us = std::process::id();
         assert_eq!(descends_from(sleep.pid(), &[us]), Some(us));
         let above = parent_of(us).expect("we have one");

@@ -137,12 +137,16 @@ fn a_sleeper_ends_at_its_wall_limit_also_when_it_stops_itself() {
 #[test]
 fn threads_that_take_the_cpu_from_each_other_are_not_taken_for_a_host_that_withholds_it() {
     let mut fleet = Fleet::start(1);
-    // The hash lets go of the interpreter's lock, so that all of them want a CPU at all times.
+    // The hash lets go of the interpreter's lock, so that all of them want a CPU at all times. Not before all
+    // are there: on one CPU those that spin would keep the rest from being started.
     let code = "import hashlib, threading\n\
-                work = ('sha256', b'p', b's', 10**9)\n\
-                for _ in range(63): threading.Thread(target=hashlib.pbkdf2_hmac, args=work).start()\n\
+                everybody = threading.Barrier(64)\n\
+                def spin():\n \
+                    everybody.wait()\n \
+                    hashlib.pbkdf2_hmac('sha256', b'p', b's', 10**9)\n\
+                for _ in range(63): threading.Thread(target=spin).start()\n\
                 print('all', flush=True)\n\
-                hashlib.pbkdf2_hmac(*work)\n";
+                spin()\n";
     let spinning = job("python", code).limits(|limits| {
         limits.cpu_ms = millis(60_000);
         limits.wall_ms = millis(2_000);
