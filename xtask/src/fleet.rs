@@ -7,7 +7,7 @@ use crate::http;
 use crate::programs::{Owned, capture, command};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
-use jailfleet_harness::{Broker, Cluster};
+use jailfleet_harness::{Broker, Cluster, PASSWORD};
 use nodes::Nodes;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -172,10 +172,32 @@ impl Fleet {
     }
 
     /// Tells a program where our broker is.
-    fn point_at_broker(&self, program: &mut Command) -> Result<()> {
+    pub(crate) fn point_at_broker(&self, program: &mut Command) -> Result<()> {
         self.nodes.mark(program)?;
         program.env("JAILFLEET__AMQP__URI", self.nodes.uri());
         Ok(())
+    }
+
+    /// The URI of a new user of the broker, with the rights of a producer that `topology --rights` prints
+    /// and nothing more.
+    pub(crate) fn uri_of_a_producer(&mut self, workspace: &Workspace) -> Result<String> {
+        let mut rights = embedded::worker(workspace);
+        let rights = capture("topology", rights.args(["topology", "--rights"]))?;
+        let words = rights
+            .lines()
+            .filter(|line| line.starts_with("rabbitmqctl set_permissions "))
+            .map(|line| line.split('\'').skip(1).step_by(2).collect::<Vec<_>>())
+            .find(|words| words.get(1) == Some(&"jailfleet-producer"));
+        let words = words.context("find the rights of a producer")?;
+        let [vhost, user, rights @ ..] = words.as_slice() else {
+            bail!("read the rights of a producer: {words:?}");
+        };
+        let broker = self.nodes.one()?;
+        broker.ctl(&["add_user", user, PASSWORD])?;
+        let permit = ["set_permissions", "--vhost", vhost, user];
+        broker.ctl(&[&permit, rights].concat())?;
+        let login = format!("//{user}:{PASSWORD}@");
+        Ok(broker.uri(vhost).replace("//guest:guest@", &login))
     }
 
     /// Sends the jobs of a file and returns their results.

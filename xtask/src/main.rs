@@ -40,6 +40,7 @@ mod vm;
 mod containers;
 mod fresh;
 mod kubernetes;
+mod python;
 mod account;
 mod proofs;
 mod deny;
@@ -212,6 +213,14 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
+    /// The Python client: types, lints, and tests against a real worker and against codejail.
+    Python {
+        /// How many generated calls go to the client and to codejail.
+        #[arg(long, default_value_t = tiers::PYTHON_CALLS)]
+        calls: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
     /// The manifests of deploy/kubernetes against the schemas of the API.
     Kubernetes {
         #[command(flatten)]
@@ -338,6 +347,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Vm { task } => return vm::perform(&workspace, task),
         Task::Containers { machine } => containers::run(&workspace, machine.install()),
         Task::Fresh { tried, machine } => fresh::run_there(&workspace, machine.install(), tried),
+        Task::Python { calls, machine } => python::check(&workspace, machine.install(), calls),
         Task::Kubernetes { machine } => kubernetes::check(&workspace, machine.install()),
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),

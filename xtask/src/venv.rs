@@ -50,7 +50,7 @@ pub(crate) fn configuration(workspace: &Workspace, folder: &Path) -> Result<Path
 }
 
 /// The example's configuration with our environment in the place of the documented one.
-fn bound(documented: &str, venv: &str) -> Result<String> {
+pub(crate) fn bound(documented: &str, venv: &str) -> Result<String> {
     ensure!(!venv.contains(['"', '\\']), "write {venv} into a TOML file");
     let bind = format!("{{ source = \"{DOCUMENTED}\" }}");
     ensure!(

@@ -1,0 +1,179 @@
+"""A result, and how it is read and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NoReturn, Optional
+
+from .errors import (
+    FleetFault,
+    JobCancelled,
+    JobExpired,
+    JobRejected,
+    ResultTooLarge,
+    UnreadableResult,
+)
+from .job import read_blob
+
+DIGEST_HEADER = "jailfleet-result-digest"
+#: What honest attempts at one job may differ in.
+CIRCUMSTANCES = ("usage", "timing", "worker", "walls")
+#: The run came to an end that is the program's own.
+RAN = ("exited", "signaled", "cpu_limit", "wall_limit", "memory_limit", "output_limit")
+#: No word about the program.
+DID_NOT_RUN = ("rejected", "expired", "cancelled", "worker_lost", "engine_fault")
+
+
+@dataclass(frozen=True)
+class ErrorDetail:
+    """A code from the closed list of the wire format, and words for people."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Result:
+    """What became of a job."""
+
+    outcome: str
+    job_id: Optional[str] = None
+    slug: Optional[str] = None
+    batch: Optional[str] = None
+    exit_code: Optional[int] = None
+    signal: Optional[int] = None
+    #: Absent where nothing ran.
+    stdout: Optional[bytes] = None
+    stderr: Optional[bytes] = None
+    truncated: tuple[str, ...] = ()
+    #: The text of a JSON object, by Python's rules. The program's word, never evidence.
+    globals: Optional[str] = None
+    error: Optional[ErrorDetail] = None
+    usage: Mapping[str, float] = field(default_factory=dict)
+    limits: Mapping[str, Any] = field(default_factory=dict)
+    timing: Mapping[str, float] = field(default_factory=dict)
+    walls: tuple[str, ...] = ()
+    worker: Mapping[str, Any] = field(default_factory=dict)
+    grade: Any = None
+    #: Hex SHA-256 over all but the circumstances, computed here.
+    digest: str = ""
+    #: The whole message, with fields that only a newer worker knows.
+    message: Mapping[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        # What a stranger's program printed does not belong into logs.
+        end = self.exit_code if self.signal is None else f"signal {self.signal}"
+        return f"Result(job_id={self.job_id!r}, outcome={self.outcome!r}, end={end!r})"
+
+    @property
+    def ran(self) -> bool:
+        """Whether the outcome is the program's own."""
+        return self.outcome in RAN
+
+    def raise_for_trouble(self) -> Result:
+        """Returns itself where a program ran and all of its result came.
+
+        :raises JobError: the kind that fits, where it did not.
+        """
+        code = self.error.code if self.error else ""
+        words = self.error.message if self.error else ""
+        if self.outcome == "rejected":
+            raise JobRejected(code, words, self)
+        if self.outcome == "expired":
+            raise JobExpired(f"the job was not started in time: {words}", self)
+        if self.outcome == "cancelled":
+            raise JobCancelled(f"the job was cancelled: {words}", self)
+        if not self.ran:
+            raise FleetFault(f"the fleet could not run the job: {code}: {words}", self)
+        if code == "result_too_large":
+            raise ResultTooLarge(f"the job ran ({self.outcome}), and {words}", self)
+        return self
+
+
+def digest_of(text: str) -> str:
+    """The digest of a result's text: numbers count as they are written."""
+    mark = secrets.token_hex(16)
+
+    def marked(number: str) -> str:
+        return f"{mark}{number}{mark}"
+
+    lasting = json.loads(text, parse_int=marked, parse_float=marked, parse_constant=_refuse_constant)
+    for name in CIRCUMSTANCES:
+        lasting.pop(name, None)
+    written = json.dumps(lasting, ensure_ascii=False, separators=(",", ":"))
+    written = written.replace(f'"{mark}', "").replace(f'{mark}"', "")
+    return hashlib.sha256(written.encode()).hexdigest()
+
+
+def _refuse_constant(word: str) -> NoReturn:
+    raise ValueError(f"{word} is no JSON")
+
+
+def read_result(body: bytes, sent_digest: Optional[str], most_bytes: int) -> Result:
+    """Reads a message and checks it against the digest that travelled with it.
+
+    :raises UnreadableResult: what is wrong with it.
+    """
+    if len(body) > most_bytes:
+        raise UnreadableResult(f"the result has {len(body)} bytes, allowed are {most_bytes}")
+    try:
+        text = body.decode()
+        message = json.loads(text, parse_constant=_refuse_constant)
+        if not isinstance(message, dict):
+            raise ValueError("it is no object")
+        digest = digest_of(text)
+    except (ValueError, RecursionError) as error:
+        raise UnreadableResult(f"the result does not read: {error}") from None
+    if sent_digest is not None and sent_digest != digest:
+        raise UnreadableResult("the result is not the one that was sent: its digest is another")
+    try:
+        return _typed(message, digest)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UnreadableResult(f"the message is no result of version 1: {error!r}") from None
+
+
+def _typed(message: dict[str, Any], digest: str) -> Result:
+    if message["v"] != 1 or isinstance(message["v"], bool):
+        raise ValueError("v")
+    if message["outcome"] not in RAN + DID_NOT_RUN:
+        raise ValueError("outcome")
+    values: dict[str, Any] = {"outcome": message["outcome"]}
+    for name, kind in _PLAIN.items():
+        if name in message:
+            values[name] = _of(kind, message[name], name)
+    for name in ("stdout", "stderr"):
+        if name in message:
+            values[name] = read_blob(message[name])
+    for name in ("truncated", "walls"):
+        if name in message:
+            values[name] = tuple(_of(str, item, name) for item in _of(list, message[name], name))
+    if "error" in message:
+        error = _of(dict, message["error"], "error")
+        values["error"] = ErrorDetail(
+            _of(str, error["code"], "error.code"), _of(str, error["message"], "error.message")
+        )
+    return Result(digest=digest, message=message, grade=message.get("grade"), **values)
+
+
+_PLAIN: dict[str, type] = {
+    "job_id": str,
+    "slug": str,
+    "batch": str,
+    "globals": str,
+    "exit_code": int,
+    "signal": int,
+    "usage": dict,
+    "limits": dict,
+    "timing": dict,
+    "worker": dict,
+}
+
+
+def _of(kind: type, value: Any, name: str) -> Any:
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise TypeError(f"{name} is no {kind.__name__}")
+    return value
