@@ -7,6 +7,7 @@
 mod sections;
 mod secret;
 mod mistake;
+mod key;
 mod schema;
 mod words;
 mod layers;
@@ -17,7 +18,9 @@ mod producer;
 mod print;
 mod reference;
 
+pub use key::join as dotted_key;
 pub use mistake::{Mistake, Mistakes};
+pub use print::quoted as toml_text;
 pub use reference::{producer_key_names, reference, worker_key_names};
 pub use secret::Secret;
 pub use sections::{

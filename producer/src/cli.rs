@@ -10,9 +10,11 @@ use jailfleet_program::flag::setting;
 mod cancel;
 mod dispatch;
 mod kept;
+mod migrate;
 
 pub use cancel::CancelArgs;
 pub use kept::{DeadCommand, FetchArgs, ListArgs, LostCommand, Which};
+pub use migrate::{CompareArgs, ImportArgs};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -30,6 +32,7 @@ Exit codes of every subcommand but submit:
   1  something failed; the last line on stderr says what
   2  the command line, the configuration or the input is wrong: nothing was published
   3  bulk: some jobs have no result yet; the same command goes on with them
+     compare: none differ, but some could not be compared (and 1 also says that some differ)
      dead, lost: some of what was named is not there, or could not be dealt with and stays
   4  bulk: every job has a result, but some say nothing about their program (engine_fault,
      worker_lost), are in conflict with a second one, or could not be read
@@ -149,6 +152,12 @@ pub enum Command {
     /// Look at results whose reply queue was gone, and fetch them.
     #[command(subcommand, after_help = kept::LOST_HELP)]
     Lost(LostCommand),
+    /// Turn the settings of a codejail into a worker's configuration.
+    #[command(after_help = migrate::IMPORT_HELP)]
+    ImportCodejail(ImportArgs),
+    /// Run the same jobs on a codejail service and on the fleet, and tell in what they differ.
+    #[command(after_help = migrate::COMPARE_HELP)]
+    Compare(CompareArgs),
     /// Read the configuration and report every mistake in it.
     CheckConfig,
     /// Print the configuration in force, secrets redacted.

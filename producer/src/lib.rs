@@ -1,6 +1,6 @@
 //! The producer of jailfleet: submit jobs, collect results.
 //!
-//! [`client::Client`] is the library; `submit` and `bulk` are two programs on top of it.
+//! [`client::Client`] is the library; the subcommands are programs on top of it.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +13,8 @@ pub mod cancel;
 pub mod dead;
 pub mod lost;
 mod kept;
+pub mod import;
+pub mod compare;
 pub mod input;
 pub mod journal;
 pub mod results;

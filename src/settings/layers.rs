@@ -3,7 +3,7 @@
 
 use super::mistake::Mistake;
 use super::schema::{Schema, Spot};
-use super::{ENV_PREFIX, SourceText};
+use super::{ENV_PREFIX, SourceText, key};
 use config::{Config, ConfigError, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 use std::collections::{BTreeMap, HashMap};
 
@@ -147,7 +147,7 @@ impl Sorter<'_> {
                 Some(Value::from(self.table(path, table, source)))
             }
             (Spot::Section, _) => {
-                let expected = format!("a table: [{}]", path.join("."));
+                let expected = format!("a table: [{}]", key::join(path));
                 self.mistake(path, expected, source);
                 None
             }
@@ -156,12 +156,11 @@ impl Sorter<'_> {
                     name: source.to_owned(),
                     spelling: Spelling::Typed,
                 };
-                self.origins.insert(path.join("."), origin);
+                self.origins.insert(key::join(path), origin);
                 Some(Value::new(None, kind))
             }
             (Spot::Foreign, _) => None,
-            (Spot::BadName, _) => {
-                let expected = "a name of 1 to 64 characters of a-z 0-9 _ -, a letter first";
+            (Spot::BadName(expected), _) => {
                 self.mistake(path, expected.to_owned(), source);
                 None
             }
@@ -175,7 +174,7 @@ impl Sorter<'_> {
 
     /// The value is not shown: what stands under an unknown key may well be a misspelt secret.
     fn mistake(&mut self, path: &[String], expected: String, source: &str) {
-        let (key, source) = (path.join("."), source.to_owned());
+        let (key, source) = (key::join(path), source.to_owned());
         self.mistakes.push(Mistake {
             key,
             value: None,
@@ -241,6 +240,10 @@ impl Sorter<'_> {
     fn scalar(&mut self, key: &str, source: &str) -> bool {
         let path: Vec<String> = key.split('.').map(str::to_owned).collect();
         let expected = match self.schema.look(&path) {
+            // The library behind the flags has rules of its own for what stands between dots.
+            Spot::Key(_) if !path.iter().all(|part| key::is_bare(part)) => {
+                "has a name that no flag can say: set it in the file given with --config".to_owned()
+            }
             Spot::Key(spec) if spec.kind.is_scalar() => {
                 let origin = Origin {
                     name: source.to_owned(),
@@ -252,9 +255,7 @@ impl Sorter<'_> {
             Spot::Foreign => return false,
             Spot::Key(_) => "is no single value: set it in the file given with --config".to_owned(),
             Spot::Section => "is a section, not a value".to_owned(),
-            Spot::BadName => {
-                "a name of 1 to 64 characters of a-z 0-9 _ -, a letter first".to_owned()
-            }
+            Spot::BadName(expected) => expected.to_owned(),
             Spot::Unknown => self.schema.unknown(&path),
         };
         self.mistake(&path, expected, source);

@@ -1,5 +1,6 @@
 //! Writes settings as TOML, for people and for the digest.
 
+use super::key;
 use super::schema::{AUTO, MAIN_FILE};
 use super::sections::{
     AmqpSection, CapsSection, LogSection, ProducerSettings, Slots, WardenSection, WorkerSection,
@@ -53,7 +54,7 @@ impl WorkerSettings {
             runtime(&mut page, offered);
         }
         for (name, profile) in &self.profiles {
-            page.section(&format!("profiles.{name}"));
+            page.section(&key::join(&["profiles", name.as_str()]));
             request(&mut page, profile);
         }
         page.0
@@ -281,7 +282,8 @@ impl Page {
 }
 
 /// A basic TOML string: quotes, backslashes and control characters escaped.
-fn quoted(text: &str) -> String {
+#[must_use]
+pub fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
         match char {

@@ -1,6 +1,7 @@
 //! Takes typed values out of the pile. A value that is not right is noted and `None` comes back,
 //! so that a section can look at all its keys before it gives up.
 
+use super::key;
 use super::layers::{Origin, Pile, Spelling};
 use super::mistake::{Mistake, Mistakes};
 use super::schema::{KeySpec, Kind, Schema, Secrecy, Shape};
@@ -42,7 +43,8 @@ impl Reader {
 
     /// The value at a dotted key.
     fn at(&self, key: &str) -> Option<&Value> {
-        key.split('.').try_fold(&self.pile.root, |value, name| {
+        let path = key::split(key);
+        path.iter().try_fold(&self.pile.root, |value, name| {
             let ValueKind::Table(table) = &value.kind else {
                 return None;
             };

@@ -1,8 +1,9 @@
 //! Reads runtimes, their limits and ceilings, and the profiles.
 
+use super::key;
 use super::reader::Reader;
 use super::schema::{LIMIT_KEYS, MAIN_FILE};
-use crate::job::Name;
+use crate::job::{Name, ProfileName};
 use crate::limits::{Ceiling, Limits, LimitsRequest};
 use crate::runtime::{Bind, Cwd, Presence, Program, Runtime, UnknownProfile};
 use crate::units::{ByteCount, Count, FileBytes};
@@ -35,14 +36,14 @@ pub(super) fn runtimes(read: &mut Reader) -> Option<Vec<Runtime>> {
 }
 
 /// The profiles by name.
-pub(super) fn profiles(read: &mut Reader) -> Option<BTreeMap<Name, LimitsRequest>> {
+pub(super) fn profiles(read: &mut Reader) -> Option<BTreeMap<ProfileName, LimitsRequest>> {
     let mut profiles = BTreeMap::new();
     let mut right = true;
     for name in read.names("profiles") {
-        let section = format!("profiles.{name}");
+        let section = key::join(&["profiles", &name]);
         let request = request(read, &section);
         // The sorter has let only names through.
-        match (Name::parse(&name), request) {
+        match (ProfileName::parse(&name), request) {
             (Ok(name), Some(request)) => {
                 right &= fits_a_runtime(read, &section);
                 profiles.insert(name, request);

@@ -2,6 +2,7 @@
 
 mod keys;
 
+use super::key;
 pub(super) use keys::{LIMIT_KEYS, PRODUCER, WORKER};
 
 /// What a value may be.
@@ -202,10 +203,42 @@ pub(super) enum Spot {
     Key(&'static KeySpec),
     /// A section that the other binary reads.
     Foreign,
-    /// A name of the operator's that cannot be one.
-    BadName,
+    /// A name of the operator's that cannot be one; what would be right.
+    BadName(&'static str),
     /// Nothing.
     Unknown,
+}
+
+/// The names that an operator chooses in a section.
+#[derive(Debug, Clone, Copy)]
+enum Names {
+    /// Those of runtimes.
+    Plain,
+    /// Those of limit profiles: codejail's users name their limits by course runs.
+    Wide,
+}
+
+impl Names {
+    fn of(path: &[String]) -> Self {
+        match path.first().map(String::as_str) {
+            Some("profiles") => Self::Wide,
+            Some(_) | None => Self::Plain,
+        }
+    }
+
+    fn fit(self, name: &str) -> bool {
+        match self {
+            Self::Plain => Shape::Name.fits(name),
+            Self::Wide => crate::job::ProfileName::parse(name).is_ok(),
+        }
+    }
+
+    const fn expected(self) -> &'static str {
+        match self {
+            Self::Plain => "a name of 1 to 64 characters of a-z 0-9 _ -, a letter first",
+            Self::Wide => "a name of 1 to 255 bytes without control characters",
+        }
+    }
 }
 
 impl Schema {
@@ -235,24 +268,28 @@ impl Schema {
             None => Spot::Unknown,
             Some(start) => {
                 let chosen = start.iter().zip(path).filter(|(word, _)| **word == "*");
-                let named = chosen.into_iter().all(|(_, name)| Shape::Name.fits(name));
-                if named { Spot::Section } else { Spot::BadName }
+                let names = Names::of(path);
+                let mut chosen = chosen.into_iter();
+                if chosen.all(|(_, name)| names.fit(name)) {
+                    Spot::Section
+                } else {
+                    Spot::BadName(names.expected())
+                }
             }
         }
     }
 
     /// What is known at the dotted `key`.
     pub(super) fn spec(&self, key: &str) -> Option<&'static KeySpec> {
-        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
-        match self.look(&path) {
+        match self.look(&key::split(key)) {
             Spot::Key(spec) => Some(spec),
-            Spot::Section | Spot::Foreign | Spot::BadName | Spot::Unknown => None,
+            Spot::Section | Spot::Foreign | Spot::BadName(_) | Spot::Unknown => None,
         }
     }
 
     /// What to say of an unknown key: the nearest known one, if one is near.
     pub(super) fn unknown(&self, path: &[String]) -> String {
-        let given = path.join(".");
+        let given = key::join(path);
         let nearest = self
             .known_like(path)
             .map(|known| (distance(&known, &given), known))
@@ -277,7 +314,7 @@ impl Schema {
                     _ => word,
                 })
                 .collect();
-            let section = words.join(".");
+            let section = key::join(&words);
             let keys = group
                 .keys
                 .iter()

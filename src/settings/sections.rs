@@ -4,7 +4,7 @@
 use super::mistake::Mistake;
 use super::schema::Shape;
 use super::secret::Secret;
-use crate::job::{Lane, Name};
+use crate::job::{Lane, Name, ProfileName};
 use crate::limits::LimitsRequest;
 use crate::retry::RetryPolicy;
 use crate::runtime::{Bind, Runtime};
@@ -33,7 +33,7 @@ pub struct WorkerSettings {
     /// `[runtimes.*]`, sorted by name: the index is the number on the warden's protocol.
     pub runtimes: Vec<Runtime>,
     /// `[profiles.*]`: named sets of limits that jobs may ask for.
-    pub profiles: BTreeMap<Name, LimitsRequest>,
+    pub profiles: BTreeMap<ProfileName, LimitsRequest>,
 }
 
 impl WorkerSettings {

@@ -40,6 +40,8 @@ fn what_is_printed_reads_back_as_the_same_settings() {
         env = { Weird_1 = "= # \"" }
         cwd = "writable"
         limits = { address_space_bytes = 1073741824, file_bytes = 0 }
+        [profiles."course-v1:edX+Demo.X+2026 \"ü\" \\ *"]
+        cpu_ms = 3000
     "#;
     for settings in [
         defaults(),

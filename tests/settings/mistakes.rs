@@ -177,6 +177,28 @@ fn a_new_runtime_must_say_its_program_and_its_main_file() {
 }
 
 #[test]
+fn a_profile_may_bear_the_name_of_a_course_run_and_its_mistakes_cite_it_in_quotes() {
+    let file = "[profiles.\"course-v1:X+Y.Z+1\"]\ncpu_ms = 0\ncpu_sm = 1\n\
+                [profiles.\"a\\tb\"]\ncpu_ms = 1\n[profiles.\"\"]\n[profiles.X]\nwall_ms = 9999999";
+    let flags = [("profiles.course-v1:X+Y.cpu_ms", "1")];
+    let said = lines(worker(file, &[], &flags));
+    let course = "site.toml: profiles.\"course-v1:X+Y.Z+1\"";
+    for part in [
+        format!("{course}.cpu_ms = 0: expected a whole number of milliseconds from 1 to 86400000"),
+        format!("{course}.cpu_sm: unknown key: did you mean profiles.\"course-v1:X+Y.Z+1\".cpu_ms?"),
+        "site.toml: profiles.X.wall_ms = 9999999: above the ceiling of every runtime: expected at most 120000".to_owned(),
+        "site.toml: profiles.\"a\\u0009b\": a name of 1 to 255 bytes without control characters".to_owned(),
+        "site.toml: profiles.\"\": a name of 1 to 255 bytes without control characters".to_owned(),
+        "flag profiles.course-v1:X+Y.cpu_ms: profiles.\"course-v1:X+Y\".cpu_ms: has a name that no flag \
+         can say: set it in the file given with --config"
+            .to_owned(),
+    ] {
+        assert!(said.contains(&part), "{part}\nis not among\n{}", said.join("\n"));
+    }
+    assert_eq!(said.len(), 6, "{}", said.join("\n"));
+}
+
+#[test]
 fn what_spans_several_keys_is_checked() {
     for (file, part) in [
         (

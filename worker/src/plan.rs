@@ -143,12 +143,7 @@ fn profile_of<'a>(
     let Some(name) = &job.limit_profile else {
         return Ok(None);
     };
-    let wanted = name.as_str();
-    let found = settings
-        .profiles
-        .iter()
-        .find(|(name, _)| name.as_str() == wanted);
-    match (found.map(|(_, profile)| profile), runtime.unknown_profile) {
+    match (settings.profiles.get(name), runtime.unknown_profile) {
         (Some(profile), _) => Ok(Some(profile)),
         (None, UnknownProfile::Default) => Ok(None),
         (None, UnknownProfile::Reject) => {
@@ -159,10 +154,8 @@ fn profile_of<'a>(
                 known.join(", ")
             };
             let complaint = format!("is no limit profile of this worker: it has {known}");
-            Err(
-                Rejection::about(RejectionCode::UnknownProfile, wanted, &complaint)
-                    .in_field("limit_profile"),
-            )
+            let code = RejectionCode::UnknownProfile;
+            Err(Rejection::about(code, name.as_str(), &complaint).in_field("limit_profile"))
         }
     }
 }

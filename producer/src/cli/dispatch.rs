@@ -9,8 +9,10 @@ use super::{Cli, Command, Exit};
 
 use crate::bulk::BulkError;
 use crate::cancel::CancelError;
+use crate::compare::CompareError;
+use crate::import::ImportError;
 use crate::kept::KeptError;
-use crate::{bulk, cancel, configure, dead, lost, progress, submit};
+use crate::{bulk, cancel, compare, configure, dead, import, lost, progress, submit};
 
 /// Runs the program and returns how it ends.
 pub(super) fn main() -> Exit {
@@ -29,15 +31,18 @@ pub(super) fn main() -> Exit {
             };
         }
     };
-    if let Command::Completion { shell } = &cli.command {
-        let mut script = Vec::new();
-        clap_complete::generate(
-            *shell,
-            &mut Cli::command_line(),
-            "jailfleet-producer",
-            &mut script,
-        );
-        return print(&script);
+    match &cli.command {
+        Command::Completion { shell } => return print(&completion(*shell)),
+        // The producer's own settings have no part in it.
+        Command::ImportCodejail(args) => return exit_of(import::run(args), ImportError::exit),
+        Command::Submit(_)
+        | Command::Bulk(_)
+        | Command::Cancel(_)
+        | Command::Dead(_)
+        | Command::Lost(_)
+        | Command::Compare(_)
+        | Command::CheckConfig
+        | Command::PrintConfig => {}
     }
     let is_submit = matches!(cli.command, Command::Submit(_));
     let settings = match configure::settings(&cli.common) {
@@ -51,38 +56,54 @@ pub(super) fn main() -> Exit {
             };
         }
     };
-    match cli.command {
+    with_settings(cli.command, &settings)
+}
+
+/// The script for a shell.
+pub(super) fn completion(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = Vec::new();
+    let name = "jailfleet-producer";
+    clap_complete::generate(shell, &mut Cli::command_line(), name, &mut script);
+    script
+}
+
+fn with_settings(command: Command, settings: &ProducerSettings) -> Exit {
+    match command {
         Command::CheckConfig => {
             progress::say("the configuration is good");
             Exit::Done
         }
         Command::PrintConfig => print(settings.to_toml_redacted().as_bytes()),
         Command::Submit(args) => {
-            let answer = with_runtime(&settings, async {
-                submit::run(&settings, &args)
+            let answer = with_runtime(settings, async {
+                submit::run(settings, &args)
                     .await
                     .map_err(|error| complain(&error))
             });
             answer.and_then(Result::ok).unwrap_or(submit::NO_WORD)
         }
         Command::Bulk(args) => {
-            let answer = with_runtime(&settings, bulk::run(&settings, &args));
+            let answer = with_runtime(settings, bulk::run(settings, &args));
             answer.map_or(Exit::Failed, |answer| exit_of(answer, BulkError::exit))
         }
         Command::Cancel(args) => {
-            let answer = with_runtime(&settings, cancel::run(&settings, &args));
+            let answer = with_runtime(settings, cancel::run(settings, &args));
             answer.map_or(Exit::Failed, |answer| exit_of(answer, CancelError::exit))
         }
         Command::Dead(command) => {
-            let answer = with_runtime(&settings, dead::run(&settings, &command));
+            let answer = with_runtime(settings, dead::run(settings, &command));
             answer.map_or(Exit::Failed, |answer| exit_of(answer, KeptError::exit))
         }
         Command::Lost(command) => {
-            let answer = with_runtime(&settings, lost::run(&settings, &command));
+            let answer = with_runtime(settings, lost::run(settings, &command));
             answer.map_or(Exit::Failed, |answer| exit_of(answer, KeptError::exit))
         }
+        Command::Compare(args) => {
+            let answer = with_runtime(settings, compare::run(settings, &args));
+            answer.map_or(Exit::Failed, |answer| exit_of(answer, CompareError::exit))
+        }
         // Answered before the settings were read.
-        Command::Completion { .. } => Exit::Done,
+        Command::Completion { .. } | Command::ImportCodejail(_) => Exit::Done,
     }
 }
 

@@ -1,6 +1,7 @@
 //! What the command line takes and refuses.
 
 use super::*;
+use clap::ValueEnum as _;
 
 #[test]
 fn the_command_line_is_well_formed() {
@@ -107,5 +108,16 @@ fn limits_and_settings_that_do_not_read_are_refused() {
     for wrong in ["window=3", "producer.window"] {
         let line = ["jailfleet-producer", "--set", wrong, "check-config"];
         assert!(Cli::read(line).is_err(), "{wrong}");
+    }
+}
+
+#[test]
+fn the_completion_script_of_each_shell_knows_every_subcommand() {
+    for shell in clap_complete::Shell::value_variants() {
+        let script = String::from_utf8(dispatch::completion(*shell)).expect("text");
+        for command in Cli::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(script.contains(name), "{shell}: {name}");
+        }
     }
 }
