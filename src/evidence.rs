@@ -199,7 +199,8 @@ pub struct Evidence {
     pub acted: Option<Acted>,
     /// Out-of-memory kills counted in the run's memory cgroup, whoever's memory had run out.
     pub oom_kills: u64,
-    /// How often the run asked for more than its own memory limit left it, where the host can tell.
+    /// How often the run asked for more than its own memory limit left it and nothing could be taken back,
+    /// where the host can tell.
     pub memory_refusals: Option<u64>,
     /// CPU time of the whole tree.
     pub cpu: Duration,
@@ -220,13 +221,6 @@ pub struct Evidence {
 }
 
 impl Evidence {
-    /// Whether the kernel killed a process of the run because the host's memory had run out, or that of a
-    /// group above the run's: the run itself never met its own limit.
-    #[must_use]
-    pub fn killed_for_the_hosts_memory(&self) -> bool {
-        self.oom_kills > 0 && self.memory_refusals == Some(0)
-    }
-
     /// What is known of a run whose jail vanished without a word.
     pub const LOST: Self = Self {
         end: End::Lost,

@@ -105,7 +105,7 @@ fn decide(
         Some(Acted::Output) => return (Outcome::OutputLimit, None),
         Some(Acted::Cancel | Acted::Drain) | None => {}
     }
-    if evidence.killed_for_the_hosts_memory() {
+    if host_ran_out_of_memory(evidence, limits) {
         let code = ErrorCode::MemoryWithheld;
         return told(Outcome::EngineFault, code, MEMORY_WITHHELD);
     }
@@ -136,9 +136,8 @@ fn decide(
 /// the job's own limit that was too small, and no other worker will start it either; else it may have
 /// been the host's memory.
 fn unstarted(evidence: &Evidence, limits: &Limits) -> (Outcome, Option<ErrorDetail>) {
-    let limit = limits.memory_bytes.get();
-    let met = |used: u64| used.saturating_add(CHARGED_AHEAD) >= limit;
-    if evidence.killed_for_the_hosts_memory() {
+    let met = |used: u64| met_its_memory_limit(used, limits);
+    if host_ran_out_of_memory(evidence, limits) {
         let code = ErrorCode::MemoryWithheld;
         return told(Outcome::EngineFault, code, MEMORY_WITHHELD);
     }
@@ -147,6 +146,23 @@ fn unstarted(evidence: &Evidence, limits: &Limits) -> (Outcome, Option<ErrorDeta
         return told(Outcome::Rejected, ErrorCode::Rejected(code), advice(code));
     }
     told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_UNSTARTED)
+}
+
+/// Whether the kernel killed a process of the run because the host's memory had run out, or that of a group
+/// above the run's. Where it does not count how often a group met its own limit, it tells how much the group
+/// had at most.
+fn host_ran_out_of_memory(evidence: &Evidence, limits: &Limits) -> bool {
+    let own_limit_was_met = match (evidence.memory_refusals, evidence.peak_memory_bytes) {
+        (Some(refusals), _) => refusals > 0,
+        (None, Some(used)) => met_its_memory_limit(used, limits),
+        // Nothing says otherwise.
+        (None, None) => true,
+    };
+    evidence.oom_kills > 0 && !own_limit_was_met
+}
+
+const fn met_its_memory_limit(used: u64, limits: &Limits) -> bool {
+    used.saturating_add(CHARGED_AHEAD) >= limits.memory_bytes.get()
 }
 
 /// How much the kernel charges a group ahead of its use, in one go: 64 pages. A group meets its limit

@@ -26,6 +26,8 @@ pub enum Requirement {
     CgroupPids,
     /// A control group that counts CPU time.
     CgroupCpu,
+    /// The right to be spared when the host's memory runs out: CAP_SYS_RESOURCE.
+    SysResource,
     /// A hierarchy of version 1 that freezes processes.
     CgroupFreezer,
     /// A hierarchy of version 1 that withholds CPU time, and a kernel that tells of it in `cpu.pressure`.
@@ -40,6 +42,14 @@ pub enum Requirement {
     Broker,
     /// The processor that a test has machine code or call numbers for.
     X86,
+}
+
+fn has_sys_resource() -> bool {
+    const SYS_RESOURCE: u64 = 1 << 24;
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let mask = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask & SYS_RESOURCE != 0)
 }
 
 impl Requirement {
@@ -57,6 +67,7 @@ impl Requirement {
                 let enabled = std::fs::read_to_string("/sys/module/apparmor/parameters/enabled");
                 Some(enabled.is_ok_and(|word| word.trim() == "Y"))
             }
+            Self::SysResource => Some(has_sys_resource()),
             Self::X86 => Some(cfg!(target_arch = "x86_64")),
             Self::CgroupMemory
             | Self::CgroupPids
@@ -78,7 +89,11 @@ impl Requirement {
             | Self::Landlock
             | Self::SlotUids
             | Self::Broker => true,
-            Self::AppArmor | Self::X86 | Self::CgroupFreezer | Self::CpuQuota => false,
+            Self::AppArmor
+            | Self::X86
+            | Self::SysResource
+            | Self::CgroupFreezer
+            | Self::CpuQuota => false,
         }
     }
 }

@@ -39,7 +39,8 @@ fn stayed(fleet: &mut Fleet, going: Going) {
     let (acted, end) = (seen.evidence.acted, seen.evidence.end);
     assert_eq!((acted, end), (Some(Acted::Cancel), End::Signaled(9)));
     assert_eq!(seen.out(), "up\n");
-    fleet.is_unharmed();
+    assert_eq!(fleet.run(&bash("echo as before")).out(), "as before\n");
+    assert_eq!(fleet.quarantined, 0, "a slot had to be replaced");
 }
 
 #[test]

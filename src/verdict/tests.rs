@@ -187,11 +187,12 @@ fn a_memory_limit_that_is_too_small_for_the_start_is_refused_and_the_hosts_want_
 
 #[test]
 fn a_kill_for_want_of_the_hosts_memory_says_nothing_of_a_run_that_never_met_its_own_limit() {
-    let killed = |end, memory_refusals| {
+    let limit = limits().memory_bytes.get();
+    let killed = |end, (memory_refusals, peak_memory_bytes)| {
         let evidence = Evidence {
             oom_kills: 1,
             memory_refusals,
-            peak_memory_bytes: Some(limits().memory_bytes.get()),
+            peak_memory_bytes,
             ..ended(end)
         };
         let judged = judge(&evidence, &limits(), &Program::MainFile);
@@ -199,10 +200,13 @@ fn a_kill_for_want_of_the_hosts_memory_says_nothing_of_a_run_that_never_met_its_
     };
     let withheld = (Outcome::EngineFault, Some(ErrorCode::MemoryWithheld));
     for end in [End::Signaled(9), End::Exited(0), End::Lost, End::Unstarted] {
-        assert_eq!(killed(end, Some(0)), withheld, "{end:?}");
+        // The kernel counts, or it tells the most that there was.
+        for unmet in [(Some(0), Some(limit)), (None, Some(limit / 2))] {
+            assert_eq!(killed(end, unmet), withheld, "{end:?}");
+        }
     }
     for end in [End::Signaled(9), End::Exited(0), End::Lost] {
-        for met in [Some(1), None] {
+        for met in [(Some(1), None), (None, None), (None, Some(limit))] {
             assert_eq!(killed(end, met), (Outcome::MemoryLimit, None), "{end:?}");
         }
     }

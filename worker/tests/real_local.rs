@@ -160,7 +160,7 @@ fn when_the_warden_is_killed_every_jail_dies_and_the_worker_says_so_by_its_exit_
 
 #[test]
 fn worker_and_warden_are_not_what_the_kernel_ends_first_when_the_hosts_memory_runs_out() {
-    require!(Root);
+    require!(Root, SysResource);
     let jobs = file_of(&format!("{}\n", job("a", "bash", "exec sleep 86414")));
     let worker = Worker::start(&["local", jobs.path().to_str().expect("a plain path")], &[]);
     worker.says("job received");

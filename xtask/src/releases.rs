@@ -12,11 +12,12 @@ use anyhow::{Context, Result, ensure};
 use jailfleet_harness::{Broker, Release};
 use std::fmt;
 
-/// What runs in `test`: delivery counts, cancels, sessions, and what stops and comes again.
-const USUAL: [&str; 3] = ["real_broker", "real_drain", "real_reaper"];
+/// What runs in `test`: what hangs on delivery counts and dead letters.
+const USUAL: [&str; 2] = ["real_drain", "real_reaper"];
 /// What runs beside that in `test --all`: everything that talks to a broker.
-const MORE: [&str; 8] = [
+const MORE: [&str; 9] = [
     "real_amqp",
+    "real_broker",
     "real_bulk",
     "real_cancel",
     "real_kept",

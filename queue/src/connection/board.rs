@@ -77,12 +77,10 @@ impl Board {
         pause
     }
 
+    /// Before the link: whoever waits for that finds the right words.
     fn trouble(&self, trouble: String) {
-        // Before the link: whoever waits for that finds the right words.
-        self.state.send_if_modified(|state| {
-            state.trouble = Some(trouble);
-            false
-        });
+        self.state
+            .send_modify(|state| state.trouble = Some(trouble));
     }
 
     /// Waits for confirms. While they take long the connection counts as blocked: nothing gets through.

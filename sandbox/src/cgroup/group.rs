@@ -26,9 +26,6 @@ struct Memory {
     /// Memory and swap together (version 1), or swap alone (version 2).
     swap: Option<File>,
     events: File,
-    /// Where version 1 counts how often a limit of this very group was met: of memory, and of memory and
-    /// swap together, whichever comes first.
-    refusals: Vec<File>,
     peak: Option<File>,
 }
 
@@ -161,14 +158,7 @@ impl Memory {
         };
         let peak = open_both(&folder.join(peak)).ok();
         let peak = peak.filter(|peak| version == Version::One || put(peak, "reset").is_ok());
-        let refusals = match version {
-            Version::One => &["memory.failcnt", "memory.memsw.failcnt"][..],
-            Version::Two => &[],
-        };
-        let refusals = refusals.iter();
-        let refusals = refusals.filter_map(|name| File::open(folder.join(name)).ok());
         Ok(Self {
-            refusals: refusals.collect(),
             limit: open_both(&folder.join(limit))?,
             swap: open_both(&folder.join(swap)).ok(),
             events: File::open(folder.join(events))?,
@@ -176,20 +166,11 @@ impl Memory {
         })
     }
 
-    /// How often the group's own limit left no room. Version 2 counts under `oom` when that was so and
-    /// nothing could be taken back; version 1 each time, so that a run which has met its limit is told apart
-    /// from one that has not, and no more.
+    /// How often the group's own limit left no room and nothing could be taken back. What version 1 counts in
+    /// `failcnt` leaves out the limit of memory and swap together, on some kernels, and that is met first.
     fn refused(&self, version: Version) -> Option<u64> {
         match version {
-            Version::One => {
-                let counts: Option<Vec<u64>> = self.refusals.iter().map(number).collect();
-                let counts = counts.filter(|counts| !counts.is_empty())?;
-                Some(
-                    counts
-                        .iter()
-                        .fold(0, |sum, count| sum.saturating_add(*count)),
-                )
-            }
+            Version::One => None,
             Version::Two => field(&self.events, "oom"),
         }
     }

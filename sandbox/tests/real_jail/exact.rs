@@ -63,7 +63,11 @@ fn judged(fleet: &mut Fleet, runtime: &str, code: &str) -> Judged {
     });
     let seen = fleet.run(&order);
     let (_, configured) = fleet.runtime(runtime);
-    judge(&seen.evidence, &configured.limits, &configured.program)
+    judge(
+        &seen.evidence,
+        &fleet.limits_of(&order),
+        &configured.program,
+    )
 }
 
 #[test]

@@ -133,6 +133,11 @@ const USUAL: &[(&str, &str, User)] = &[
         Root,
     ),
     (
+        "real_host",
+        "when_the_hosts_memory_runs_out_programs_go_first_and_the_warden_and_the_inits_last",
+        Root,
+    ),
+    (
         "real_wardens",
         "an_old_warden_that_ends_takes_nothing_from_the_new_one_beside_it",
         Root,

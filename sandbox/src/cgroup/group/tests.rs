@@ -53,8 +53,6 @@ fn version_one() -> TempDir {
             "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
         ),
         ("memory.max_usage_in_bytes", "4096\n"),
-        ("memory.failcnt", "5\n"),
-        ("memory.memsw.failcnt", "7\n"),
         ("pids.max", "max\n"),
         ("cpuacct.usage", "2500000\n"),
     ])
@@ -108,7 +106,7 @@ fn version_one_limits_memory_and_swap_together_and_counts_in_nanoseconds() {
     let expected = Counters {
         cpu: Some(Duration::from_micros(2500)),
         oom_kills: 3,
-        memory_refusals: Some(12),
+        memory_refusals: None,
         pressure_full: None,
     };
     assert_eq!(counted(&group), expected);
