@@ -1,4 +1,5 @@
-//! The way to take a wall down is for tests alone: nothing that is shipped is built with it.
+//! The ways to take a wall down and to halt a job are for tests alone: nothing that is shipped is built with
+//! them.
 
 use std::path::{Path, PathBuf};
 
@@ -75,4 +76,43 @@ fn the_feature_is_off_unless_somebody_asks_for_it_by_name() {
     let constant = "#[must_use]\npub(crate) const fn stands(_wall: Wall) -> bool {\n    true\n}\n";
     let without_it = format!("#[cfg(not(feature = \"{FEATURE}\"))]\n{constant}");
     assert!(module.contains(&without_it), "{module}");
+}
+
+#[test]
+fn a_worker_that_is_shipped_cannot_be_told_to_halt_a_job() {
+    let feature = "halting-points";
+    let places = [
+        "Cargo.toml",
+        "src",
+        "queue",
+        "sandbox",
+        "worker",
+        "producer",
+        "program",
+        "harness",
+        "xtask",
+        "deploy",
+        "docker-compose.yml",
+    ];
+    let named = [
+        "worker/Cargo.toml",
+        "worker/src/halt.rs",
+        "worker/tests/real_faults/pair.rs",
+        "xtask/src/build.rs",
+    ];
+    assert_eq!(files_with(feature, &places), named);
+    let read = |name| std::fs::read_to_string(root().join(name)).expect("the file is there");
+    let manifest = read("worker/Cargo.toml");
+    assert!(!manifest.contains("default ="), "{manifest}");
+    let needs_it = format!("required-features = [\"{feature}\"]");
+    assert_eq!(manifest.matches(&needs_it).count(), 1, "{manifest}");
+    // Without the feature a point is no more than a value, and no release build has it.
+    let module = read("worker/src/halt.rs");
+    let nothing = "pub(crate) fn at(_point: Point, _job: &Envelope) -> std::future::Ready<()> {\n    \
+                   std::future::ready(())\n}\n";
+    let without = format!("#[cfg(not(feature = \"{feature}\"))]\n{nothing}");
+    assert!(module.contains(&without), "{module}");
+    let refused =
+        format!("#[cfg(all(feature = \"{feature}\", not(debug_assertions)))]\ncompile_error!");
+    assert!(module.contains(&refused), "{module}");
 }

@@ -13,6 +13,7 @@
 #![forbid(unsafe_code)]
 
 pub mod debian;
+pub mod chaos;
 pub mod packages;
 pub mod requirement;
 pub mod settings_cli;

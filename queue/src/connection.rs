@@ -268,6 +268,11 @@ impl Dialer {
         reading.await.map_err(SessionError::Unread)?
     }
 
+    /// How often each side shows that it is there.
+    pub(crate) fn heartbeat(&self) -> Duration {
+        Duration::from_secs(self.amqp.heartbeat_s.into())
+    }
+
     pub(crate) fn backoff(&self) -> Backoff {
         self.backoff.clone()
     }

@@ -69,6 +69,8 @@ pub struct DoorState {
     pub reap: Link,
     /// The one that hears cancels; no job waits for it but the first ones.
     pub control: Link,
+    /// Whether the broker itself said that it takes nothing to be published now.
+    pub alarm: bool,
     /// What went wrong last, for people.
     pub trouble: Option<String>,
 }

@@ -20,6 +20,7 @@ use jailfleet_queue::{Delivery, Disposition, Ticket};
 use crate::answer::{self, Message, Requester};
 use crate::cancels::{self, Wanted};
 use crate::events::{JobAdopted, JobCancelled, JobReceived, ProgramRan, SettleFailed};
+use crate::halt::{self, Point};
 use crate::metrics::{Adopted, Met, Ran, SetAside};
 use crate::plan::{self, NoPlan, Plan};
 use crate::run::{self, RunEnded, Stops};
@@ -38,6 +39,7 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
     }
     .emit(&station.metrics);
     let (message, ticket) = open(&station, delivery);
+    halt::at(Point::Received, &message.envelope).await;
     let disposition = once(&station, &message).await;
     settle(&station, &message, ticket, disposition).await;
     let settled = station.clock.now();
@@ -205,6 +207,7 @@ async fn execute(
     let stops = Stops::by(&station.kill).or_cancelled_by(wanted.token());
     let ran = run::run(&mut lease, order, stops).await;
     drop(lease);
+    halt::at(Point::Exited, &message.envelope).await;
     let ran = match ran {
         Ok(ran) => ran,
         Err(error) => {
@@ -234,6 +237,7 @@ async fn execute(
         let (job_id, met) = (&job.id, Met::Running);
         JobCancelled { job_id, met }.emit(&station.metrics);
     }
+    halt::at(Point::Judged, &message.envelope).await;
     answer::answer(station, message, requester, result).await
 }
 

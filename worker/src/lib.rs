@@ -7,6 +7,7 @@
 
 pub mod serve;
 mod attempt;
+mod halt;
 mod plan;
 mod globals;
 mod run;

@@ -8,7 +8,7 @@ use clap::Parser;
 use jailfleet_worker::cli::Cli;
 use jailfleet_worker::command;
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     match command::carry_out(&Cli::parse()) {
         Ok(exit) => exit.into(),
         Err(failure) => {

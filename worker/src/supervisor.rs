@@ -209,12 +209,14 @@ impl Supervisor {
         self.phase
     }
 
-    /// Whether the loop should ask the intake for another job of `lane`.
+    /// Whether the loop should ask the intake for another job of `lane`. Not while nobody would take its
+    /// result: that would only pile results up here, and hand jobs back that had their run.
     #[must_use]
     pub fn wants(&self, lane: Lane) -> bool {
         let share = of(&self.bounds.shares, lane).min(self.usable_slots());
         let in_flight = of(&self.in_flight, lane);
-        self.phase == Phase::Consuming && share > 0 && in_flight < share + self.bounds.ahead
+        let working = self.phase == Phase::Consuming && self.publish == DoorLink::Up;
+        working && share > 0 && in_flight < share + self.bounds.ahead
     }
 
     /// Jobs taken and not yet settled.

@@ -33,3 +33,7 @@ pub(crate) fn without_walls(workspace: &Workspace) -> String {
     let target = workspace.target().join("without-walls");
     format!("--target-dir={}", target.display())
 }
+
+/// The worker with the halting points that the fault loop needs, and nothing else has. Its tests build it.
+pub(crate) const HALTING_POINTS: [&str; 2] =
+    ["--package=jailfleet-worker", "--features=halting-points"];

@@ -74,7 +74,12 @@ impl Traces {
                 continue;
             };
             let words = String::from_utf8_lossy(&words).replace('\0', " ");
-            let ours = ["jailfleet-worker", "jailfleet-warden", "jailfleet-producer"];
+            let ours = [
+                "jailfleet-worker",
+                "jailfleet-worker-halting",
+                "jailfleet-warden",
+                "jailfleet-producer",
+            ];
             let program = words.split(' ').next().unwrap_or_default();
             if owners.include(meta.uid()) || ours.iter().any(|ours| program.ends_with(ours)) {
                 self.found

@@ -92,7 +92,7 @@ enum Task {
     },
     /// Tests on the real kernel and a real broker, then every demo.
     Test {
-        /// Everything: more turmoil, every test of the broker on RabbitMQ 4.0, a broker of three nodes, workers that come and go, all guests and kernels, five minutes of a hostile worker, workers in containers, manifests for Kubernetes, a soak, bench, a minute of each fuzz target, and the licences as well.
+        /// Everything: more turmoil, a fault of each kind at each step, every test of the broker on RabbitMQ 4.0, a broker of three nodes, workers that come and go, all guests and kernels, five minutes of a hostile worker, workers in containers, manifests for Kubernetes, a soak, bench, a minute of each fuzz target, and the licences as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -150,6 +150,13 @@ enum Task {
     },
     /// The tests that talk to a broker, on RabbitMQ 4.0 out of Debian trixie: about three minutes.
     Broker {
+        #[command(flatten)]
+        machine: Machine,
+    },
+    /// At every step of a job's story something dies: the job must get its one result. Four minutes.
+    Faults {
+        #[command(flatten)]
+        share: Share,
         #[command(flatten)]
         machine: Machine,
     },
@@ -281,6 +288,24 @@ impl Machine {
     }
 }
 
+/// How much of the matrix of faults is gone through.
+#[derive(Debug, Clone, Copy, Args)]
+struct Share {
+    /// One cell a step and each fault at least once, as `test` does.
+    #[arg(long)]
+    short: bool,
+}
+
+impl Share {
+    const fn extent(self) -> Extent {
+        if self.short {
+            Extent::Usual
+        } else {
+            Extent::All
+        }
+    }
+}
+
 fn main() -> ExitCode {
     match perform(Cli::parse().task) {
         Ok(code) => code,
@@ -326,6 +351,7 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Quorum { jobs, machine } => quorum::run(&workspace, machine.install(), jobs),
         Task::Scale { jobs, machine } => scale::run(&workspace, machine.install(), jobs),
         Task::Broker { machine } => releases::run(&workspace, machine.install()),
+        Task::Faults { share, machine } => tiers::faults(&workspace, machine, share.extent()),
         Task::Prometheus { machine } => prometheus::run(&workspace, machine.install()),
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),

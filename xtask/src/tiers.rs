@@ -1,15 +1,15 @@
 //! The tiers: what is checked in half a minute, in 17 minutes, and before a release.
 
 use crate::account::{SkipsFile, TestAccount};
-use crate::build::WALL_REMOVAL;
+use crate::build::{HALTING_POINTS, WALL_REMOVAL};
 use crate::leftovers::{Owners, Traces};
 use crate::needs::{self, Install, Need};
 use crate::programs::{cargo, command, run, run_heard, status};
-use crate::steps::Steps;
+use crate::steps::{Steps, both};
 use crate::workspace::Workspace;
 use crate::{
-    bench, build, containers, demo, deny, footprint, fresh, fuzz, humaneval, kubernetes, many,
-    poison, prometheus, python, quorum, releases, scale, schema, soak, tools, turmoil, vm,
+    Machine, bench, build, containers, demo, deny, footprint, fresh, fuzz, humaneval, kubernetes,
+    many, poison, prometheus, python, quorum, releases, scale, schema, soak, tools, turmoil, vm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -52,6 +52,14 @@ impl Extent {
             Self::All => 20_000,
         }
     }
+
+    /// The variable that says how much of the fault loop's matrix is gone through.
+    fn faults(self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::Usual => Vec::new(),
+            Self::All => vec![("JAILFLEET_FAULTS", "all".to_owned())],
+        }
+    }
 }
 
 /// Format, lints, documents, dependency rules and pure tests.
@@ -80,6 +88,11 @@ pub(crate) fn check(workspace: &Workspace, steps: &mut Steps) {
         let clippy = ["clippy", "--all-targets", "--quiet"];
         let mut clippy = cargo(&clippy);
         clippy.args(WALL_REMOVAL).args(["--", "-D", "warnings"]);
+        run("cargo clippy", &mut clippy)
+    });
+    steps.perform("lints of the worker that tests can halt", || {
+        let mut clippy = cargo(&["clippy", "--bins", "--quiet"]);
+        clippy.args(HALTING_POINTS).args(["--", "-D", "warnings"]);
         run("cargo clippy", &mut clippy)
     });
     // The sandbox is built without what the whole workspace happens to switch on.
@@ -261,6 +274,17 @@ pub(crate) fn leftovers(workspace: &Workspace) -> Result<()> {
     Traces::now(&Owners::find(workspace.root())?)?.nothing_since(&Traces::default())
 }
 
+/// Lets something die at the steps of a job's story, and looks for what that leaves on the machine.
+pub(crate) fn faults(workspace: &Workspace, machine: Machine, extent: Extent) -> Result<()> {
+    needs::provide(&[Need::Pkill, Need::Rabbit], machine.install())?;
+    let owners = Owners::find(workspace.root())?;
+    let before = Traces::now(&owners)?;
+    let arguments = ["--package=jailfleet-worker", "--test=real_faults"];
+    let mut account = TestAccount::default();
+    let went = tests(workspace, &arguments, extent.faults(), &mut account);
+    both(went, Traces::now(&owners)?.nothing_since(&before))
+}
+
 /// All tests of all crates, on a broker that they share and in which nothing may be left.
 fn all_tests(
     workspace: &Workspace,
@@ -274,6 +298,7 @@ fn all_tests(
     if install == Install::Refused {
         environment.push(("JAILFLEET_NO_INSTALL", "1".to_owned()));
     }
+    environment.extend(extent.faults());
     if extent == Extent::All {
         environment.push(("JAILFLEET_HOSTILE_SECONDS", HOSTILE_SECONDS.to_string()));
     }

@@ -4,11 +4,14 @@ use futures_util::StreamExt;
 use lapin::options::BasicPublishOptions;
 use lapin::{Channel, Confirmation, Event, PublisherConfirm};
 use std::collections::HashSet;
+use std::pin::pin;
 use std::time::Duration;
-use tokio::time::timeout;
+use tokio::sync::watch;
+use tokio::time::{sleep, timeout};
 
 use super::address::{Addressed, Mark};
 use crate::connection::{Events, SessionError, aloud, blocked};
+use crate::doors::DoorState;
 
 /// What the broker did with one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +57,46 @@ pub(super) async fn unless_blocked<T>(
         biased;
         done = publishing => done,
         error = blocked => Err(error),
+    }
+}
+
+/// The same of a connection that the broker may block. While it does, it reads nothing, so that nothing can
+/// be confirmed, and what was sent is not taken back by closing the connection: the time runs anew after
+/// that.
+pub(super) async fn patient_barrier(
+    channel: &Channel,
+    addressed: &[Addressed],
+    bodies: &[&[u8]],
+    within: Duration,
+    state: watch::Receiver<DoorState>,
+) -> Result<Vec<Fate>, SessionError> {
+    let publishing = publish_and_confirm(channel, addressed, bodies);
+    match while_taken(publishing, within, state).await {
+        Some(fates) => fates,
+        None => Err(SessionError::NoConfirm(within)),
+    }
+}
+
+/// What `work` comes to; `None` where it does not within so much time without a block.
+async fn while_taken<T>(
+    work: impl Future<Output = T>,
+    within: Duration,
+    mut state: watch::Receiver<DoorState>,
+) -> Option<T> {
+    let mut work = pin!(work);
+    loop {
+        let unblocked = state.wait_for(|state| !state.alarm);
+        tokio::select! {
+            done = &mut work => return Some(done),
+            // An error says that nobody tells of blocks any more.
+            _ = unblocked => {}
+        }
+        let blocked = state.wait_for(|state| state.alarm);
+        tokio::select! {
+            done = &mut work => return Some(done),
+            Ok(_) = blocked => {}
+            () = sleep(within) => return None,
+        }
     }
 }
 
@@ -105,4 +148,50 @@ async fn publish_and_confirm(
         }
     }
     Ok(fates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::while_taken;
+    use crate::doors::DoorState;
+    use std::future::pending;
+    use std::time::Duration;
+    use tokio::sync::{oneshot, watch};
+    use tokio::time::sleep;
+
+    const WITHIN: Duration = Duration::from_millis(100);
+
+    fn door(alarm: bool) -> DoorState {
+        DoorState {
+            alarm,
+            ..DoorState::default()
+        }
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_confirm_does_not_run_while_the_broker_reads_nothing() {
+        let state = watch::Sender::new(door(false));
+        let (confirm, confirmed) = oneshot::channel();
+        let story = async {
+            state.send_replace(door(true));
+            sleep(WITHIN * 4).await;
+            state.send_replace(door(false));
+            confirm.send(7).expect("somebody waits still");
+        };
+        let waiting = while_taken(confirmed, WITHIN, state.subscribe());
+        assert_eq!(tokio::join!(waiting, story).0, Some(Ok(7)));
+    }
+
+    #[tokio::test]
+    async fn the_time_of_a_confirm_runs_at_any_other_time_and_anew_after_a_block() {
+        let state = watch::Sender::new(door(false));
+        let never = || while_taken(pending::<()>(), WITHIN, state.subscribe());
+        assert_eq!(never().await, None);
+        let story = async {
+            sleep(WITHIN / 2).await;
+            state.send_replace(door(true));
+            state.send_replace(door(false));
+        };
+        assert_eq!(tokio::join!(never(), story).0, None);
+    }
 }

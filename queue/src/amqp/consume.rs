@@ -9,14 +9,16 @@ use lapin::options::{
 };
 use lapin::types::FieldTable;
 use lapin::{Channel, Connection};
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Frame, Ledger};
 use super::reap::{self, Look};
 use crate::clock;
-use crate::connection::{Board, Connected, Dialer, SessionError, call, close};
+use crate::connection::{Board, Connected, Dialer, Events, SessionError, call, close};
 use crate::doors::{Link, Nudge};
 use crate::intake::{Epoch, IntakeOrder};
 use crate::ticket::{Disposition, Lease, SettleError, Settlement, Ticket};
@@ -119,24 +121,42 @@ impl<T: Send + 'static> ConsumeRole<T> {
     /// One session; `Ok` when the door closes.
     async fn session(&mut self) -> Result<(), SessionError> {
         let epoch = self.epoch.advance();
-        let (connected, channels, mut arrivals) = tokio::select! {
+        let (connected, channels, arrivals) = tokio::select! {
             ready = set_up(&self.dialer, &self.topology, &self.lines, self.look.as_mut(), &self.board) => ready?,
             () = self.desk.refuse() => return Ok(()),
         };
-        let Connected {
-            connection,
-            mut events,
-        } = connected;
+        let Connected { connection, events } = connected;
         self.board.up();
-        let mut session = Session {
+        let session = Session {
             epoch,
             channels,
             stopping: self.desk.stopped,
             ended: 0,
         };
+        let ended = self.serve(session, &connection, events, arrivals).await;
+        if ended.is_err() {
+            // Nobody begins with what waits here: it comes again. But not before the broker has let go of this
+            // connection, which to it may look as good as ever.
+            self.epoch.advance();
+            close(&connection).await;
+        }
+        ended
+    }
+
+    async fn serve(
+        &mut self,
+        mut session: Session,
+        connection: &Connection,
+        mut events: Events,
+        mut arrivals: Arrivals,
+    ) -> Result<(), SessionError> {
         if session.stopping {
             session.cancel(&self.lines).await?;
         }
+        let mut pulse = pin!(pulse(
+            session.any_channel(&self.lines),
+            self.dialer.heartbeat()
+        ));
         let mut batch = Vec::with_capacity(SETTLEMENTS);
         let mut waiting: Option<(usize, Received)> = None;
         let mut stop: Option<oneshot::Sender<()>> = None;
@@ -144,9 +164,10 @@ impl<T: Send + 'static> ConsumeRole<T> {
             tokio::select! {
                 biased;
                 () = self.desk.closing.cancelled() => {
-                    return session.close(&mut self.desk, batch, &connection).await;
+                    return session.close(&mut self.desk, batch, connection).await;
                 }
                 event = events.next() => self.board.event(event)?,
+                error = &mut pulse => return Err(error),
                 Some(IntakeOrder::Stop(done)) = self.desk.orders.recv() => {
                     self.desk.stopped = true;
                     session.stopping = true;
@@ -157,7 +178,7 @@ impl<T: Send + 'static> ConsumeRole<T> {
                 _ = self.desk.settlements.recv_many(&mut batch, SETTLEMENTS) => {
                     session.settle(&mut batch, &self.desk).await?;
                 }
-                () = reap::due(self.look.as_ref()) => reap::look(&mut self.look, &connection).await?,
+                () = reap::due(self.look.as_ref()) => reap::look(&mut self.look, connection).await?,
                 room = room(&self.lines, &self.places, waiting.as_ref()), if waiting.is_some() => {
                     let Some((line, received)) = waiting.take() else { continue };
                     match room {
@@ -182,6 +203,22 @@ impl<T: Send + 'static> ConsumeRole<T> {
                     }
                 }
             }
+        }
+    }
+}
+
+/// Asks the broker for a word now and then, until none comes. A stream that has lost its place, by a length
+/// that is wrong, still looks alive: heartbeats come, and are taken for a part of one long frame.
+async fn pulse(channel: Option<(Channel, u16)>, every: Duration) -> SessionError {
+    let Some((channel, prefetch)) = channel else {
+        return std::future::pending().await;
+    };
+    loop {
+        tokio::time::sleep(every).await;
+        // The prefetch that it has; and it would count only for consumers that come after it.
+        let asked = channel.basic_qos(prefetch, BasicQosOptions::default());
+        if let Err(error) = call("ask for a sign of life", asked).await {
+            return error;
         }
     }
 }
@@ -254,6 +291,12 @@ struct Session {
 }
 
 impl Session {
+    /// A channel with its prefetch.
+    fn any_channel<T>(&self, lines: &[Line<T>]) -> Option<(Channel, u16)> {
+        let (channel, _) = self.channels.first()?;
+        Some((channel.clone(), lines.first()?.prefetch))
+    }
+
     fn hand_out(&mut self, channel: usize, tag: u64) -> Lease {
         if let Some((_, ledger)) = self.channels.get_mut(channel) {
             ledger.handed_out(tag);

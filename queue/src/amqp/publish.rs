@@ -17,7 +17,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::address::{Addressed, Mark, Post};
-use super::barrier::{Fate, barrier};
+use super::barrier::{Fate, patient_barrier};
 use super::consume::answer;
 use crate::clock;
 use crate::connection::{
@@ -210,8 +210,7 @@ impl PublishRole {
             .republished
             .add(u64::try_from(again).unwrap_or(u64::MAX));
         self.under_way = count;
-        let confirms = barrier(channel, &addressed, &bodies, self.confirm_within);
-        let fates = self.board.confirmed(confirms).await?;
+        let fates = self.confirmed(channel, &addressed, &bodies).await?;
         let lost = self.rescue(channel, &addressed, &fates).await?;
         for ((fate, address), lost) in fates.into_iter().zip(addressed).zip(lost) {
             let Some(item) = self.backlog.pop_front() else {
@@ -250,14 +249,24 @@ impl PublishRole {
         if homeless.is_empty() {
             return Ok(answers);
         }
-        let confirms = barrier(channel, &homeless, &bodies, self.confirm_within);
-        let kept = self.board.confirmed(confirms).await?;
+        let kept = self.confirmed(channel, &homeless, &bodies).await?;
         for (place, fate) in places.into_iter().zip(kept) {
             if let Some(answer) = answers.get_mut(place) {
                 *answer = Some(fate);
             }
         }
         Ok(answers)
+    }
+
+    async fn confirmed(
+        &self,
+        channel: &Channel,
+        addressed: &[Addressed],
+        bodies: &[&[u8]],
+    ) -> Result<Vec<Fate>, SessionError> {
+        let state = self.board.state.subscribe();
+        let confirms = patient_barrier(channel, addressed, bodies, self.confirm_within, state);
+        self.board.confirmed(confirms).await
     }
 
     fn verdict(

@@ -73,8 +73,16 @@ impl Board {
             );
         }
         self.trouble(error.explained());
+        self.alarm(false);
         self.link(Link::Down);
         pause
+    }
+
+    fn alarm(&self, alarm: bool) {
+        if self.role == Role::Publish {
+            self.state
+                .send_if_modified(|state| std::mem::replace(&mut state.alarm, alarm) != alarm);
+        }
     }
 
     /// Before the link: whoever waits for that finds the right words.
@@ -118,11 +126,13 @@ impl Board {
                     "the broker takes nothing now; what is to be published waits"
                 );
                 self.trouble(reason);
+                self.alarm(true);
                 self.link(Link::Blocked);
                 Ok(())
             }
             Some(Event::ConnectionUnblocked) => {
                 tracing::info!(role = self.role.as_str(), "the broker takes messages again");
+                self.alarm(false);
                 self.link(Link::Up);
                 Ok(())
             }

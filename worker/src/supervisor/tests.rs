@@ -33,7 +33,13 @@ fn consuming(slots: u16) -> Supervisor {
             .step(at(0), Event::WardenReady(proven(slots)))
             .is_empty()
     );
+    feed(&mut supervisor, &[publish(DoorLink::Up)]);
     supervisor
+}
+
+fn publish(link: DoorLink) -> Event {
+    let role = Role::Publish;
+    Event::Door { role, link }
 }
 
 fn feed(supervisor: &mut Supervisor, events: &[Event]) {
@@ -50,8 +56,21 @@ fn feed(supervisor: &mut Supervisor, events: &[Event]) {
 fn no_job_is_taken_before_the_warden_is_ready() {
     let mut supervisor = Supervisor::new(BOUNDS);
     assert!(!supervisor.wants(Lane::Bulk));
-    feed(&mut supervisor, &[Event::WardenReady(proven(1))]);
+    let ready = [Event::WardenReady(proven(1)), publish(DoorLink::Up)];
+    feed(&mut supervisor, &ready);
     assert!(supervisor.wants(Lane::Bulk));
+}
+
+#[test]
+fn no_job_is_taken_whose_result_nobody_would_take() {
+    let mut supervisor = consuming(1);
+    assert!(supervisor.wants(Lane::Bulk));
+    for link in [DoorLink::Blocked, DoorLink::Down] {
+        feed(&mut supervisor, &[publish(link)]);
+        assert!(!supervisor.wants(Lane::Bulk), "{link:?}");
+        feed(&mut supervisor, &[publish(DoorLink::Up)]);
+        assert!(supervisor.wants(Lane::Bulk), "after {link:?}");
+    }
 }
 
 #[test]
@@ -121,6 +140,7 @@ fn a_breach_is_not_forgotten_because_nobody_lets_canaries_fly_any_more() {
 #[test]
 fn it_is_ready_only_with_both_doors_open_and_unblocked() {
     let mut supervisor = consuming(1);
+    feed(&mut supervisor, &[publish(DoorLink::Down)]);
     assert!(supervisor.unready().is_some());
     feed(
         &mut supervisor,
@@ -130,21 +150,9 @@ fn it_is_ready_only_with_both_doors_open_and_unblocked() {
         }],
     );
     assert_eq!(supervisor.unready(), Some("not connected for publishing"));
-    feed(
-        &mut supervisor,
-        &[Event::Door {
-            role: Role::Publish,
-            link: DoorLink::Blocked,
-        }],
-    );
+    feed(&mut supervisor, &[publish(DoorLink::Blocked)]);
     assert_eq!(supervisor.unready(), Some("the broker blocks publishing"));
-    feed(
-        &mut supervisor,
-        &[Event::Door {
-            role: Role::Publish,
-            link: DoorLink::Up,
-        }],
-    );
+    feed(&mut supervisor, &[publish(DoorLink::Up)]);
     assert_eq!(supervisor.unready(), None);
 }
 
@@ -351,6 +359,7 @@ proptest! {
         events in proptest::collection::vec((any_event(), 0..20_u64), 0..200)
     ) {
         let mut supervisor = Supervisor::new(BOUNDS);
+        feed(&mut supervisor, &[publish(DoorLink::Up)]);
         let (mut now, mut taken, mut stops, mut leaves) = (Duration::ZERO, [0, 0], 0, 0);
         for (event, seconds) in events {
             now += Duration::from_secs(seconds);

@@ -5,7 +5,7 @@ use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions,
     QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
-use lapin::types::{AMQPValue, FieldTable};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Consumer};
 use serde_json::Value;
 use std::time::Duration;
@@ -55,6 +55,15 @@ impl<'a> Job<'a> {
             ..self
         }
     }
+}
+
+/// A result as it is on the wire: all by which its receiver tells a duplicate from a conflict.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Answer {
+    pub(crate) message_id: String,
+    pub(crate) correlation_id: String,
+    pub(crate) digest: String,
+    pub(crate) body: Vec<u8>,
 }
 
 pub(crate) struct Client {
@@ -123,20 +132,30 @@ impl Client {
 
     /// The next result with its correlation id, if one comes in time.
     pub(crate) async fn result_within(&mut self, time: Duration) -> Option<(String, Value)> {
+        let answer = self.answer_within(time).await?;
+        let result = serde_json::from_slice(&answer.body).expect("a result is JSON");
+        Some((answer.correlation_id, result))
+    }
+
+    /// The next result as it is on the wire, if one comes in time.
+    pub(crate) async fn answer_within(&mut self, time: Duration) -> Option<Answer> {
         let next = timeout(time, self.results.next()).await.ok()?;
         let delivery = next.expect("the queue lives").expect("the channel lives");
-        delivery
-            .acker
-            .ack(BasicAckOptions::default())
-            .await
-            .expect("acked");
-        let correlation = delivery
-            .properties
-            .correlation_id()
-            .as_ref()
-            .expect("an echo");
-        let result = serde_json::from_slice(&delivery.data).expect("a result is JSON");
-        Some((correlation.to_string(), result))
+        let acked = delivery.acker.ack(BasicAckOptions::default());
+        acked.await.expect("acked");
+        let properties = delivery.properties;
+        let text = |field: &Option<ShortString>| field.as_ref().expect("set").to_string();
+        let headers = properties.headers().as_ref();
+        let digest = headers.and_then(|headers| headers.inner().get("jailfleet-result-digest"));
+        let Some(AMQPValue::LongString(digest)) = digest else {
+            panic!("a result has a digest: {digest:?}");
+        };
+        Some(Answer {
+            message_id: text(properties.message_id()),
+            correlation_id: text(properties.correlation_id()),
+            digest: digest.to_string(),
+            body: delivery.data,
+        })
     }
 
     /// Takes a message from `queue` over a connection of its own and ends with it in its hands.

@@ -88,7 +88,11 @@ pub(crate) fn producer(uri: &str) -> Command {
 }
 
 fn worker_command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
-    let mut command = command(executable());
+    command_of(executable(), arguments, variables)
+}
+
+fn command_of(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
+    let mut command = command(program);
     command.args(["--walls", "laptop", "--set", "log.format=json"]);
     command.args(["--set", "log.level=debug", "--set", "worker.slots=2"]);
     command.args(arguments).envs(variables.iter().copied());
@@ -184,7 +188,12 @@ pub(crate) struct Worker {
 impl Worker {
     /// Starts a worker.
     pub(crate) fn start(arguments: &[&str], variables: &[(&str, &str)]) -> Self {
-        let mut command = worker_command(arguments, variables);
+        Self::start_of(executable(), arguments, variables)
+    }
+
+    /// Starts a worker of another build, which lies beside a warden as well.
+    pub(crate) fn start_of(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Self {
+        let mut command = command_of(program, arguments, variables);
         command
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -219,10 +228,15 @@ impl Worker {
     ) -> (Self, String) {
         let port = ["--set", "admin.listen=127.0.0.1:0"];
         let worker = Self::start(&[&port, arguments].concat(), variables);
-        let line = worker.says("the admin port is open");
-        let admin = line.get("address").and_then(Value::as_str);
-        let admin = admin.expect("its address").to_owned();
+        let admin = worker.says_its_admin_port();
         (worker, admin)
+    }
+
+    /// Waits for the address of its admin port.
+    pub(crate) fn says_its_admin_port(&self) -> String {
+        let line = self.says("the admin port is open");
+        let admin = line.get("address").and_then(Value::as_str);
+        admin.expect("its address").to_owned()
     }
 
     /// The same of one on that vhost whose two slots are both for the bulk lane.
