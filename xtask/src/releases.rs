@@ -5,23 +5,23 @@
 
 use crate::account::TestAccount;
 use crate::needs::{self, Install, Need};
-use crate::tiers::{Extent, tests};
+use crate::tiers::tests;
 use crate::unchecked::{must_all_be_checked, unchecked};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use jailfleet_harness::{Broker, Release};
 use std::fmt;
 
-/// What runs in `test`: what hangs on delivery counts and dead letters.
-const USUAL: [&str; 2] = ["real_drain", "real_reaper"];
-/// What runs beside that in `test --all`: everything that talks to a broker.
-const MORE: [&str; 9] = [
+/// Everything that talks to a broker and whose meaning may differ with its release.
+const TESTS: [&str; 11] = [
     "real_amqp",
     "real_broker",
     "real_bulk",
     "real_cancel",
+    "real_drain",
     "real_kept",
     "real_node",
+    "real_reaper",
     "real_tls",
     "real_topology",
     "real_twins",
@@ -47,7 +47,7 @@ impl fmt::Display for NoRelease {
 /// Runs them all.
 pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
     let mut account = TestAccount::default();
-    on_the_other(workspace, install, Extent::All, &mut account)?;
+    on_the_other(workspace, install, &mut account)?;
     for line in account.closing_lines() {
         println!("{line}");
     }
@@ -58,11 +58,10 @@ pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
 pub(crate) fn tier(
     workspace: &Workspace,
     install: Install,
-    extent: Extent,
     account: &mut TestAccount,
     words: &mut Option<String>,
 ) -> Result<()> {
-    let Err(error) = on_the_other(workspace, install, extent, account) else {
+    let Err(error) = on_the_other(workspace, install, account) else {
         return Ok(());
     };
     if must_all_be_checked() || error.downcast_ref::<NoRelease>().is_none() {
@@ -78,12 +77,7 @@ pub(crate) fn tier(
     Ok(())
 }
 
-fn on_the_other(
-    workspace: &Workspace,
-    install: Install,
-    extent: Extent,
-    account: &mut TestAccount,
-) -> Result<()> {
+fn on_the_other(workspace: &Workspace, install: Install, account: &mut TestAccount) -> Result<()> {
     needs::provide(&[Need::Pkill, Need::Rabbit], install)?;
     provide(install).context(NoRelease)?;
     println!("Starting a RabbitMQ node of release 4.0 (10 to 20 s) ...");
@@ -94,10 +88,6 @@ fn on_the_other(
         version.contains("4.0."),
         "have RabbitMQ 4.0: it is {version}"
     );
-    let binaries: &[&str] = match extent {
-        Extent::Usual => &[],
-        Extent::All => &MORE,
-    };
     let mut arguments = [
         "--package=jailfleet-harness",
         "--package=jailfleet-queue",
@@ -106,10 +96,8 @@ fn on_the_other(
     ]
     .map(str::to_owned)
     .to_vec();
-    let names = USUAL.iter().chain(binaries);
-    arguments.extend(names.map(|name| format!("--test={name}")));
+    arguments.extend(TESTS.iter().map(|name| format!("--test={name}")));
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    // It also says of which release nodes are that a test starts for itself.
     // It also says of which release nodes are that a test starts for itself.
     let mut environment = broker.environment();
     if install == Install::Refused {

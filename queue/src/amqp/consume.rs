@@ -13,6 +13,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::ledger::{Frame, Ledger};
@@ -26,6 +27,9 @@ use crate::topology::{Topology, declare};
 
 /// How many settlements are taken in before the acks for them go out.
 const SETTLEMENTS: usize = 256;
+
+/// How long nothing must have come before the consumers of a role that stops are cancelled.
+const QUIET: Duration = Duration::from_millis(50);
 
 /// A queue that is read, and what becomes of its messages.
 pub(super) struct Line<T> {
@@ -131,6 +135,7 @@ impl<T: Send + 'static> ConsumeRole<T> {
             epoch,
             channels,
             stopping: self.desk.stopped,
+            cancelled: false,
             ended: 0,
         };
         let ended = self.serve(session, &connection, events, arrivals).await;
@@ -171,11 +176,10 @@ impl<T: Send + 'static> ConsumeRole<T> {
                 Some(IntakeOrder::Stop(done)) = self.desk.orders.recv() => {
                     self.desk.stopped = true;
                     session.stopping = true;
-                    session.cancel(&self.lines).await?;
                     // What is on its way here comes first.
                     stop = Some(done);
                 }
-                _ = self.desk.settlements.recv_many(&mut batch, SETTLEMENTS) => {
+                _ = self.desk.settlements.recv_many(&mut batch, SETTLEMENTS), if !session.is_filling() => {
                     session.settle(&mut batch, &self.desk).await?;
                 }
                 () = reap::due(self.look.as_ref()) => reap::look(&mut self.look, connection).await?,
@@ -196,6 +200,9 @@ impl<T: Send + 'static> ConsumeRole<T> {
                 Some((line, arrival)) = arrivals.next(), if waiting.is_none() => {
                     let queue = self.lines.get(line).map_or("", |line| line.queue.as_str());
                     waiting = session.arrive(queue, arrival)?.map(|received| (line, received));
+                }
+                () = session.full_or_quiet(&self.lines), if session.is_filling() => {
+                    session.cancel(&self.lines).await?;
                 }
                 () = std::future::ready(()), if stop.is_some() && session.is_dry() && waiting.is_none() => {
                     if let Some(done) = stop.take() {
@@ -286,6 +293,7 @@ struct Session {
     epoch: u64,
     channels: Vec<(Channel, Ledger)>,
     stopping: bool,
+    cancelled: bool,
     /// How many of its consumers have ended because we cancelled them.
     ended: usize,
 }
@@ -345,7 +353,24 @@ impl Session {
         send(channel, Frame::Requeue(tag)).await
     }
 
+    /// Whether it stops and waits for what the broker still sends. What is on its way when a consumer is
+    /// cancelled the broker takes back itself, and counts that as a delivery that failed. So nothing is
+    /// settled meanwhile: then no more can come than was agreed.
+    const fn is_filling(&self) -> bool {
+        self.stopping && !self.cancelled
+    }
+
+    /// Waits until no more can come, or nothing has come for a while.
+    async fn full_or_quiet<T>(&self, lines: &[Line<T>]) {
+        let mut channels = self.channels.iter().zip(lines);
+        let full = channels.all(|((_, ledger), line)| ledger.count_out() >= line.prefetch.into());
+        if !full {
+            sleep(QUIET).await;
+        }
+    }
+
     async fn cancel<T>(&mut self, lines: &[Line<T>]) -> Result<(), SessionError> {
+        self.cancelled = true;
         for ((channel, _), line) in self.channels.iter().zip(lines) {
             let cancel = channel.basic_cancel(TAG.into(), BasicCancelOptions::default());
             call("cancel the consumer", cancel).await?;

@@ -30,6 +30,11 @@ impl Ledger {
         self.out.insert(tag);
     }
 
+    /// How many deliveries the broker has not heard of.
+    pub(crate) fn count_out(&self) -> usize {
+        self.out.len()
+    }
+
     /// A delivery was settled. `None`: it waits for [`Ledger::flush`], or is not out at all.
     pub(crate) fn settle(&mut self, tag: u64, disposition: Disposition) -> Option<Frame> {
         if !self.out.contains(&tag) || self.acked.contains(&tag) {

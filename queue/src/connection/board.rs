@@ -60,6 +60,10 @@ impl Board {
             Role::Reap | Role::Control | Role::Consume | Role::Publish => pause,
         };
         let pause_ms = pause.as_millis();
+        // Before it is said: whoever acts on the words finds the state that they tell of.
+        self.trouble(error.explained());
+        self.alarm(false);
+        self.link(Link::Down);
         if error.lacks_right() {
             self.counters.rights_missing.add_one();
             tracing::error!(role, %error, pause_ms, "no session with the broker: its user lacks a right");
@@ -72,9 +76,6 @@ impl Board {
                 "no session with the broker; it is tried again"
             );
         }
-        self.trouble(error.explained());
-        self.alarm(false);
-        self.link(Link::Down);
         pause
     }
 
@@ -120,14 +121,14 @@ impl Board {
             Some(Event::ConnectionBlocked(reason)) => {
                 self.counters.blocked.add_one();
                 let reason = blocked(&reason);
+                self.trouble(reason.clone());
+                self.alarm(true);
+                self.link(Link::Blocked);
                 tracing::warn!(
                     role = self.role.as_str(),
                     reason,
                     "the broker takes nothing now; what is to be published waits"
                 );
-                self.trouble(reason);
-                self.alarm(true);
-                self.link(Link::Blocked);
                 Ok(())
             }
             Some(Event::ConnectionUnblocked) => {
