@@ -23,7 +23,13 @@ pub(crate) fn run() -> Result<()> {
     let libfuzzer = "builds libFuzzer, which throws damaged messages at the decoders";
     let tools = [tools::NEXTEST, tools::DENY].map(|tool| (tool.name, tool.why, tool.remedy()));
     let compiler = ("c++", libfuzzer, "apt-get install g++".to_owned());
-    for (name, reason, remedy) in tools.into_iter().chain([compiler]) {
+    let second = Need::Debootstrap.reason();
+    let second = (
+        "debootstrap",
+        second,
+        "apt-get install debootstrap".to_owned(),
+    );
+    for (name, reason, remedy) in tools.into_iter().chain([compiler, second]) {
         let (word, why) = match is_there(name) {
             true => ("yes", reason.to_owned()),
             false => ("no", format!("{reason}; {remedy}")),

@@ -40,8 +40,8 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    /// Everything but what only fuzzing needs.
-    pub(crate) const ALL: [Self; 9] = [
+    /// Everything that `test` needs.
+    pub(crate) const ALL: [Self; 8] = [
         Self::Python,
         Self::Node,
         Self::Compiler,
@@ -50,7 +50,6 @@ impl Need {
         Self::Pip,
         Self::Venv,
         Self::Prometheus,
-        Self::Debootstrap,
     ];
 
     /// What runs without any broker.

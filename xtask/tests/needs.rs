@@ -156,6 +156,7 @@ fn the_doctor_has_a_row_for_all_that_a_machine_may_lack() {
             "cargo-nextest",
             "cargo-deny",
             "c++",
+            "debootstrap",
             "root",
         ],
         "{said}"
