@@ -1,7 +1,7 @@
 //! `import-codejail`: turns the settings of a codejail into a worker's configuration.
 //!
-//! Read, [`read::settings`] says all that is wrong with them at once; [`limits`] decides what each
-//! limit becomes; [`page`] writes that down with its reasons. What comes out is read by the
+//! Read, `read::settings` says all that is wrong with them at once; `limits` decides what each
+//! limit becomes; `page` writes that down with its reasons. What comes out is read by the
 //! configuration's own reader before anybody sees it.
 
 use std::fs::{File, OpenOptions};
