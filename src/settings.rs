@@ -14,6 +14,7 @@ mod layers;
 mod reader;
 mod worker;
 mod runtimes;
+mod serve;
 mod producer;
 mod print;
 mod reference;
@@ -28,6 +29,7 @@ pub use sections::{
     ProducerSection, ProducerSettings, ReplyMode, Slots, WardenSection, WorkerSection,
     WorkerSettings,
 };
+pub use serve::{ServeSection, Shape as ServeShape, is_private};
 
 use std::ffi::OsString;
 

@@ -17,6 +17,7 @@ pub mod chaos;
 pub mod packages;
 pub mod requirement;
 pub mod settings_cli;
+pub mod metrics_page;
 mod services;
 mod uids;
 mod watcher;

@@ -11,10 +11,12 @@ mod cancel;
 mod dispatch;
 mod kept;
 mod migrate;
+mod serve;
 
 pub use cancel::CancelArgs;
 pub use kept::{DeadCommand, FetchArgs, ListArgs, LostCommand, Which};
 pub use migrate::{CompareArgs, ImportArgs};
+pub use serve::ServeArgs;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -24,6 +26,8 @@ Examples:
       run a file of jobs; the same command again goes on where it was stopped
   jailfleet-producer cancel --batch exam-7
       stop what is queued or runs of a batch
+  jailfleet-producer serve
+      answer codejail's HTTP interface from the fleet
   JAILFLEET__AMQP__URI=amqp://user:password@broker:5672/%2f jailfleet-producer check-config
       any scalar setting by variable, or by --set section.key=value
 
@@ -146,6 +150,9 @@ pub enum Command {
     /// Cancel jobs by id, or a whole batch, queued or running.
     #[command(after_help = cancel::CANCEL_HELP)]
     Cancel(CancelArgs),
+    /// Serve codejail's HTTP interface; the code runs on the workers.
+    #[command(after_help = serve::SERVE_HELP)]
+    Serve(ServeArgs),
     /// Look at dead jobs that a reaper has parked, send them again, or drop them.
     #[command(subcommand, after_help = kept::DEAD_HELP)]
     Dead(DeadCommand),

@@ -25,6 +25,7 @@ use jailfleet_program::Clock;
 use jailfleet_queue::amqp::OpenError;
 use jailfleet_queue::amqp::producer::{JobSender, ProducePlan, ProducerDoor, ReplyQueue};
 use jailfleet_queue::{DoorState, JobMessage, OutboxError};
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use crate::correlation::CorrelationId;
@@ -205,6 +206,12 @@ impl Client {
     /// A result that is there already.
     pub fn next_at_once(&mut self) -> Option<Arrival> {
         self.next().now_or_never().flatten()
+    }
+
+    /// How the connections are, from now on.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<DoorState> {
+        self.door.state()
     }
 
     /// What the connection is in want of, for people; `None` while it is well.

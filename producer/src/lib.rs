@@ -10,6 +10,7 @@ pub mod client;
 pub mod submit;
 pub mod bulk;
 pub mod cancel;
+pub mod serve;
 pub mod dead;
 pub mod lost;
 mod kept;

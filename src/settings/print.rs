@@ -6,6 +6,8 @@ use super::sections::{
     AmqpSection, CapsSection, LogSection, ProducerSettings, Slots, WardenSection, WorkerSection,
     WorkerSettings,
 };
+use super::serve::ServeSection;
+use crate::job::ProfileName;
 use crate::limits::{Limits, LimitsRequest};
 use crate::retry::RetryPolicy;
 use crate::runtime::{Bind, Program, Runtime};
@@ -77,9 +79,32 @@ impl ProducerSettings {
         page.whole("idle_timeout_ms", producer.idle_timeout_ms.get());
         page.whole("message_bytes", producer.message_bytes);
         page.whole("result_bytes", producer.result_bytes);
+        serve(&mut page, &self.serve);
         log(&mut page, &self.log);
         page.0
     }
+}
+
+fn serve(page: &mut Page, serve: &ServeSection) {
+    page.section("serve");
+    page.text("listen", &serve.listen.to_string());
+    page.text("admin_listen", &serve.admin_listen.to_string());
+    page.text("shape", serve.shape.as_str());
+    page.switch("enabled", serve.enabled);
+    page.texts("hosts", &serve.hosts);
+    page.text("runtime", serve.runtime.as_str());
+    let profile = serve.profile.as_ref().map(ProfileName::as_str);
+    page.text("profile", profile.unwrap_or_default());
+    let profiles = serve.profiles.iter().map(ToString::to_string);
+    page.texts("profiles", &profiles.collect::<Vec<_>>());
+    page.whole("wall_ms", serve.wall_ms.get());
+    page.whole("read_timeout_ms", serve.read_timeout_ms.get());
+    page.whole("margin_ms", serve.margin_ms.get());
+    page.whole("body_bytes", serve.body_bytes);
+    page.whole("connections", serve.connections);
+    page.whole("head_timeout_ms", serve.head_timeout_ms.get());
+    page.whole("body_timeout_ms", serve.body_timeout_ms.get());
+    page.whole("check_interval_ms", serve.check_interval_ms.get());
 }
 
 fn worker(page: &mut Page, worker: &WorkerSection) {

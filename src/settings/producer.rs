@@ -2,16 +2,18 @@
 
 use super::reader::Reader;
 use super::sections::{ProducerSection, ProducerSettings};
-use super::worker;
+use super::{serve, worker};
 use crate::job::Lane;
 
 pub(super) fn producer_settings(read: &mut Reader) -> Option<ProducerSettings> {
     let amqp = worker::amqp(read);
     let producer = producer(read);
+    let serve = serve::serve(read);
     let log = worker::log(read);
     Some(ProducerSettings {
         amqp: amqp?,
         producer: producer?,
+        serve: serve?,
         log: log?,
     })
 }

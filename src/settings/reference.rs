@@ -23,7 +23,7 @@ pub fn reference() -> String {
     for group in PRODUCER
         .groups
         .iter()
-        .filter(|group| group.path == ["producer"])
+        .filter(|group| group.path == ["producer"] || group.path == ["serve"])
     {
         section(&mut page, group, &producer);
     }

@@ -4,6 +4,7 @@
 use super::mistake::Mistake;
 use super::schema::Shape;
 use super::secret::Secret;
+use super::serve::ServeSection;
 use crate::job::{Lane, Name, ProfileName};
 use crate::limits::LimitsRequest;
 use crate::retry::RetryPolicy;
@@ -336,6 +337,8 @@ pub struct ProducerSettings {
     pub amqp: AmqpSection,
     /// `[producer]`.
     pub producer: ProducerSection,
+    /// `[serve]`.
+    pub serve: ServeSection,
     /// `[log]`.
     pub log: LogSection,
 }

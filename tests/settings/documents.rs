@@ -52,7 +52,9 @@ fn what_is_printed_reads_back_as_the_same_settings() {
         again.amqp.uri = settings.amqp.uri.clone();
         assert_eq!(again, settings, "{printed}");
     }
-    let settings = producer("[producer]\nlane = \"interactive\"", &[]).expect("it is right");
+    let file = "[producer]\nlane = \"interactive\"\n[serve]\nhosts = [\"codejail\"]\nprofile = \"a b\"\n\
+                profiles = [\"course-v1:A+B+C\"]\nshape = \"edunext\"\nenabled = false";
+    let settings = producer(file, &[]).expect("it is right");
     let mut again = producer(&settings.to_toml_redacted(), &[]).expect("it was right before");
     again.amqp.uri = settings.amqp.uri.clone();
     assert_eq!(again, settings);

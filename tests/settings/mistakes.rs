@@ -257,3 +257,33 @@ fn a_name_that_is_not_utf8_is_carried_and_refused() {
         ["variable JAILFLEET__WORKER__HOST: worker.host: expected UTF-8"]
     );
 }
+
+#[test]
+fn a_gateway_that_the_world_can_reach_or_whose_runs_outlast_their_callers_is_a_mistake() {
+    let file = r#"
+        [serve]
+        listen = "0.0.0.0:8550"
+        hosts = ["codejail:8550"]
+        profiles = ["good", "bad\u0007"]
+        wall_ms = 3400
+        body_bytes = 0
+        shape = "flask"
+    "#;
+    let mistakes = producer(file, &[])
+        .expect_err("all of it is wrong")
+        .to_string();
+    for part in [
+        "serve.listen = \"0.0.0.0:8550\": expected a loopback or private address",
+        "serve.hosts = [ … ]: expected names of hosts, each without a port",
+        "serve.profiles = [ … ]",
+        "serve.wall_ms = 3400: expected less than serve.read_timeout_ms minus serve.margin_ms",
+        "serve.body_bytes = 0: expected a whole number of bytes from 1024 to 134217728",
+        "serve.shape = \"flask\": expected one of openedx, edunext",
+    ] {
+        assert!(mistakes.contains(part), "{part} is not in\n{mistakes}");
+    }
+    for listen in ["127.0.0.1:0", "10.0.0.1:80", "[::1]:8550", "[fd00::1]:8550"] {
+        let file = format!("[serve]\nlisten = \"{listen}\"");
+        producer(&file, &[]).expect(listen);
+    }
+}

@@ -4,6 +4,7 @@ use std::error::Error;
 
 use jailfleet::settings::ProducerSettings;
 use jailfleet_program::{logging, output};
+use tokio::runtime::Builder;
 
 use super::{Cli, Command, Exit};
 
@@ -12,11 +13,11 @@ use crate::cancel::CancelError;
 use crate::compare::CompareError;
 use crate::import::ImportError;
 use crate::kept::KeptError;
-use crate::{bulk, cancel, compare, configure, dead, import, lost, progress, submit};
+use crate::{bulk, cancel, compare, configure, dead, import, lost, progress, serve, submit};
 
 /// Runs the program and returns how it ends.
 pub(super) fn main() -> Exit {
-    let cli = match Cli::read(std::env::args_os()) {
+    let mut cli = match Cli::read(std::env::args_os()) {
         Ok(cli) => cli,
         Err(error) => {
             let exit = if error.use_stderr() {
@@ -41,8 +42,12 @@ pub(super) fn main() -> Exit {
         | Command::Dead(_)
         | Command::Lost(_)
         | Command::Compare(_)
+        | Command::Serve(_)
         | Command::CheckConfig
         | Command::PrintConfig => {}
+    }
+    if let Command::Serve(args) = &cli.command {
+        cli.common.set.extend(args.settings());
     }
     let is_submit = matches!(cli.command, Command::Submit(_));
     let settings = match configure::settings(&cli.common) {
@@ -90,6 +95,10 @@ fn with_settings(command: Command, settings: &ProducerSettings) -> Exit {
             let answer = with_runtime(settings, cancel::run(settings, &args));
             answer.map_or(Exit::Failed, |answer| exit_of(answer, CancelError::exit))
         }
+        Command::Serve(_) => {
+            let answer = with_threads(settings, serve::run(settings));
+            answer.map_or(Exit::Failed, |answer| exit_of(answer, |_| Exit::Failed))
+        }
         Command::Dead(command) => {
             let answer = with_runtime(settings, dead::run(settings, &command));
             answer.map_or(Exit::Failed, |answer| exit_of(answer, KeptError::exit))
@@ -117,14 +126,24 @@ fn exit_of<E: Error>(answer: Result<Exit, E>, of_error: impl Fn(&E) -> Exit) -> 
 
 /// One thread is enough here: the door to the broker brings its own.
 fn with_runtime<T>(settings: &ProducerSettings, work: impl Future<Output = T>) -> Option<T> {
+    on(Builder::new_current_thread(), settings, work)
+}
+
+/// A thread for each core: one large request must not hold up the others.
+fn with_threads<T>(settings: &ProducerSettings, work: impl Future<Output = T>) -> Option<T> {
+    on(Builder::new_multi_thread(), settings, work)
+}
+
+fn on<T>(
+    mut threads: Builder,
+    settings: &ProducerSettings,
+    work: impl Future<Output = T>,
+) -> Option<T> {
     if let Err(error) = logging::start(&settings.log) {
         complain(&error);
         return None;
     }
-    match tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-    {
+    match threads.enable_all().build() {
         Ok(runtime) => Some(runtime.block_on(work)),
         Err(error) => {
             complain(&error);

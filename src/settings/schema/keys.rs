@@ -48,7 +48,7 @@ pub(in crate::settings) const WORKER: Schema = Schema {
         group(&["runtimes", "*", "ceiling"], LIMIT_KEYS),
         group(&["profiles", "*"], LIMIT_KEYS),
     ],
-    foreign: &["producer"],
+    foreign: &["producer", "serve"],
 };
 
 /// The producer's schema.
@@ -56,6 +56,7 @@ pub(in crate::settings) const PRODUCER: Schema = Schema {
     groups: &[
         group(&["amqp"], AMQP_KEYS),
         group(&["producer"], PRODUCER_KEYS),
+        group(&["serve"], SERVE_KEYS),
         group(&["log"], LOG_KEYS),
     ],
     foreign: &[
@@ -197,6 +198,37 @@ const PRODUCER_KEYS: &[KeySpec] = &[
         "Give up after this long without any result."),
     key("message_bytes", whole(BYTES, KIB, 128 * MIB), "Encoded bytes of a job."),
     key("result_bytes", whole(BYTES, 64 * KIB, 128 * MIB), "Encoded bytes of a result."),
+];
+
+#[rustfmt::skip]
+const SERVE_KEYS: &[KeySpec] = &[
+    key("listen", Kind::Text(Shape::Address),
+        "Where codejail's interface answers: loopback or a private address, since it asks for no \
+         authentication; port 0 takes any."),
+    key("admin_listen", Kind::Text(Shape::Address),
+        "Where `/metrics`, `/healthz` and `/readyz` of the gateway answer; port 0 takes any."),
+    key("shape", Kind::Word(&["openedx", "edunext"]),
+        "Whose answers are given: those of openedx/codejail-service, or of the older eduNEXT/codejailservice."),
+    key("enabled", Kind::Switch, "Whether code is run at all; without it every request gets a 500."),
+    key("hosts", Kind::Texts,
+        "Names, without a port, that callers may put into `Host` beside `localhost` and private addresses."),
+    key("runtime", Kind::Text(Shape::Name), "The runtime that runs the code; it must take globals."),
+    key("profile", Kind::Optional(Shape::Line),
+        "The limit profile of requests that name none which is allowed; `\"\"`: the runtime's own limits and `serve.wall_ms`."),
+    key("profiles", Kind::Texts,
+        "The profiles that a request may ask for by `limit_overrides_context`; all other names mean `serve.profile`."),
+    key("wall_ms", whole(MS, 1, DAY_MS), "Wall time of a run without a profile."),
+    key("read_timeout_ms", whole(MS, 200, DAY_MS),
+        "How long a caller waits for the answer, from the end of its request."),
+    key("margin_ms", whole(MS, 1, 60_000),
+        "How long before that the gateway gives up, so that its word still arrives."),
+    key("body_bytes", whole(BYTES, KIB, 128 * MIB), "The most that a request's body may be, encoded."),
+    key("connections", whole("connections", 1, 10_000),
+        "Connections served at one time; a further one waits in the listen queue."),
+    key("head_timeout_ms", whole(MS, 10, 600_000), "How long a request's head may take."),
+    key("body_timeout_ms", whole(MS, 10, 600_000), "How long a request's body may take."),
+    key("check_interval_ms", whole(MS, 100, DAY_MS),
+        "From one round of safety checks that all passed to the next."),
 ];
 
 #[rustfmt::skip]

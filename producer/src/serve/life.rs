@@ -1,0 +1,218 @@
+//! The gateway's life: from its first listener to its last answer.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use hyper::Request;
+use hyper::body::Incoming;
+use jailfleet::settings::ProducerSettings;
+use jailfleet_program::Clock;
+use jailfleet_queue::DoorState;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::checks::Gate;
+use super::fleet::Fleet;
+use super::listener::{self, Caps};
+use super::metrics::{Held, Metrics, MetricsError};
+use super::{Service, admin, respond, rounds};
+use crate::cli::Exit;
+use crate::client::{Client, ClientError};
+use crate::progress::say;
+
+/// Why the gateway ends or does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// An address cannot be listened on.
+    #[error("listen on {address}, see {key}")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// The setting.
+        key: &'static str,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The broker.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Signals cannot be waited for.
+    #[error("wait for signals")]
+    Signals(#[source] io::Error),
+    /// The metrics cannot be made.
+    #[error("make the metrics")]
+    Metrics(#[from] MetricsError),
+    /// A part of it ended that must not.
+    #[error("go on: {0} ended by itself")]
+    Ended(&'static str),
+}
+
+/// Serves until SIGTERM or SIGINT, then answers what is under way and ends.
+///
+/// # Errors
+/// When an address is taken, the settings do not do, or a part of the gateway ends by itself.
+pub async fn run(settings: &ProducerSettings) -> Result<Exit, ServeError> {
+    let serve = &settings.serve;
+    let (callers, address) = bind(serve.listen, "serve.listen").await?;
+    let (admin, admin_address) = bind(serve.admin_listen, "serve.admin_listen").await?;
+    let (gate, gate_seen) = watch::channel(Gate::Starting);
+    let (door, door_seen) = watch::channel(DoorState::default());
+    let service = Arc::new(Service {
+        settings: settings.clone(),
+        fleet: OnceLock::new(),
+        gate: gate_seen,
+        door: door_seen,
+        metrics: Arc::new(Metrics::new()?),
+        clock: Clock::start(),
+        stop: CancellationToken::new(),
+    });
+    say(&format!(
+        "jailfleet-producer: serving codejail's interface at http://{address}, metrics at \
+         http://{admin_address}"
+    ));
+    let (no_calls, no_fleet) = (CancellationToken::new(), CancellationToken::new());
+    let mut interface = JoinSet::new();
+    interface.spawn(serve_callers(
+        callers,
+        Arc::clone(&service),
+        no_calls.clone(),
+    ));
+    let mut rest = JoinSet::new();
+    rest.spawn(serve_admin(admin, Arc::clone(&service), no_fleet.clone()));
+    let broker = serve_fleet(Arc::clone(&service), gate, door, no_fleet.clone());
+    let mut broker = Box::pin(broker);
+    let ended = tokio::select! {
+        told = told_to_stop() => told,
+        ended = &mut broker => ended.and(Err(ServeError::Ended("the connection to the broker"))),
+        _ = interface.join_next() => Err(ServeError::Ended("the interface")),
+        _ = rest.join_next() => Err(ServeError::Ended("the admin port")),
+    };
+    service.stop.cancel();
+    no_calls.cancel();
+    if ended.is_ok() {
+        // Callers get their answers while the fleet is still there; each has a deadline.
+        let answered = async { while interface.join_next().await.is_some() {} };
+        let gone = tokio::select! {
+            () = answered => None,
+            ended = &mut broker => Some(ended),
+        };
+        no_fleet.cancel();
+        match gone {
+            None => broker.await?,
+            Some(ended) => ended?,
+        }
+        while rest.join_next().await.is_some() {}
+    }
+    ended.map(|()| Exit::Done)
+}
+
+async fn bind(
+    address: SocketAddr,
+    key: &'static str,
+) -> Result<(TcpListener, SocketAddr), ServeError> {
+    let bound = listener::bind(address).await;
+    bound.map_err(|source| ServeError::Listen {
+        address,
+        key,
+        source,
+    })
+}
+
+async fn told_to_stop() -> Result<(), ServeError> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+async fn serve_callers(listener: TcpListener, service: Arc<Service>, stop: CancellationToken) {
+    let serve = &service.settings.serve;
+    let caps = Caps {
+        connections: serve.connections,
+        head: serve.head_timeout_ms.duration(),
+        work: serve.body_timeout_ms.duration() + serve.read_timeout_ms.duration(),
+    };
+    let held = service.metrics.connections();
+    let handler = move |request| {
+        let service = Arc::clone(&service);
+        async move { respond(&service, request).await }
+    };
+    listener::serve(listener, caps, held, handler, stop).await;
+}
+
+async fn serve_admin(listener: TcpListener, service: Arc<Service>, stop: CancellationToken) {
+    let handler = move |request: Request<Incoming>| {
+        let response = admin::respond(&service, request.method(), request.uri().path());
+        std::future::ready(response)
+    };
+    listener::serve(listener, admin::CAPS, Held::unseen(), handler, stop).await;
+}
+
+/// Connects, then keeps the results flowing, the checks going and the unwanted jobs cancelled.
+async fn serve_fleet(
+    service: Arc<Service>,
+    gate: watch::Sender<Gate>,
+    door: watch::Sender<DoorState>,
+    stop: CancellationToken,
+) -> Result<(), ServeError> {
+    let settings = &service.settings;
+    let Some(client) = connect(settings, &stop).await? else {
+        return Ok(());
+    };
+    let (fleet, waiting, unwanted) = Fleet::new(&client, Arc::clone(&service.metrics));
+    let mut state = client.state();
+    if service.fleet.set(fleet).is_err() {
+        return Err(ServeError::Ended("the first of two fleets"));
+    }
+    let mut parts = JoinSet::new();
+    let metrics = Arc::clone(&service.metrics);
+    parts.spawn(waiting.serve(client, metrics, stop.clone()));
+    parts.spawn(unwanted.serve(settings.amqp.clone(), service.clock, stop.clone()));
+    parts.spawn(rounds::keep(Arc::clone(&service), gate, stop.clone()));
+    parts.spawn({
+        let stop = stop.clone();
+        async move {
+            loop {
+                door.send_replace(state.borrow_and_update().clone());
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    changed = state.changed() => if changed.is_err() { return },
+                }
+            }
+        }
+    });
+    // None of them ends before it is told to.
+    parts.join_next().await;
+    if !stop.is_cancelled() {
+        return Err(ServeError::Ended("a part that talks to the broker"));
+    }
+    while parts.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Tries until the broker is there, or until `stop`.
+async fn connect(
+    settings: &ProducerSettings,
+    stop: &CancellationToken,
+) -> Result<Option<Client>, ServeError> {
+    loop {
+        let connecting = Client::connect(settings, vec![settings.producer.pool.clone()]);
+        let connected = tokio::select! {
+            () = stop.cancelled() => return Ok(None),
+            connected = connecting => connected,
+        };
+        match connected {
+            Ok(client) => return Ok(Some(client)),
+            // It waited as long as a connection may take.
+            Err(error @ ClientError::Unreachable { .. }) => tracing::warn!(%error, "no broker yet"),
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
