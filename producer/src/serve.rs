@@ -31,7 +31,7 @@ mod json;
 mod fleet;
 mod answer;
 mod traceback;
-mod repr;
+pub(crate) mod repr;
 mod checks;
 mod rounds;
 mod listener;

@@ -7,6 +7,8 @@ use jailfleet::outcome::Outcome;
 use jailfleet::result::JobResult;
 use regex::Regex;
 
+use crate::serve::repr;
+
 /// What codejail-service says when the wrapper's answer does not read, as after `sys.exit(0)`.
 const CORRUPTED: &str = "Sandboxed code produced corrupted stdout.";
 
@@ -24,7 +26,7 @@ pub(super) fn of(result: &JobResult) -> Option<String> {
     // What the code prints is thrown away there, so that their stdout is empty whenever code fails.
     Some(format!(
         "Couldn't execute jailed code: stdout: b'', stderr: {} with status code: {status}",
-        repr(stderr.as_bytes())
+        repr::of_bytes(stderr.as_bytes())
     ))
 }
 
@@ -44,32 +46,6 @@ fn status(result: &JobResult) -> i32 {
         | Outcome::EngineFault
         | Outcome::Other => KILLED_STATUS,
     }
-}
-
-/// Bytes as Python's `repr` writes them.
-fn repr(bytes: &[u8]) -> String {
-    let quote = if bytes.contains(&b'\'') && !bytes.contains(&b'"') {
-        '"'
-    } else {
-        '\''
-    };
-    let mut text = format!("b{quote}");
-    for byte in bytes {
-        match byte {
-            b'\\' => text.push_str("\\\\"),
-            b'\n' => text.push_str("\\n"),
-            b'\r' => text.push_str("\\r"),
-            b'\t' => text.push_str("\\t"),
-            plain if char::from(*plain) == quote => {
-                text.push('\\');
-                text.push(quote);
-            }
-            0x20..0x7f => text.push(char::from(*byte)),
-            other => text.push_str(&format!("\\x{other:02x}")),
-        }
-    }
-    text.push(quote);
-    text
 }
 
 /// A search and what takes its place.
@@ -156,7 +132,7 @@ mod tests {
                 "b'a\\\\b\\n\\r\\t\\x00\\x7f\\xc3\\xa9'",
             ),
         ] {
-            assert_eq!(repr(bytes), text);
+            assert_eq!(repr::of_bytes(bytes), text);
         }
     }
 

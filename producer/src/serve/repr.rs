@@ -6,7 +6,7 @@ use super::json::{Kind, Unit, Value};
 const MOST: usize = 2000;
 
 /// `repr(bytes)`.
-pub(super) fn of_bytes(bytes: &[u8]) -> String {
+pub(crate) fn of_bytes(bytes: &[u8]) -> String {
     let quote = quote_for(bytes.contains(&b'\''), bytes.contains(&b'"'));
     let mut out = String::with_capacity(bytes.len() + 3);
     out.push('b');
