@@ -83,11 +83,11 @@ async fn a_batch_whose_producer_is_killed_again_and_again_gets_each_result_once(
             "{id} was confirmed, and published again: {times} times"
         );
     }
-    let replies = broker.queues().expect("a list");
-    assert!(
-        !replies.iter().any(|name| name.contains(".reply.")),
-        "{replies:?}"
-    );
+    // Others may share the node.
+    let ours = format!("{}: ", vhost.name());
+    let mut replies = broker.queues().expect("a list");
+    replies.retain(|name| name.starts_with(&ours) && name.contains(".reply."));
+    assert_eq!(replies, [""; 0]);
 
     // And once more: there is nothing left to do, and it says so without a broker.
     let again = run(&mut files.bulk("amqp://127.0.0.1:1/none", &["--json"])).await;
