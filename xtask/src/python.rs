@@ -60,7 +60,7 @@ pub(crate) fn check(workspace: &Workspace, install: Install, calls: usize) -> Re
     let tested = fleet
         .wait_for_admin_port(1)
         .and_then(|_its_address| client.test_real(workspace, &mut fleet, calls));
-    both(tested, fleet.stop())
+    both(tested, fleet.stop_after_cuts())
 }
 
 /// The client's folder, and the environments that its tests need.
