@@ -152,7 +152,9 @@ fn pure_tests(workspace: &Workspace) -> Result<Vec<String>> {
         };
         for entry in entries {
             let path = entry.context("list the tests")?.path();
-            let is_rust = path.extension().is_some_and(|end| end == "rs");
+            let is_rust = path.extension().is_some_and(|end| end == "rs")
+                // One that has a folder to itself.
+                || path.join("main.rs").is_file();
             let name = path.file_stem().and_then(|name| name.to_str());
             if let Some(name) = name.filter(|name| is_rust && !name.starts_with("real_")) {
                 arguments.push(format!("--test={name}"));
