@@ -9,14 +9,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Full;
+use hyper::Request;
 use hyper::body::Incoming;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use jailfleet_program::probes;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -42,6 +40,15 @@ pub struct Health {
     /// Whether its loop is alive and its warden there. A broker's outage does not count: a restart
     /// would not mend it.
     pub alive: bool,
+}
+
+impl Health {
+    fn found(&self) -> probes::Health {
+        probes::Health {
+            dead: (!self.alive).then_some("the warden is gone"),
+            unready: self.unready,
+        }
+    }
 }
 
 /// The bound admin port.
@@ -113,11 +120,11 @@ async fn serve_connection(
     health: watch::Receiver<Health>,
 ) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let response = respond(
+        let response = probes::answer(
             request.method(),
             request.uri().path(),
-            &metrics,
-            &health.borrow(),
+            || metrics.render(),
+            health.borrow().found(),
         );
         std::future::ready(Ok::<_, Infallible>(response))
     });
@@ -131,61 +138,6 @@ async fn serve_connection(
         Ok(Err(error)) => tracing::debug!(%error, "an admin connection broke off"),
         Err(_elapsed) => tracing::debug!("an admin connection took too long"),
     }
-}
-
-fn respond(
-    method: &Method,
-    path: &str,
-    metrics: &Metrics,
-    health: &Health,
-) -> Response<Full<Bytes>> {
-    if method != Method::GET && method != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-    }
-    match path {
-        "/metrics" => match metrics.render() {
-            Ok(body) => {
-                let mut response = text(StatusCode::OK, body);
-                response.headers_mut().insert(
-                    CONTENT_TYPE,
-                    HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8"),
-                );
-                response
-            }
-            Err(error) => {
-                tracing::error!(%error, "the metrics could not be written");
-                text(
-                    StatusCode::INTERNAL_SERVER_ERROR,
-                    "the metrics could not be written\n",
-                )
-            }
-        },
-        "/healthz" if health.alive => text(StatusCode::OK, "ok\n"),
-        "/healthz" => text(StatusCode::SERVICE_UNAVAILABLE, "the warden is gone\n"),
-        "/readyz" => match health.unready {
-            None => text(StatusCode::OK, "ready\n"),
-            Some(reason) => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("not ready: {reason}\n"),
-            ),
-        },
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "here are /metrics, /healthz and /readyz\n",
-        ),
-    }
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    headers.insert(
-        CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Response, StatusCode};
+use hyper::{Method, Response};
+use jailfleet_program::probes::{self, Health};
 
 use super::Service;
 use super::checks::Gate;
@@ -38,49 +38,14 @@ pub(super) fn respond(
     method: &Method,
     path: &str,
 ) -> Response<Full<Bytes>> {
-    if method != Method::GET && method != Method::HEAD {
-        return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
-    }
-    match path {
-        "/metrics" => {
-            service.metrics.door(&service.door.borrow());
-            match service.metrics.render() {
-                Ok(body) => {
-                    let mut response = text(StatusCode::OK, body);
-                    let kind = "text/plain; version=0.0.4; charset=utf-8";
-                    let headers = response.headers_mut();
-                    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-                    response
-                }
-                Err(error) => {
-                    tracing::error!(%error, "the metrics could not be written");
-                    let words = "the metrics could not be written\n";
-                    text(StatusCode::INTERNAL_SERVER_ERROR, words)
-                }
-            }
-        }
+    let metrics = || {
+        service.metrics.door(&service.door.borrow());
+        service.metrics.render()
+    };
+    let health = Health {
         // A broker or a fleet that is away is no reason to start the gateway anew.
-        "/healthz" => text(StatusCode::OK, "ok\n"),
-        "/readyz" => match unready(service) {
-            None => text(StatusCode::OK, "ready\n"),
-            Some(reason) => text(
-                StatusCode::SERVICE_UNAVAILABLE,
-                format!("not ready: {reason}\n"),
-            ),
-        },
-        _ => text(
-            StatusCode::NOT_FOUND,
-            "here are /metrics, /healthz and /readyz\n",
-        ),
-    }
-}
-
-fn text(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
-    let mut response = Response::new(Full::new(body.into()));
-    *response.status_mut() = status;
-    let headers = response.headers_mut();
-    let kind = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(CONTENT_TYPE, kind);
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    response
+        dead: None,
+        unready: unready(service),
+    };
+    probes::answer(method, path, metrics, health)
 }
