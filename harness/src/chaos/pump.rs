@@ -150,20 +150,20 @@ impl Pump<'_> {
             self.mark(at, name);
             return flow;
         }
+        // Whoever hears that it struck finds it in force.
+        if mischief == Mischief::HalfOpen
+            && let Some(line) = self.shared.state().lines.get_mut(&self.id)
+        {
+            line.condition = Condition::HalfOpen;
+        }
         self.mark(at, name);
         match mischief {
-            Mischief::Watch | Mischief::Cut | Mischief::Swallow => Flow::On,
+            Mischief::Watch | Mischief::Cut | Mischief::Swallow | Mischief::HalfOpen => Flow::On,
             Mischief::Hold => match self.hold(at) {
                 Some(Release::GoOn) => self.send(frame.bytes()),
                 Some(Release::Cut) => self.break_off(),
                 None => Flow::Ended,
             },
-            Mischief::HalfOpen => {
-                if let Some(line) = self.shared.state().lines.get_mut(&self.id) {
-                    line.condition = Condition::HalfOpen;
-                }
-                Flow::On
-            }
             Mischief::Stall(time) => match self.nap(time) {
                 Flow::On => self.send(frame.bytes()),
                 Flow::Ended => Flow::Ended,
