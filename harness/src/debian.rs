@@ -1,7 +1,9 @@
 //! Where Debian's packages come from, and where what is made of them is kept.
 
 use anyhow::{Context, Result, bail};
-use std::path::PathBuf;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
 
 use crate::process::{capture, command};
 
@@ -40,6 +42,33 @@ pub fn mirror() -> Result<String> {
             "find a mirror of Debian among this system's package sources: name one in {MIRROR}"
         ),
     }
+}
+
+/// Unpacks a Debian of `suite` with the packages `include`, a list with commas, into `root`; what
+/// debootstrap says goes into `log`. What it mounts meanwhile is seen by nobody else, and ends with it.
+///
+/// # Errors
+/// When it does not come to its end: its last line.
+pub fn unpack(suite: &str, include: &str, root: &Path, log: &Path) -> Result<()> {
+    let file = File::create(log).with_context(|| format!("make {}", log.display()))?;
+    let mut debootstrap = command("unshare");
+    debootstrap
+        .args(["--mount", "--propagation", "private", "debootstrap"])
+        .args(["--variant=minbase", &format!("--include={include}")])
+        .arg(format!("--keyring={KEYRING}"))
+        .arg(suite)
+        .arg(root)
+        .arg(mirror()?)
+        .stdin(Stdio::null())
+        .stdout(file.try_clone().context("write a log")?)
+        .stderr(file);
+    let status = debootstrap.status().context("start debootstrap")?;
+    if !status.success() {
+        let text = std::fs::read_to_string(log).unwrap_or_default();
+        let last = text.lines().last().unwrap_or_default();
+        bail!("unpack Debian {suite}: debootstrap ended with {status}: {last}");
+    }
+    Ok(())
 }
 
 /// The first that is an archive of Debian itself, by the name that each of its mirrors has.

@@ -3,13 +3,13 @@
 //! The tree is Debian trixie with its `rabbitmq-server`, unpacked once into the cache and entered by
 //! chroot: nothing of it is installed on the host, and none of its services is started.
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 
-use crate::debian::{KEYRING, above_all_caches, mirror};
+use crate::debian::{self, above_all_caches};
 use crate::packages::ensure_packages;
 use crate::process::command;
 
@@ -191,22 +191,7 @@ fn unpack() -> Result<()> {
 
 fn make(root: &Path, log: &Path) -> Result<()> {
     eprintln!("Unpacking RabbitMQ 4.0 of Debian {SUITE} (about a minute and a half, once) ...");
-    let file = std::fs::File::create(log).context("make a log")?;
-    let mut debootstrap = command("debootstrap");
-    debootstrap
-        .args(["--variant=minbase", "--include=rabbitmq-server"])
-        .arg(format!("--keyring={KEYRING}"))
-        .args([SUITE.as_ref(), root.as_os_str()])
-        .arg(mirror()?)
-        .stdin(Stdio::null())
-        .stdout(file.try_clone().context("write a log")?)
-        .stderr(file);
-    let status = debootstrap.status().context("start debootstrap")?;
-    if !status.success() {
-        let text = std::fs::read_to_string(log).unwrap_or_default();
-        let last = text.lines().last().unwrap_or_default();
-        bail!("unpack RabbitMQ 4.0: debootstrap ended with {status}: {last}");
-    }
+    debian::unpack(SUITE, "rabbitmq-server", root, log)?;
     // A node's name ends in "@localhost", and the tree knows no names.
     std::fs::write(root.join("etc/hosts"), "127.0.0.1 localhost\n")
         .context("write the tree's hosts")

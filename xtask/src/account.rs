@@ -20,7 +20,9 @@ pub(crate) struct TestAccount {
     failed: u64,
     /// One line a skip: the test, the part of it that could not run unless all of it could not, and what
     /// that needs.
-    skips: BTreeSet<String>,
+    skips: BTreeSet<(String, &'static str)>,
+    /// What sets the tests that run now apart from the same ones before.
+    run: &'static str,
     /// What ran in guests.
     guests: Tally,
     /// The same of guests, where the tests are counted and not the lines.
@@ -60,8 +62,14 @@ impl TestAccount {
 
     /// Takes the skips that the tests noted.
     pub(crate) fn take_skips(&mut self, noted: &str) {
-        let lines = noted.lines().map(ToOwned::to_owned);
+        let run = self.run;
+        let lines = noted.lines().map(|line| (line.to_owned(), run));
         self.skips.extend(lines);
+    }
+
+    /// From here on the same tests run once more, and what sets them apart is this.
+    pub(crate) fn once_more(&mut self, run: &'static str) {
+        self.run = run;
     }
 
     /// Takes what was counted in guests.
@@ -74,23 +82,28 @@ impl TestAccount {
     /// Which walls were proven where; `None` where no test of them ran.
     pub(crate) fn walls(&self) -> Option<String> {
         let mut passed = self.passed.clone();
-        for test in self.skipped_tests() {
+        for (test, _) in self.skipped_tests() {
             passed.strike(HERE, test);
         }
         (!passed.is_empty()).then(|| passed.table())
     }
 
-    /// The tests that noted a skip; one of many parts is one test all the same.
-    fn skipped_tests(&self) -> BTreeSet<&str> {
+    /// The tests that noted a skip, each in its run; one of many parts is one test all the same.
+    fn skipped_tests(&self) -> BTreeSet<(&str, &str)> {
+        let test = |skip: &'_ str| {
+            skip.split_once(": ")
+                .map_or(skip.len(), |(test, _)| test.len())
+        };
         let skips = self.skips.iter();
         skips
-            .map(|skip| skip.split_once(": ").map_or(&**skip, |(test, _)| test))
+            .map(|(skip, run)| (skip.get(..test(skip)).unwrap_or(skip), *run))
             .collect()
     }
 
     /// What must be seen at the end: each skip, and the three counts.
     pub(crate) fn closing_lines(&self) -> Vec<String> {
-        let skips = self.skips.iter().chain(&self.guest_skips);
+        let here = self.skips.iter().map(|(skip, run)| format!("{skip}{run}"));
+        let skips = here.chain(self.guest_skips.iter().cloned());
         let skips = skips.map(|skip| format!("SKIPPED {skip}"));
         let uncounted = self.uncounted.then(|| UNCOUNTED.to_owned());
         let counts = (!self.uncounted || self.guests != Tally::default()).then(|| self.to_string());
@@ -183,6 +196,22 @@ mod tests {
     }
 
     #[test]
+    fn a_test_that_skipped_itself_in_two_runs_did_not_pass_in_either() {
+        let line = "     Summary [   1.000s] 1 tests run: 1 passed, 0 skipped";
+        let mut account = noted(line);
+        account.take_skips("a: needs Root\n");
+        account.once_more(", on RabbitMQ 4.0");
+        account.note(line);
+        account.take_skips("a: needs Root\n");
+        let lines = [
+            "SKIPPED a: needs Root",
+            "SKIPPED a: needs Root, on RabbitMQ 4.0",
+            "0 passed, 0 failed, 2 skipped",
+        ];
+        assert_eq!(account.closing_lines(), lines);
+    }
+
+    #[test]
     fn a_test_that_left_out_parts_of_itself_is_one_test_and_proves_no_wall() {
         let mut account = noted("     Summary [   1.000s] 3 tests run: 3 passed, 0 skipped");
         account.note("  PASS [   0.3s] (1/3) jailfleet-sandbox::real_catalogue attacks_by_x_fail");
@@ -195,8 +224,8 @@ mod tests {
         account.take_skips(&skips.join("\n"));
         assert_eq!(account.to_string(), "2 passed, 0 failed, 1 skipped");
         assert_eq!(account.closing_lines().len(), skips.len() + 1);
-        let left: Vec<&str> = account.skipped_tests().into_iter().collect();
-        assert_eq!(left, ["real_catalogue::attacks_by_x_fail"]);
+        let left: Vec<(&str, &str)> = account.skipped_tests().into_iter().collect();
+        assert_eq!(left, [("real_catalogue::attacks_by_x_fail", "")]);
     }
 
     #[test]

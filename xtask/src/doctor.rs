@@ -1,13 +1,13 @@
 //! What this machine lacks for developing jailfleet.
 
 use crate::needs::Need;
-use crate::programs::is_there;
 use crate::table::Table;
 use crate::tools;
+use crate::workspace::Workspace;
 use anyhow::{Result, bail};
 
 /// Prints a table; an error when something that the tests need is missing.
-pub(crate) fn run() -> Result<()> {
+pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     let mut table = Table::new(&["what", "here", "why"]);
     let mut missing = 0;
     for need in Need::ALL {
@@ -20,21 +20,22 @@ pub(crate) fn run() -> Result<()> {
             need.reason().to_owned(),
         ]);
     }
-    let libfuzzer = "builds libFuzzer, which throws damaged messages at the decoders";
-    let tools = [tools::NEXTEST, tools::DENY].map(|tool| (tool.name, tool.why, tool.remedy()));
-    let compiler = ("c++", libfuzzer, "apt-get install g++".to_owned());
-    let second = Need::Debootstrap.reason();
-    let second = (
-        "debootstrap",
-        second,
-        "apt-get install debootstrap".to_owned(),
-    );
-    for (name, reason, remedy) in tools.into_iter().chain([compiler, second]) {
-        let (word, why) = match is_there(name) {
+    // What only some tasks want.
+    let tools = [tools::NEXTEST, tools::DENY].map(|tool| {
+        let met = tool.find(workspace).is_some();
+        (tool.name.to_owned(), met, tool.why, tool.remedy())
+    });
+    let needs = [Need::Cxx, Need::Debootstrap].map(|need| {
+        let packages = need.packages();
+        let remedy = format!("apt-get install {}", packages.join(" "));
+        (packages.join(", "), need.is_met(), need.reason(), remedy)
+    });
+    for (name, met, reason, remedy) in tools.into_iter().chain(needs) {
+        let (word, why) = match met {
             true => ("yes", reason.to_owned()),
             false => ("no", format!("{reason}; {remedy}")),
         };
-        table.row([name.to_owned(), word.to_owned(), why]);
+        table.row([name, word.to_owned(), why]);
     }
     let root = rustix::process::geteuid().is_root();
     table.row([

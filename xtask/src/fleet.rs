@@ -344,7 +344,12 @@ impl Fleet {
     /// Stops the workers, each of which must drain cleanly, and then the broker, in which no queue
     /// of a producer may be left.
     pub(crate) fn stop(mut self) -> Result<()> {
-        self.drain_all()?;
+        for worker in self.workers.values() {
+            worker.signal_term()?;
+        }
+        for number in self.numbers() {
+            self.wait_for_drained(number)?;
+        }
         let queues = self.depths()?;
         let left: Vec<(&String, &u64)> = queues
             .iter()
@@ -352,23 +357,6 @@ impl Fleet {
             .collect();
         ensure!(left.is_empty(), "leave no reply queue behind: {left:?}");
         self.nodes.end()
-    }
-
-    /// The same, where producers had their connections cut: one that closes right after a cut leaves what
-    /// comes a second time in its queue, which stays then, as it must.
-    pub(crate) fn stop_after_cuts(mut self) -> Result<()> {
-        self.drain_all()?;
-        self.nodes.end()
-    }
-
-    fn drain_all(&mut self) -> Result<()> {
-        for worker in self.workers.values() {
-            worker.signal_term()?;
-        }
-        for number in self.numbers() {
-            self.wait_for_drained(number)?;
-        }
-        Ok(())
     }
 
     /// The pids of the workers.

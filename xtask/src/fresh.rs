@@ -6,11 +6,13 @@
 
 use crate::needs::{Install, provide_packages};
 use crate::programs::{command, output, run, run_heard};
+use crate::unchecked::{must_all_be_checked, unchecked};
 
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
-use jailfleet_harness::debian::{KEYRING, mirror};
+use jailfleet_harness::debian::unpack;
 use std::collections::BTreeSet;
+use std::fmt;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -28,13 +30,16 @@ const PACKAGES: &str = "ca-certificates,gcc,libc6-dev";
 const CLONE: &str = "root/jailfleet";
 /// Where the compiler lies there: this machine's, read only.
 const RUST: &str = "opt/rust";
-/// Enters the root that is the working directory: not by chroot, in which no user namespace can be made.
+/// Enters the root that is the working directory: not by chroot, in which no user namespace can be made. The
+/// locks on uids are this machine's, since the uids are.
 const ENTER: &str = "\
     mount --bind . .
     cd \"$PWD\"
     for place in dev proc sys; do mount --rbind \"/$place\" \"$place\"; done
     mount --bind \"$RUST\" opt/rust
     mount -o remount,bind,ro opt/rust
+    mkdir -p -m 700 /run/jailfleet run/jailfleet
+    mount --bind /run/jailfleet run/jailfleet
     mkdir before
     pivot_root . before
     umount -l /before
@@ -66,13 +71,11 @@ impl Tried {
 /// # Errors
 /// When the command fails there, or installs a package without having said so before.
 pub(crate) fn run_there(workspace: &Workspace, install: Install, tried: Tried) -> Result<()> {
-    provide_packages(&HOST, install)?;
-    let folder = tempfile::Builder::new()
-        .prefix("fresh-")
-        .tempdir_in(workspace.folder("fresh")?)
-        .context("make room for a machine")?;
-    let machine = folder.path().join("root");
-    make(folder.path(), &machine)?;
+    provide(install).context(NoMachine)?;
+    // Also after a failure, or a stop that ran nothing any more, it is there to be looked at.
+    let folder = workspace.fresh_folder("fresh")?;
+    let machine = folder.join("root");
+    make(&folder, &machine).context(NoMachine)?;
     clone(workspace, &machine)?;
     let before = asked_for(&machine)?;
     println!(
@@ -95,26 +98,53 @@ pub(crate) fn run_there(workspace: &Workspace, install: Install, tried: Tried) -
     ensure!(!new.is_empty(), "see that anything had to be installed");
     said.told_before_it_installed(&new)?;
     println!("Installed there, each after saying what for: {new:?}");
+    std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))
+}
+
+/// Within a tier: where there can be no such machine, says in `words` what nobody has checked.
+///
+/// # Errors
+/// As [`run_there`]; that there is no machine only where all must be checked.
+pub(crate) fn tier(
+    workspace: &Workspace,
+    install: Install,
+    words: &mut Option<String>,
+) -> Result<()> {
+    let Err(error) = run_there(workspace, install, Tried::Demo) else {
+        return Ok(());
+    };
+    if must_all_be_checked() || error.downcast_ref::<NoMachine>().is_none() {
+        return Err(error);
+    }
+    let text = unchecked(
+        "since there was no fresh machine to check it on",
+        &["that `cargo xtask demo` installs what it needs, after saying so, and runs"],
+        &format!("{error:#}"),
+    );
+    println!("{text}");
+    *words = Some(text);
     Ok(())
+}
+
+/// In the chain of an error: there is no machine, and nothing was tried on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct NoMachine;
+
+impl fmt::Display for NoMachine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("get a fresh machine")
+    }
+}
+
+/// What this machine must have to make another.
+fn provide(install: Install) -> Result<()> {
+    ensure!(rustix::process::geteuid().is_root(), "be root");
+    provide_packages(&HOST, install)
 }
 
 fn make(work: &Path, machine: &Path) -> Result<()> {
     println!("Making a fresh Debian {SUITE} (one to two minutes) ...");
-    let log = work.join("debootstrap.log");
-    let file = std::fs::File::create(&log).context("make a log")?;
-    let mut debootstrap = command("debootstrap");
-    debootstrap
-        .args(["--variant=minbase", &format!("--include={PACKAGES}")])
-        .arg(format!("--keyring={KEYRING}"))
-        .arg(SUITE)
-        .arg(machine)
-        .arg(mirror()?)
-        .stdout(file.try_clone().context("write a log")?)
-        .stderr(file);
-    run("debootstrap", &mut debootstrap).with_context(|| {
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        text.lines().last().unwrap_or_default().to_owned()
-    })?;
+    unpack(SUITE, PACKAGES, machine, &work.join("debootstrap.log"))?;
     // How this machine reaches others, and whom it believes.
     for name in [
         "etc/resolv.conf",

@@ -373,13 +373,15 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Vm { task } => return vm::perform(&workspace, task),
         Task::Containers { machine } => containers::run(&workspace, machine.install()),
         Task::Fresh { tried, machine } => fresh::run_there(&workspace, machine.install(), tried),
-        Task::Python { calls, machine } => python::check(&workspace, machine.install(), calls),
+        Task::Python { calls, machine } => {
+            python::check(&workspace, machine.install(), calls, &mut None)
+        }
         Task::Kubernetes { machine } => kubernetes::check(&workspace, machine.install()),
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),
         Task::Leftovers => tiers::leftovers(&workspace),
         Task::Schema => schema::write(&workspace),
         Task::SeccompProfile => seccomp_profile::write(&workspace),
-        Task::Doctor => doctor::run(),
+        Task::Doctor => doctor::run(&workspace),
     };
     done.map(|()| ExitCode::SUCCESS)
 }

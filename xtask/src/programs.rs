@@ -280,7 +280,12 @@ pub(crate) fn is_executable(path: &Path) -> bool {
 
 /// The cargo that runs us.
 pub(crate) fn cargo() -> Command {
-    let mut cargo = command(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    beside_cargo(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Cargo, or a program that starts it.
+pub(crate) fn beside_cargo(program: impl AsRef<OsStr>) -> Command {
+    let mut cargo = command(program);
     // Set for us by the outer cargo; inner ones must not believe that they build xtask.
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();

@@ -36,11 +36,17 @@ const MINORS: std::ops::RangeInclusive<u32> = 9..=13;
 /// Longer than all tests take on a busy machine.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// Checks and tests the client; `calls` generated calls go to it and to codejail.
+/// Checks and tests the client; `calls` generated calls go to it and to codejail. Says in `unseen` under
+/// which Pythons nobody has tried it.
 ///
 /// # Errors
 /// What does not pass.
-pub(crate) fn check(workspace: &Workspace, install: Install, calls: usize) -> Result<()> {
+pub(crate) fn check(
+    workspace: &Workspace,
+    install: Install,
+    calls: usize,
+    unseen: &mut Option<String>,
+) -> Result<()> {
     let needs = [Need::Python, Need::Venv, Need::Pkill, Need::Rabbit];
     needs::provide(&needs, install)?;
     let client = Client {
@@ -49,7 +55,7 @@ pub(crate) fn check(workspace: &Workspace, install: Install, calls: usize) -> Re
         jail: environment("jail", &IN_THE_JAIL)?,
     };
     client.lint()?;
-    client.test_pure()?;
+    *unseen = client.test_pure()?;
     build::release(workspace)?;
     let folder = workspace.fresh_folder("python")?;
     let config = client.worker_config(&folder)?;
@@ -60,7 +66,7 @@ pub(crate) fn check(workspace: &Workspace, install: Install, calls: usize) -> Re
     let tested = fleet
         .wait_for_admin_port(1)
         .and_then(|_its_address| client.test_real(workspace, &mut fleet, calls));
-    both(tested, fleet.stop_after_cuts())
+    both(tested, fleet.stop())
 }
 
 /// The client's folder, and the environments that its tests need.
@@ -94,8 +100,8 @@ impl Client {
         run("mypy", self.tool().args(["-m", "mypy"]))
     }
 
-    /// The pure tests, under the tools' Python and every other one that starts.
-    fn test_pure(&self) -> Result<()> {
+    /// The pure tests, under the tools' Python and every other one that is here; which are not is the answer.
+    fn test_pure(&self) -> Result<Option<String>> {
         let pure = |python: &mut Command| {
             python.args(["-m", "unittest", "discover", "-s", "tests", "-t", "."]);
             run("the pure tests of the Python client", python)
@@ -104,22 +110,26 @@ impl Client {
         let (mut tested, mut missing) = (Vec::new(), Vec::new());
         for minor in MINORS {
             let program = format!("python3.{minor}");
-            if !starts(&program)? {
+            let Some(found) = interpreter(minor)? else {
                 missing.push(program);
                 continue;
-            }
+            };
             // Pika is Python alone, and so the same for all versions.
-            let mut python = self.python(&program);
+            let mut python = self.python(&found);
             let path = [self.folder.join("src"), self.packages()?];
             python.env("PYTHONPATH", std::env::join_paths(path)?);
             pure(&mut python).with_context(|| format!("with {program}"))?;
             tested.push(program);
         }
         println!("Tested with {}", tested.join(", "));
-        if !missing.is_empty() {
-            println!("Not here, and so not tested: {}", missing.join(", "));
-        }
-        Ok(())
+        let unseen = format!(
+            "NOT CHECKED: the Python client under {}, which this machine does not have",
+            missing.join(", ")
+        );
+        Ok((!missing.is_empty()).then(|| {
+            println!("{unseen}");
+            unseen
+        }))
     }
 
     /// Where the environment of the tools keeps its packages.
@@ -161,12 +171,37 @@ impl Client {
     }
 }
 
-/// Whether there is such a Python, and not only a name that leads to none.
-fn starts(program: &str) -> Result<bool> {
-    if !is_there(program) {
+/// Python 3 of this minor version: on PATH, or among those of a pyenv, which may not be switched on.
+fn interpreter(minor: u32) -> Result<Option<PathBuf>> {
+    let name = format!("python3.{minor}");
+    let mut candidates = vec![PathBuf::from(&name)];
+    if let Some(root) = std::env::var_os("PYENV_ROOT") {
+        let Ok(versions) = std::fs::read_dir(PathBuf::from(root).join("versions")) else {
+            return Ok(None);
+        };
+        let own = format!("3.{minor}.");
+        for version in versions {
+            let version = version.context("list pyenv's versions")?;
+            if version.file_name().to_string_lossy().starts_with(&own) {
+                candidates.push(version.path().join("bin").join(&name));
+            }
+        }
+    }
+    for candidate in candidates {
+        if starts(&candidate)? {
+            return Ok(Some(candidate));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether it is a Python, and not only a name that leads to none.
+fn starts(program: &Path) -> Result<bool> {
+    if program.components().count() == 1 && !is_there(&program.to_string_lossy()) {
         return Ok(false);
     }
-    let answer = output(program, command(program).args(["-c", "import ssl"]))?;
+    let name = program.display().to_string();
+    let answer = output(&name, command(program).args(["-c", "import ssl"]))?;
     Ok(answer.status.success())
 }
 

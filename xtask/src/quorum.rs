@@ -302,6 +302,13 @@ impl Asked {
             }
             if let Some(status) = ended {
                 let last = words.lines().last().unwrap_or_default();
+                // 2 is for a wrong command line, and an end without a word of the broker tells nobody anything.
+                let tells = status.success() || last.contains("broker") || last.contains("queue");
+                ensure!(
+                    tells && status.code() != Some(2),
+                    "hear {} say what is wrong: it ended with {status}: {words:?}",
+                    self.name
+                );
                 return Ok((watch.elapsed(), format!("ended with {status}: {last}")));
             }
             if watch.elapsed() >= WORD {

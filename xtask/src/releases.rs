@@ -103,7 +103,10 @@ fn on_the_other(workspace: &Workspace, install: Install, account: &mut TestAccou
     if install == Install::Refused {
         environment.push(("JAILFLEET_NO_INSTALL", "1".to_owned()));
     }
-    tests(workspace, &arguments, environment, account)?;
+    account.once_more(", on RabbitMQ 4.0");
+    let went = tests(workspace, &arguments, environment, account);
+    account.once_more("");
+    went?;
     let left = broker.queues()?;
     ensure!(left.is_empty(), "leave no queue behind: {left:?}");
     Ok(())

@@ -4,8 +4,9 @@ use crate::account::{SkipsFile, TestAccount};
 use crate::build::{HALTING_POINTS, WALL_REMOVAL};
 use crate::leftovers::{Owners, Traces};
 use crate::needs::{self, Install, Need};
-use crate::programs::{cargo, command, run, run_heard, status};
+use crate::programs::{beside_cargo, cargo, run, run_heard, status};
 use crate::steps::{Steps, both};
+use crate::unchecked::must_all_be_checked;
 use crate::workspace::Workspace;
 use crate::{
     Machine, bench, build, containers, demo, deny, footprint, fresh, fuzz, humaneval, kubernetes,
@@ -197,9 +198,9 @@ pub(crate) fn test(
         vm::tier::run(workspace, install, extent.in_guests(), &mut guests)
     });
     whole_fleets(workspace, install, extent, steps);
-    let mut no_docker = None;
+    let mut not_there = [None, None];
     if extent == Extent::All {
-        no_docker = before_a_release(workspace, install, steps);
+        not_there = before_a_release(workspace, install, steps);
     }
     steps.perform("nothing is left", || {
         Traces::now(&owners)?.nothing_since(&before)
@@ -211,8 +212,9 @@ pub(crate) fn test(
     for line in account.closing_lines() {
         steps.remember(line);
     }
-    for words in [guests.unchecked, no_docker, no_release]
+    for words in [guests.unchecked, no_release]
         .into_iter()
+        .chain(not_there)
         .flatten()
     {
         steps.remember(words);
@@ -236,13 +238,21 @@ fn whole_fleets(workspace: &Workspace, install: Install, extent: Extent, steps: 
     steps.perform("Prometheus scrapes a worker", || {
         prometheus::run(workspace, install)
     });
+    let mut unseen = None;
     steps.perform("the Python client", || {
-        python::check(workspace, install, extent.python_calls())
+        python::check(workspace, install, extent.python_calls(), &mut unseen)
     });
+    if let Some(line) = unseen {
+        steps.remember(line);
+    }
 }
 
 /// What only `test --all` runs; answers with what could not be checked.
-fn before_a_release(workspace: &Workspace, install: Install, steps: &mut Steps) -> Option<String> {
+fn before_a_release(
+    workspace: &Workspace,
+    install: Install,
+    steps: &mut Steps,
+) -> [Option<String>; 2] {
     let mut no_docker = None;
     steps.perform("workers in containers", || {
         containers::tier(workspace, install, &mut no_docker)
@@ -260,8 +270,9 @@ fn before_a_release(workspace: &Workspace, install: Install, steps: &mut Steps) 
     steps.perform("workers come and go", || {
         scale::run(workspace, install, 10_000)
     });
+    let mut no_machine = None;
     steps.perform("the demo on a fresh machine", || {
-        fresh::run_there(workspace, install, fresh::Tried::Demo)
+        fresh::tier(workspace, install, &mut no_machine)
     });
     steps.perform("soak", || soak::run(workspace, install, 100_000));
     steps.perform("bench", || bench::bench(workspace, install, 1));
@@ -270,7 +281,7 @@ fn before_a_release(workspace: &Workspace, install: Install, steps: &mut Steps) 
     steps.perform("licences and sources", || {
         deny::check(workspace, tools::DENY.provide(workspace, install)?)
     });
-    no_docker
+    [no_docker, no_machine]
 }
 
 /// What is on this machine now; an error when it is anything.
@@ -286,7 +297,8 @@ pub(crate) fn faults(workspace: &Workspace, machine: Machine, extent: Extent) ->
     let arguments = ["--package=jailfleet-worker", "--test=real_faults"];
     let mut account = TestAccount::default();
     let went = tests(workspace, &arguments, extent.faults(), &mut account);
-    both(went, Traces::now(&owners)?.nothing_since(&before))
+    let left = Traces::now(&owners).and_then(|now| now.nothing_since(&before));
+    both(went, left)
 }
 
 /// All tests of all crates, on a broker that they share and in which nothing may be left.
@@ -312,12 +324,20 @@ fn all_tests(
     Ok(())
 }
 
-/// The program that runs the tests, where it may be installed; `--no-install` does without.
+/// The program that runs the tests, where it can be had; without it cargo runs them, and what it does not
+/// see is said at the end.
 fn provide_runner(workspace: &Workspace, install: Install) -> Result<()> {
-    if install == Install::Allowed {
-        tools::NEXTEST.provide(workspace, install)?;
+    if install == Install::Refused {
+        return Ok(());
     }
-    Ok(())
+    match tools::NEXTEST.provide(workspace, install) {
+        Err(error) if must_all_be_checked() => Err(error),
+        Err(error) => {
+            println!("Going on without it: failed to {error:#}");
+            Ok(())
+        }
+        Ok(_) => Ok(()),
+    }
 }
 
 /// Runs tests with nextest, or with cargo where it is not there.
@@ -329,7 +349,7 @@ pub(crate) fn tests(
 ) -> Result<()> {
     let skips = SkipsFile::fresh(&workspace.folder("tests")?)?;
     let nextest = tools::NEXTEST.find(workspace);
-    let mut runner = nextest.as_ref().map_or_else(cargo, command);
+    let mut runner = nextest.as_ref().map_or_else(cargo, beside_cargo);
     runner
         .current_dir(workspace.root())
         .envs(environment)

@@ -155,7 +155,7 @@ fn the_doctor_has_a_row_for_all_that_a_machine_may_lack() {
             "prometheus",
             "cargo-nextest",
             "cargo-deny",
-            "c++",
+            "g++",
             "debootstrap",
             "root",
         ],

@@ -2,7 +2,7 @@
 
 use crate::programs::{command, run};
 use anyhow::{Context, Result};
-use jailfleet_harness::debian::{KEYRING, above_all_caches, mirror};
+use jailfleet_harness::debian::{above_all_caches, unpack};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
@@ -57,21 +57,7 @@ fn make(work: &Path) -> Result<()> {
         "Making the tree for the images from Debian's packages (two to three minutes, once) ..."
     );
     let root = work.join("root");
-    let log = work.join("debootstrap.log");
-    let file = std::fs::File::create(&log).context("make a log")?;
-    let mut debootstrap = command("debootstrap");
-    debootstrap
-        .args(["--variant=minbase", &format!("--include={PACKAGES}")])
-        .arg(format!("--keyring={KEYRING}"))
-        .arg(SUITE)
-        .arg(&root)
-        .arg(mirror()?)
-        .stdout(file.try_clone().context("write a log")?)
-        .stderr(file);
-    run("debootstrap", &mut debootstrap).with_context(|| {
-        let text = std::fs::read_to_string(&log).unwrap_or_default();
-        text.lines().last().unwrap_or_default().to_owned()
-    })?;
+    unpack(SUITE, PACKAGES, &root, &work.join("debootstrap.log"))?;
     // As deploy/Dockerfile has it.
     run(
         "useradd",
