@@ -32,6 +32,13 @@ class Books(unittest.TestCase):
         self.assertIs(self.receive(outcome="worker_lost"), Reception.DUPLICATE)
         self.assertFalse(self.ledger.expire("secret"))
 
+    def test_an_outcome_that_is_not_known_here_is_a_result_as_any_other(self):
+        self.assertIs(self.receive(outcome="worker_lost"), Reception.HELD)
+        self.assertIs(self.receive(outcome="other"), Reception.ACCEPTED)
+        self.assertIs(self.receive(outcome="other"), Reception.DUPLICATE)
+        self.assertIs(self.receive(outcome="worker_lost"), Reception.DUPLICATE)
+        self.assertIs(self.receive(digest="e"), Reception.CONFLICT)
+
     def test_a_worker_lost_that_waited_long_enough_is_the_result(self):
         self.assertFalse(self.ledger.expire("secret"))
         self.receive(outcome="worker_lost")

@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import unittest
+from pathlib import Path
 from unittest import mock
 
 import jailfleet.codejail as codejail
+from jailfleet import FleetFault
 from jailfleet.codejail import _fleet, django_integration_utils, jail_code, safe_exec
+from jailfleet.result import read_result
 
 try:
     theirs = {
@@ -82,6 +85,30 @@ assert codejail.is_configured("python") and codejail.COMMANDS["python"]["user"] 
     def test_a_broker_and_single_settings_exclude_each_other(self):
         with self.assertRaises(TypeError):
             codejail.connect(uri="amqp://b", settings=object())
+
+
+class Newer(unittest.TestCase):
+    """A worker that is newer tells an outcome that is not known here."""
+
+    def test_what_it_says_is_trouble_of_the_fleet_and_never_a_status_or_a_verdict(self):
+        golden = Path(__file__).parents[3] / "tests/golden/newer/results/new-outcome.json"
+        client = mock.Mock()
+        client.run.return_value = read_result(golden.read_bytes(), None, 1 << 20)
+        for patch in (
+            mock.patch.dict(codejail.COMMANDS, {"python": {}}),
+            mock.patch.object(_fleet._CONNECTION, "client", return_value=client),
+        ):
+            patch.start()
+            self.addCleanup(patch.stop)
+        sent = {"code": "", "globals_dict": {}}
+        for call in (
+            lambda: codejail.jail_code("python", code=""),
+            lambda: codejail.safe_exec("", {}),
+            lambda: codejail.send_safe_exec_request_v0(sent),
+        ):
+            with self.assertRaisesRegex(FleetFault, "network_limit"):
+                call()
+        self.assertEqual(client.run.call_count, 3)
 
 
 class Settings(unittest.TestCase):

@@ -11,11 +11,14 @@ import unittest
 import uuid
 from pathlib import Path
 
-from jailfleet import ConfigError, File, Job, JobRejected, UnreadableResult
+from jailfleet import ConfigError, File, FleetFault, Job, JobRejected, UnreadableResult
 from jailfleet.job import read_blob, write_blob
 from jailfleet.result import digest_of, read_result
+from jailfleet.words import CODES, DID_NOT_RUN, RAN
 
-DOCUMENT = Path(__file__).parents[3] / "docs" / "wire.md"
+ROOT = Path(__file__).parents[3]
+DOCUMENT = ROOT / "docs" / "wire.md"
+GOLDEN = ROOT / "tests" / "golden"
 CAP = 1 << 24
 
 
@@ -25,6 +28,10 @@ def examples(kind):
     found = re.findall(rf"^```json {kind}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
     assert found, kind
     return [json.loads(example) for example in found]
+
+
+def read_newer(name):
+    return read_result((GOLDEN / f"newer/results/{name}.json").read_bytes(), None, CAP)
 
 
 def body(**fields):
@@ -138,7 +145,8 @@ class Results(unittest.TestCase):
             b'{"v":1,"outcome":"exited"',
             b'{"v":2,"outcome":"exited"}',
             b'{"v":true,"outcome":"exited"}',
-            b'{"v":1,"outcome":"passed"}',
+            b'{"v":1,"outcome":7}',
+            b'{"v":1,"outcome":["exited"]}',
             b'{"v":1,"outcome":"exited","exit_code":"0"}',
             b'{"v":1,"outcome":"exited","exit_code":NaN}',
             b'{"v":1,"outcome":"exited","stdout":7}',
@@ -153,6 +161,41 @@ class Results(unittest.TestCase):
 
     def test_fields_of_a_newer_worker_are_passed_over_and_kept(self):
         self.assertEqual(read_result(body(novelty=[1]), None, CAP).message["novelty"], [1])
+
+    def test_every_golden_result_is_read_with_the_digest_that_all_compute(self):
+        digests = dict(line.split()[::-1] for line in (GOLDEN / "v1/digests").read_text().splitlines())
+        paths = sorted((GOLDEN / "v1/results").iterdir())
+        self.assertEqual({path.stem for path in paths}, set(digests))
+        for path in paths:
+            with self.subTest(path.stem):
+                message = json.loads(path.read_bytes())
+                result = read_result(path.read_bytes(), digests[path.stem], CAP)
+                self.assertEqual(result.outcome, message["outcome"])
+                self.assertEqual(result.error and result.error.code, message.get("error", {}).get("code"))
+
+    def test_outcomes_and_codes_are_those_of_the_schema(self):
+        schema = json.loads((ROOT / "docs/schema/result.v1.schema.json").read_text())
+        self.assertEqual(sorted(RAN + DID_NOT_RUN), sorted(schema["properties"]["outcome"]["enum"]))
+        self.assertEqual(CODES, set(schema["$defs"]["Error"]["properties"]["code"]["enum"]))
+
+    def test_results_of_a_newer_worker_read_as_far_as_this_version_knows_words(self):
+        read = {path.stem: read_newer(path.stem) for path in (GOLDEN / "newer/results").iterdir()}
+        self.assertEqual(set(read), {"new-fields", "new-outcome"})
+        fields, outcome = read["new-fields"], read["new-outcome"]
+        self.assertEqual((fields.outcome, fields.exit_code, fields.stdout), ("exited", 0, b"2\n"))
+        self.assertIs(fields.raise_for_trouble(), fields)
+        self.assertEqual((outcome.outcome, outcome.error.code), ("other", "other"))
+        # Who wants the words themselves finds them.
+        self.assertEqual(outcome.message["outcome"], "network_limit")
+        self.assertEqual(outcome.message["error"]["code"], "quota_used")
+
+    def test_an_outcome_that_only_a_newer_worker_knows_is_trouble_and_no_word_about_the_program(self):
+        result = read_newer("new-outcome")
+        self.assertFalse(result.ran)
+        words = "newer.*'network_limit'.*the network quota is used up"
+        with self.assertRaisesRegex(FleetFault, words) as raised:
+            result.raise_for_trouble()
+        self.assertIs(raised.exception.result, result)
 
     def test_trouble_that_is_no_word_about_the_program_is_raised_by_its_kind(self):
         error = {"code": "above_ceiling", "message": "limits.cpu_ms: ask for less"}

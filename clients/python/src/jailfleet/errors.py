@@ -59,7 +59,7 @@ class JobError(JailfleetError):
 
 
 class JobRejected(JobError):
-    """The job has a mistake; ``code`` is from the closed list of the wire format."""
+    """The job has a mistake; ``code`` is from the closed list of the wire format, or ``other``."""
 
     def __init__(self, code: str, message: str, result: Optional[Result] = None) -> None:
         super().__init__(f"the job was refused: {code}: {message}", result)
@@ -75,7 +75,8 @@ class JobCancelled(JobError):
 
 
 class FleetFault(JobError):
-    """Trouble of the fleet (``engine_fault``, ``worker_lost``), after retries. Never a verdict."""
+    """Trouble of the fleet (``engine_fault``, ``worker_lost``), after retries, or an outcome that only a
+    newer worker knows (``other``). Never a verdict."""
 
 
 class ResultTooLarge(JobError):

@@ -18,19 +18,19 @@ from .errors import (
     UnreadableResult,
 )
 from .job import read_blob
+from .words import CODES, DID_NOT_RUN, OTHER, RAN
 
 DIGEST_HEADER = "jailfleet-result-digest"
 #: What honest attempts at one job may differ in.
 CIRCUMSTANCES = ("usage", "timing", "worker", "walls")
-#: The run came to an end that is the program's own.
-RAN = ("exited", "signaled", "cpu_limit", "wall_limit", "memory_limit", "output_limit")
-#: No word about the program.
-DID_NOT_RUN = ("rejected", "expired", "cancelled", "worker_lost", "engine_fault")
 
 
 @dataclass(frozen=True)
 class ErrorDetail:
-    """A code from the closed list of the wire format, and words for people."""
+    """A code from the closed list of the wire format, and words for people.
+
+    A code that only a newer worker knows is ``other``; ``Result.message`` has it as it came.
+    """
 
     code: str
     message: str
@@ -38,7 +38,10 @@ class ErrorDetail:
 
 @dataclass(frozen=True)
 class Result:
-    """What became of a job."""
+    """What became of a job.
+
+    An outcome that only a newer worker knows is ``other``: nothing that could be judged here.
+    """
 
     outcome: str
     job_id: Optional[str] = None
@@ -87,6 +90,13 @@ class Result:
             raise JobExpired(f"the job was not started in time: {words}", self)
         if self.outcome == "cancelled":
             raise JobCancelled(f"the job was cancelled: {words}", self)
+        if self.outcome == OTHER:
+            told = self.message.get("outcome")
+            raise FleetFault(
+                f"the worker is newer and tells the outcome {told!r:.66}, which is not known here; "
+                f"a newer jailfleet knows it: {words}",
+                self,
+            )
         if not self.ran:
             raise FleetFault(f"the fleet could not run the job: {code}: {words}", self)
         if code == "result_too_large":
@@ -139,9 +149,8 @@ def read_result(body: bytes, sent_digest: Optional[str], most_bytes: int) -> Res
 def _typed(message: dict[str, Any], digest: str) -> Result:
     if message["v"] != 1 or isinstance(message["v"], bool):
         raise ValueError("v")
-    if message["outcome"] not in RAN + DID_NOT_RUN:
-        raise ValueError("outcome")
-    values: dict[str, Any] = {"outcome": message["outcome"]}
+    outcome = _of(str, message["outcome"], "outcome")
+    values: dict[str, Any] = {"outcome": outcome if outcome in RAN + DID_NOT_RUN else OTHER}
     for name, kind in _PLAIN.items():
         if name in message:
             values[name] = _of(kind, message[name], name)
@@ -153,8 +162,9 @@ def _typed(message: dict[str, Any], digest: str) -> Result:
             values[name] = tuple(_of(str, item, name) for item in _of(list, message[name], name))
     if "error" in message:
         error = _of(dict, message["error"], "error")
+        code = _of(str, error["code"], "error.code")
         values["error"] = ErrorDetail(
-            _of(str, error["code"], "error.code"), _of(str, error["message"], "error.message")
+            code if code in CODES else OTHER, _of(str, error["message"], "error.message")
         )
     return Result(digest=digest, message=message, grade=message.get("grade"), **values)
 
