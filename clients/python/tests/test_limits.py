@@ -42,7 +42,15 @@ class Limits(unittest.TestCase):
         limits = on_the_wire(VMEM=80_000_000)
         self.assertEqual(limits["address_space_bytes"], 80_000_000)
         self.assertGreater(limits["memory_bytes"], 80_000_000)
-        self.assertEqual(on_the_wire(VMEM=1 << 40)["memory_bytes"], CEILING.memory_bytes)
+
+    def test_a_limit_above_the_ceiling_is_sent_as_it_is_for_the_worker_to_refuse(self):
+        for vmem in (CEILING.memory_bytes, 1 << 40):
+            limits = on_the_wire(VMEM=vmem)
+            self.assertEqual(limits["address_space_bytes"], vmem)
+            self.assertGreater(limits["memory_bytes"], vmem)
+        self.assertEqual(on_the_wire(FSIZE=1 << 40)["disk_bytes"], 1 << 40)
+        times = on_the_wire(CPU=10**6, REALTIME=10**6, NPROC=10**6)
+        self.assertEqual((times["cpu_ms"], times["wall_ms"], times["processes"]), (10**9, 10**9, 10**6))
 
     def test_fractions_of_a_second_count(self):
         self.assertEqual(on_the_wire(REALTIME=0.25)["wall_ms"], 250)

@@ -17,13 +17,13 @@ MEMORY_BESIDE = 33_554_432
 class Ceiling:
     """The most that the workers grant. The defaults are those of ``config/worker.toml``.
 
-    Zero switches a limit off in codejail. Nothing here is without a limit: zero is the ceiling.
+    Zero switches a limit off in codejail. Nothing here is without a limit: zero is the ceiling. What is
+    asked for is sent as it is, above the ceiling too: the worker refuses it by name.
     """
 
     cpu_ms: int = 60_000
     wall_ms: int = 120_000
     memory_bytes: int = 805_306_368
-    disk_bytes: int = 134_217_728
     processes: int = 128
     output_bytes: int = 8_388_608
 
@@ -44,7 +44,7 @@ def wire_limits(effective: Mapping[str, Any], ceiling: Ceiling) -> dict[str, int
     limits = {
         "cpu_ms": limit("CPU", 1000) or ceiling.cpu_ms,
         "wall_ms": limit("REALTIME", 1000) or ceiling.wall_ms,
-        "memory_bytes": min(vmem + MEMORY_BESIDE, ceiling.memory_bytes) if vmem else ceiling.memory_bytes,
+        "memory_bytes": vmem + MEMORY_BESIDE if vmem else ceiling.memory_bytes,
         # Zero is the one that means what it says: no file may grow.
         "file_bytes": fsize,
         "processes": limit("NPROC") or ceiling.processes,
@@ -53,5 +53,5 @@ def wire_limits(effective: Mapping[str, Any], ceiling: Ceiling) -> dict[str, int
     if vmem:
         limits["address_space_bytes"] = vmem
     if fsize > DISK_BYTES:
-        limits["disk_bytes"] = min(fsize, ceiling.disk_bytes)
+        limits["disk_bytes"] = fsize
     return limits
