@@ -33,7 +33,7 @@ class Fleet:
     #: "sent": set_limit and override_limit go with each job, as codejail has it. "profiles": the context
     #: is the name of a limit profile of the workers, who alone know the limits.
     limits: str = "sent"
-    #: Profiles by context, where the names differ: a worker's configuration has no colon in a name.
+    #: Profiles by context, where the names differ. A profile may bear a course's name as it is.
     profiles: Mapping[str, str] = field(default_factory=dict)
     ceiling: Ceiling = field(default_factory=Ceiling)
     #: Runtimes of the workers by command, where the names differ.
