@@ -80,7 +80,7 @@ assert codejail.is_configured("python") and codejail.COMMANDS["python"]["user"] 
         codejail.connect("amqp://b", lane="bulk")
         self.assertEqual(_fleet.fleet().settings.lane, "bulk")
         with mock.patch.dict(os.environ, {"JAILFLEET__PRODUCER__LANE": "bulk"}):
-            self.assertEqual(_fleet._settings().lane, "bulk")
+            self.assertEqual(_fleet.call_settings().lane, "bulk")
 
     def test_a_broker_and_single_settings_exclude_each_other(self):
         with self.assertRaises(TypeError):

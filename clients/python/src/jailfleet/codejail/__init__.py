@@ -8,7 +8,8 @@ difference.
 
 from typing import TYPE_CHECKING
 
-from ._fleet import Fleet, close, connect
+from ._connect import connect
+from ._fleet import Fleet, close
 from ._limits import Ceiling
 from .django_integration_utils import apply_django_settings
 from .jail_code import (

@@ -17,8 +17,6 @@ from ..result import Result
 from ..settings import Settings
 from ._limits import Ceiling
 
-#: With one of these in the environment, "python" is configured from the start.
-CONFIGURES = ("JAILFLEET__AMQP__URI", "JAILFLEET__AMQP__URI_FILE")
 #: From the end of the longest run to the arrival of its result.
 TRAVEL_S = 10.0
 
@@ -50,7 +48,7 @@ class Fleet:
             raise ConfigError(f"wait_s: {self.wait_s!r} is no number of seconds below a day")
 
 
-def _settings(**given: Any) -> Settings:
+def call_settings(**given: Any) -> Settings:
     # Somebody waits for each of these calls, unless it is said that nobody does.
     if "JAILFLEET__PRODUCER__LANE" not in os.environ:
         given.setdefault("lane", "interactive")
@@ -73,7 +71,7 @@ class _Connection:
     def client(self) -> Client:
         with self._lock:
             if self._client is None or self._pid != os.getpid():
-                self._client, self._pid = Client.connect(self.fleet.settings or _settings()), os.getpid()
+                self._client, self._pid = Client.connect(self.fleet.settings or call_settings()), os.getpid()
             return self._client
 
     def close(self) -> None:
@@ -99,23 +97,9 @@ def fleet() -> Fleet:
     return _CONNECTION.fleet
 
 
-def connect(uri: Optional[str] = None, **given: Any) -> None:
-    """Says which fleet runs the code, and configures the command "python".
-
-    ``given`` are fields of :class:`Fleet` (``settings``, ``wait_s``, ``limits``, ``profiles``, ``ceiling``,
-    ``runtimes``) or, by name, of :class:`jailfleet.Settings`. Nothing is connected before the first call.
-    """
-    from .jail_code import configure
-
-    ours = {name: given.pop(name) for name in list(given) if name in Fleet.__dataclass_fields__}
-    if uri is not None:
-        given["uri"] = uri
-    if given and "settings" in ours:
-        raise TypeError("give settings, or single ones by name, and not both")
-    if given:
-        ours["settings"] = _settings(**given)
-    _CONNECTION.change(Fleet(**ours))
-    configure("python", "")
+def change(fleet: Fleet) -> None:
+    """Disconnects; what is called from now on goes to another fleet."""
+    _CONNECTION.change(fleet)
 
 
 def close() -> None:

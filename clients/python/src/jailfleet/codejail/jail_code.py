@@ -22,6 +22,9 @@ from ._limits import wire_limits
 
 log = logging.getLogger("codejail")
 
+#: With one of these in the environment, "python" is configured from the start.
+CONFIGURES = ("JAILFLEET__AMQP__URI", "JAILFLEET__AMQP__URI_FILE")
+
 #: The commands that are configured, by name.
 COMMANDS: dict[str, dict[str, Any]] = {}
 
@@ -41,7 +44,7 @@ def is_configured(command: str) -> bool:
     return command in COMMANDS
 
 
-if any(os.environ.get(name) for name in _fleet.CONFIGURES):
+if any(os.environ.get(name) for name in CONFIGURES):
     configure("python", "")
 
 
