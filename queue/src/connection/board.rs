@@ -27,15 +27,17 @@ pub(crate) struct Board {
 
 impl Board {
     pub(crate) fn link(&self, link: Link) {
-        self.state.send_if_modified(|state| {
-            let place = match self.role {
-                Role::Consume => &mut state.consume,
-                Role::Publish => &mut state.publish,
-                Role::Reap => &mut state.reap,
-                Role::Control => &mut state.control,
-            };
-            std::mem::replace(place, link) != link
-        });
+        self.state
+            .send_if_modified(|state| std::mem::replace(self.place(state), link) != link);
+    }
+
+    fn place<'a>(&self, state: &'a mut DoorState) -> &'a mut Link {
+        match self.role {
+            Role::Consume => &mut state.consume,
+            Role::Publish => &mut state.publish,
+            Role::Reap => &mut state.reap,
+            Role::Control => &mut state.control,
+        }
     }
 
     pub(crate) fn up(&self) {
@@ -93,6 +95,7 @@ impl Board {
     }
 
     /// Waits for confirms. While they take long the connection counts as blocked: nothing gets through.
+    /// What the broker itself says of that stands, and so do its words.
     pub(crate) async fn confirmed<T, E>(
         &self,
         confirms: impl Future<Output = Result<T, E>>,
@@ -101,13 +104,26 @@ impl Board {
         if let Ok(confirmed) = timeout(SLOW, confirms.as_mut()).await {
             return confirmed;
         }
-        self.trouble(SILENT.to_owned());
-        self.link(Link::Blocked);
+        self.unless_alarmed(|state| {
+            state.trouble = Some(SILENT.to_owned());
+            *self.place(state) = Link::Blocked;
+        });
         let confirmed = confirms.await;
         if confirmed.is_ok() {
-            self.link(Link::Up);
+            // What was confirmed was sent before an alarm that is on by now.
+            self.unless_alarmed(|state| *self.place(state) = Link::Up);
         }
         confirmed
+    }
+
+    fn unless_alarmed(&self, change: impl FnOnce(&mut DoorState)) {
+        self.state.send_if_modified(|state| {
+            let before = state.clone();
+            if !state.alarm {
+                change(state);
+            }
+            *state != before
+        });
     }
 
     /// Takes one event in. An error or the end of the events ends the session.
@@ -143,3 +159,6 @@ impl Board {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
