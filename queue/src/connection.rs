@@ -29,6 +29,8 @@ use crate::backoff::Backoff;
 pub(crate) const CALL: Duration = Duration::from_secs(30);
 /// What fails when the broker cannot be reached or does not let us in.
 const CONNECT: &str = "connect";
+/// What takes long when confirms do.
+pub(crate) const CONFIRM: &str = "confirm what was published";
 /// After so long without an answer of the broker, whoever looks is told what is waited for.
 const SLOW: Duration = Duration::from_secs(1);
 /// The deadline of a polite goodbye.
@@ -333,11 +335,15 @@ pub(crate) async fn aloud<T>(what: &str, answer: impl Future<Output = T>) -> T {
     if let Ok(answer) = timeout(SLOW, answer.as_mut()).await {
         return answer;
     }
+    slow(what);
+    answer.await
+}
+
+fn slow(what: &str) {
     tracing::warn!(
         what,
         "the broker takes longer than a second to answer; it is waited for"
     );
-    answer.await
 }
 
 /// Says goodbye; a broker that does not answer is left alone.

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use super::address::{Addressed, Mark};
-use crate::connection::{Events, SessionError, aloud, blocked};
+use crate::connection::{CONFIRM, Events, SessionError, aloud, blocked};
 use crate::doors::DoorState;
 
 /// What the broker did with one message.
@@ -32,7 +32,7 @@ pub(super) async fn barrier(
     within: Duration,
 ) -> Result<Vec<Fate>, SessionError> {
     let confirms = timeout(within, publish_and_confirm(channel, addressed, bodies));
-    match aloud("confirm what was published", confirms).await {
+    match aloud(CONFIRM, confirms).await {
         Ok(fates) => fates,
         Err(_) => Err(SessionError::NoConfirm(within)),
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::{Role, SLOW, SessionError, blocked};
+use super::{CONFIRM, Role, SLOW, SessionError, blocked, slow};
 use crate::counters::DoorCounters;
 use crate::doors::{DoorState, Link};
 
@@ -104,10 +104,14 @@ impl Board {
         if let Ok(confirmed) = timeout(SLOW, confirms.as_mut()).await {
             return confirmed;
         }
-        self.unless_alarmed(|state| {
+        let silent = self.unless_alarmed(|state| {
             state.trouble = Some(SILENT.to_owned());
             *self.place(state) = Link::Blocked;
         });
+        // After the state: whoever acts on the words finds it so.
+        if silent {
+            slow(CONFIRM);
+        }
         let confirmed = confirms.await;
         if confirmed.is_ok() {
             // What was confirmed was sent before an alarm that is on by now.
@@ -116,14 +120,14 @@ impl Board {
         confirmed
     }
 
-    fn unless_alarmed(&self, change: impl FnOnce(&mut DoorState)) {
+    /// Changes the state, unless the broker itself said that it takes nothing. Whether it did not.
+    fn unless_alarmed(&self, change: impl FnOnce(&mut DoorState)) -> bool {
         self.state.send_if_modified(|state| {
-            let before = state.clone();
             if !state.alarm {
                 change(state);
             }
-            *state != before
-        });
+            !state.alarm
+        })
     }
 
     /// Takes one event in. An error or the end of the events ends the session.
