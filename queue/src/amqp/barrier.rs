@@ -153,6 +153,7 @@ async fn publish_and_confirm(
 #[cfg(test)]
 mod tests {
     use super::while_taken;
+    use crate::clock;
     use crate::doors::DoorState;
     use std::future::pending;
     use std::time::Duration;
@@ -190,8 +191,14 @@ mod tests {
         let story = async {
             sleep(WITHIN / 2).await;
             state.send_replace(door(true));
+            // Long enough for the block to be seen.
+            sleep(WITHIN / 4).await;
             state.send_replace(door(false));
+            clock::now()
         };
-        assert_eq!(tokio::join!(never(), story).0, None);
+        let (waited, over) = tokio::join!(never(), story);
+        assert_eq!(waited, None);
+        let anew = clock::now() - over;
+        assert!(anew >= WITHIN, "only {anew:?} after the block");
     }
 }
