@@ -4,6 +4,7 @@ mod ledger;
 mod properties;
 mod address;
 mod barrier;
+mod round;
 mod consume;
 mod publish;
 mod reap;

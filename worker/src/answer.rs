@@ -21,7 +21,7 @@ use jailfleet::wire::{self, Refused};
 use jailfleet_program::Moment;
 use jailfleet_queue::outbox::DEAD_HEAD_BYTES;
 use jailfleet_queue::{
-    DeadLetter, Disposition, Envelope, Move, Origin, OutboxError, Published, Reply,
+    DeadLetter, Disposition, Envelope, Link, Move, Origin, OutboxError, Published, Reply,
 };
 use tokio::time::timeout;
 
@@ -283,16 +283,19 @@ async fn ack_if_kept(
 /// the job, however often workers stop.
 pub(crate) async fn give_back(station: &Station, message: &Message, why: &str) -> Disposition {
     set_aside(station, message, SetAside::HandedBack, &why);
-    match retry::give_back(&message.history, &station.settings.retry) {
-        GiveBack::InPlace => Disposition::Requeue,
-        GiveBack::Anew => {
-            let sending = timeout(GIVE_BACK, station.outbox.give_back(message.to_move()));
-            match sending.await {
-                Ok(Ok(())) => Disposition::Ack,
-                // Better one more count than no job.
-                Ok(Err(_)) | Err(_) => Disposition::Requeue,
-            }
-        }
+    let anew = match retry::give_back(&message.history, &station.settings.retry) {
+        GiveBack::InPlace => false,
+        // Where nothing goes out, what is sent would wait here and go out after the job went back.
+        GiveBack::Anew => station.doors.borrow().publish == Link::Up,
+    };
+    if !anew {
+        return Disposition::Requeue;
+    }
+    let sending = station.outbox.give_back(message.to_move());
+    match timeout(GIVE_BACK, sending).await {
+        Ok(Ok(())) => Disposition::Ack,
+        // Better one more count than no job.
+        Ok(Err(_)) | Err(_) => Disposition::Requeue,
     }
 }
 

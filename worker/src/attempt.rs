@@ -347,3 +347,6 @@ async fn retry_or_answer(
         RetryDecision::Answer => answer::answer(station, message, requester, result).await,
     }
 }
+
+#[cfg(test)]
+mod tests;

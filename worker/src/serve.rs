@@ -210,6 +210,7 @@ pub async fn run(
         offer,
         held: ready.held,
         outbox,
+        doors: state.clone(),
         cancels,
         twins: Arc::default(),
         hands: Hands::default(),

@@ -10,7 +10,8 @@ use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{HeldWall, Wall};
 use jailfleet::wire::{WireCaps, moment};
 use jailfleet_program::Clock;
-use jailfleet_queue::Outbox;
+use jailfleet_queue::{DoorState, Outbox};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::cancels::Cancels;
@@ -36,6 +37,8 @@ pub(crate) struct Station {
     pub(crate) held: Vec<HeldWall>,
     pub(crate) slots: Slots,
     pub(crate) outbox: Outbox,
+    /// How the connections are.
+    pub(crate) doors: watch::Receiver<DoorState>,
     /// What is wanted no more.
     pub(crate) cancels: Arc<Cancels>,
     /// What is under way here, and what was lately.

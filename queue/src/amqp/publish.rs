@@ -9,28 +9,25 @@ use futures_util::StreamExt;
 use lapin::options::ConfirmSelectOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError};
 use lapin::{Channel, Event};
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::address::{Addressed, Mark, Post};
+use super::address::{Addressed, Post};
 use super::barrier::{Fate, patient_barrier};
 use super::consume::answer;
+use super::round::{BATCH, Item, Round};
 use crate::clock;
 use crate::connection::{
     Board, Connected, Dialer, Events, GOODBYE, Role, SessionError, call, close,
 };
 use crate::doors::{Link, Nudge};
-use crate::outbox::{Order, OutboxError, Parcel, Published};
+use crate::outbox::{Order, OutboxError, Published};
 use crate::topology::{Topology, declare};
 
-/// The most messages between two barriers.
-const BATCH: usize = 64;
-/// The most bytes between two barriers, unless a single message is larger.
-const BATCH_BYTES: usize = 4 << 20;
 /// How often a message may close the channel, alone, before it is given up.
 const TRIES: u32 = 3;
 
@@ -47,16 +44,6 @@ pub(super) struct PublishRole {
     pub(super) closing: CancellationToken,
     pub(super) nudge: Nudge,
     pub(super) board: Board,
-}
-
-/// An order that is not done yet.
-#[derive(Debug)]
-pub(super) struct Item {
-    order: Order,
-    /// On the wire at least once, in a session that ended before its confirm.
-    again: bool,
-    /// How often the broker closed the channel while it was under way.
-    suspicion: u32,
 }
 
 impl PublishRole {
@@ -87,6 +74,7 @@ impl PublishRole {
 
     fn nothing_waits(&mut self) -> bool {
         self.take_waiting();
+        self.backlog.retain(Item::is_wanted);
         self.backlog.is_empty()
     }
 
@@ -146,7 +134,7 @@ impl PublishRole {
                 }
             }
             self.take_waiting();
-            let round = self.next_round();
+            let round = Round::next(&mut self.backlog, &self.post);
             self.publish_round(channel, round).await?;
         }
     }
@@ -160,35 +148,13 @@ impl PublishRole {
         }
     }
 
-    /// Takes the next batch out of the backlog, in order.
-    fn next_round(&mut self) -> Round {
-        let mut round = Round::default();
-        let mut bytes = 0_usize;
-        while let Some(item) = self.backlog.front() {
-            let alone = item.suspicion > 0;
-            let addressed = self.post.address(&item.order.parcel, item.again);
-            let mark = addressed.mark();
-            bytes = bytes.saturating_add(item.order.parcel.weight());
-            let full = round.items.len() >= BATCH || bytes > BATCH_BYTES || alone;
-            if !round.items.is_empty() && (full || round.marks.contains(&mark)) {
-                break;
-            }
-            let Some(item) = self.backlog.pop_front() else {
-                break;
-            };
-            round.marks.insert(mark);
-            round.items.push((item, addressed));
-            if alone {
-                break;
-            }
-        }
-        round
-    }
-
     /// Publishes a batch and answers its senders. When the session breaks, the batch is back in
     /// the backlog, in front.
     async fn publish_round(&mut self, channel: &Channel, round: Round) -> Result<(), SessionError> {
         let Round { items, .. } = round;
+        if items.is_empty() {
+            return Ok(());
+        }
         // Until it is judged, the round lives in the backlog's stead: a cancelled future must not
         // lose it, so it is put back first and taken out when it is done.
         let count = items.len();
@@ -359,37 +325,6 @@ fn is_channel_state(error: &SessionError) -> bool {
         return false;
     };
     matches!(source.kind(), lapin::ErrorKind::InvalidChannelState(..))
-}
-
-impl Item {
-    fn new(order: Order) -> Self {
-        Self {
-            order,
-            again: false,
-            suspicion: 0,
-        }
-    }
-
-    fn body(&self) -> &[u8] {
-        match &self.order.parcel {
-            Parcel::Result(reply) => &reply.result.body,
-            Parcel::Dead(letter) => &letter.body_head,
-            Parcel::Retry { job, .. }
-            | Parcel::Newer { job, .. }
-            | Parcel::Suspect(job)
-            | Parcel::Back(job) => &job.body,
-            Parcel::Park(letter) => &letter.body,
-            Parcel::Stray(job) => &job.body,
-            Parcel::Job(job) => &job.body,
-        }
-    }
-}
-
-/// A batch under construction.
-#[derive(Default)]
-struct Round {
-    items: Vec<(Item, Addressed)>,
-    marks: HashSet<Mark>,
 }
 
 /// Whether the broker closed the channel or connection because of what was sent over it.

@@ -1,0 +1,156 @@
+//! What waits to be published, and how much of it goes between two barriers. Pure.
+
+use std::collections::{HashSet, VecDeque};
+
+use super::address::{Addressed, Mark, Post};
+use crate::outbox::{Order, Parcel};
+
+/// The most messages between two barriers.
+pub(super) const BATCH: usize = 64;
+/// The most bytes between two barriers, unless a single message is larger.
+const BATCH_BYTES: usize = 4 << 20;
+
+/// An order that is not done yet.
+#[derive(Debug)]
+pub(super) struct Item {
+    pub(super) order: Order,
+    /// On the wire at least once, in a session that ended before its confirm.
+    pub(super) again: bool,
+    /// How often the broker closed the channel while it was under way.
+    pub(super) suspicion: u32,
+}
+
+impl Item {
+    pub(super) fn new(order: Order) -> Self {
+        Self {
+            order,
+            again: false,
+            suspicion: 0,
+        }
+    }
+
+    pub(super) fn body(&self) -> &[u8] {
+        match &self.order.parcel {
+            Parcel::Result(reply) => &reply.result.body,
+            Parcel::Dead(letter) => &letter.body_head,
+            Parcel::Retry { job, .. }
+            | Parcel::Newer { job, .. }
+            | Parcel::Suspect(job)
+            | Parcel::Back(job) => &job.body,
+            Parcel::Park(letter) => &letter.body,
+            Parcel::Stray(job) => &job.body,
+            Parcel::Job(job) => &job.body,
+        }
+    }
+
+    /// Whether it is still to be published. Whoever gives a job back and stops to wait requeues it:
+    /// what he sent is then one job too many, unless it may have reached the broker already.
+    pub(super) fn is_wanted(&self) -> bool {
+        let back = matches!(self.order.parcel, Parcel::Back(_));
+        !back || self.again || !self.order.done.is_closed()
+    }
+}
+
+/// A batch under construction.
+#[derive(Default)]
+pub(super) struct Round {
+    pub(super) items: Vec<(Item, Addressed)>,
+    marks: HashSet<Mark>,
+}
+
+impl Round {
+    /// Takes the next batch out of the backlog, in order. It is empty where nothing is wanted.
+    pub(super) fn next(backlog: &mut VecDeque<Item>, post: &Post) -> Self {
+        let mut round = Self::default();
+        let mut bytes = 0_usize;
+        while let Some(item) = backlog.front() {
+            if !item.is_wanted() {
+                backlog.pop_front();
+                continue;
+            }
+            let alone = item.suspicion > 0;
+            let addressed = post.address(&item.order.parcel, item.again);
+            let mark = addressed.mark();
+            bytes = bytes.saturating_add(item.order.parcel.weight());
+            let full = round.items.len() >= BATCH || bytes > BATCH_BYTES || alone;
+            if !round.items.is_empty() && (full || round.marks.contains(&mark)) {
+                break;
+            }
+            let Some(item) = backlog.pop_front() else {
+                break;
+            };
+            round.marks.insert(mark);
+            round.items.push((item, addressed));
+            if alone {
+                break;
+            }
+        }
+        round
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::envelope::{Envelope, Origin};
+    use crate::outbox::{Move, Outbox, OutboxError};
+    use crate::topology::Names;
+    use jailfleet::job::{Lane, Name};
+    use jailfleet::settings::ReplyMode;
+    use std::time::Duration;
+    use tokio::sync::mpsc;
+    use tokio::time::timeout;
+
+    fn job(id: &str) -> Move {
+        Move {
+            body: id.to_owned().into(),
+            envelope: Envelope {
+                message_id: Some(id.to_owned()),
+                ..Envelope::default()
+            },
+            origin: Origin {
+                tenant: "".into(),
+                pool: Name::parse("default").expect("a name"),
+                lane: Lane::Bulk,
+                suspect: false,
+            },
+        }
+    }
+
+    /// Sends something, and waits for its confirm no longer than until it is on its way.
+    async fn left_alone(sending: impl Future<Output = Result<(), OutboxError>>) {
+        let waited = timeout(Duration::from_millis(20), sending).await;
+        assert!(waited.is_err(), "nobody answers");
+    }
+
+    #[tokio::test]
+    async fn a_job_that_was_requeued_meanwhile_is_not_sent_too() {
+        let post = Post {
+            names: Names::new("jailfleet"),
+            prefix: "jailfleet".to_owned(),
+            reply_mode: ReplyMode::Exchange,
+        };
+        let (orders, mut inbox) = mpsc::channel(8);
+        let outbox = Outbox::new(orders, 1 << 20);
+        left_alone(outbox.give_back(job("requeued"))).await;
+        left_alone(outbox.give_back(job("under way"))).await;
+        left_alone(outbox.retry(job("retried"), 1)).await;
+        let mut waited_for = Box::pin(outbox.give_back(job("waited for")));
+        left_alone(async { waited_for.as_mut().await }).await;
+
+        let mut backlog = VecDeque::new();
+        while let Ok(order) = inbox.try_recv() {
+            let again = matches!(&order.parcel, Parcel::Back(job) if job.body == "under way");
+            backlog.push_back(Item {
+                again,
+                ..Item::new(order)
+            });
+        }
+        assert_eq!(backlog.len(), 4);
+        let round = Round::next(&mut backlog, &post);
+        let sent: Vec<&[u8]> = round.items.iter().map(|(item, _)| item.body()).collect();
+        assert_eq!(sent, [&b"under way"[..], b"retried", b"waited for"]);
+        assert!(backlog.is_empty());
+        drop(waited_for);
+    }
+}

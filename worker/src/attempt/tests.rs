@@ -1,0 +1,126 @@
+//! How a job goes back that a worker does not carry through, with a warden that the test plays.
+
+use super::*;
+use crate::cancels::{CATCH_UP, Cancels};
+use crate::metrics::Metrics;
+use crate::programs::Offer;
+use crate::slots::Slots;
+use jailfleet::job::{Lane, Name};
+use jailfleet::settings::{LaneShares, worker_settings};
+use jailfleet_program::Clock;
+use jailfleet_queue::amqp::ConsumePlan;
+use jailfleet_queue::{DoorState, Envelope, Link, Origin, embedded};
+use jailfleet_sandbox::protocol::{Report, Walls};
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockType, send, socketpair};
+use std::os::fd::{AsRawFd, OwnedFd};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+const DIGEST: [u8; 32] = [7; 32];
+
+/// A worker with one slot, in which nobody ever runs anything.
+struct Stage {
+    station: Station,
+    doors: watch::Sender<DoorState>,
+    _warden: OwnedFd,
+    _sessions: jailfleet_queue::Sessions,
+}
+
+async fn stage() -> Stage {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let pair = socketpair(AddressFamily::Unix, SockType::SeqPacket, None, flags);
+    let (ours, warden) = pair.expect("a pair");
+    let ready = Report::Ready {
+        slot_count: 1,
+        walls: Walls::default(),
+        config_digest: DIGEST,
+    };
+    let flags = MsgFlags::MSG_NOSIGNAL;
+    send(warden.as_raw_fd(), &ready.encode(), flags).expect("there is room");
+    let (clock, metrics) = (Clock::start(), Arc::new(Metrics::new().expect("metrics")));
+    let shares = LaneShares {
+        interactive: 1,
+        bulk: 1,
+    };
+    let greeting = Slots::greet(ours, DIGEST, shares, clock, Arc::clone(&metrics));
+    let (slots, ready) = greeting.await.expect("it is ready");
+    let settings = Arc::new(worker_settings(None, &[], &[]).expect("the defaults are good"));
+    let pool = settings.worker.pool.clone();
+    let cancels = Arc::new(Cancels::new(pool.clone(), clock, Arc::clone(&metrics)));
+    // Nobody cancels anything.
+    Arc::clone(&cancels).listen(None, CATCH_UP).await;
+    let plan = ConsumePlan {
+        pool,
+        slots: shares,
+    };
+    let (opened, _producer) = embedded::pair(1, &plan);
+    let doors = watch::Sender::new(opened.state.borrow().clone());
+    let station = Station {
+        offer: Offer::survey(&settings).expect("nothing is required"),
+        caps: settings.caps.wire(),
+        settings,
+        digest: String::new(),
+        host: "here".to_owned(),
+        held: ready.held,
+        slots,
+        outbox: opened.outbox,
+        doors: doors.subscribe(),
+        cancels,
+        twins: Arc::default(),
+        hands: crate::clocks::Hands::default(),
+        metrics,
+        clock,
+        hand_back: CancellationToken::new(),
+        kill: CancellationToken::new(),
+    };
+    Stage {
+        station,
+        doors,
+        _warden: warden,
+        _sessions: opened.sessions,
+    }
+}
+
+/// A job that went back once: another delivery that failed would bring it among the suspects, so it is sent
+/// anew where it is not to blame.
+fn message(station: &Station) -> Message {
+    let body = br#"{ "v": 1, "id": "a", "runtime": "bash", "code": "echo ran" }"#;
+    let envelope = Envelope {
+        message_id: Some("a".to_owned()),
+        delivery_count: 1,
+        redelivered: true,
+        ..Envelope::default()
+    };
+    let (received, received_at) = (station.clock.now(), station.clock.epoch_ms());
+    Message {
+        body: body.as_slice().into(),
+        origin: Origin {
+            tenant: "".into(),
+            pool: Name::parse("default").expect("a name"),
+            lane: Lane::Bulk,
+            suspect: false,
+        },
+        history: History {
+            faults: 0,
+            delivery_count: envelope.delivery_count,
+            suspect: false,
+        },
+        envelope,
+        received,
+        received_at,
+    }
+}
+
+#[tokio::test]
+async fn a_job_is_not_sent_anew_where_nothing_goes_out() {
+    let stage = stage().await;
+    let (station, doors) = (&stage.station, &stage.doors);
+    for link in [Link::Down, Link::Blocked, Link::Closed] {
+        doors.send_modify(|state| state.publish = link);
+        let went = answer::give_back(station, &message(station), "for a test").await;
+        assert_eq!(went, Disposition::Requeue, "{link:?}");
+    }
+    doors.send_modify(|state| state.publish = Link::Up);
+    let went = answer::give_back(station, &message(station), "for a test").await;
+    assert_eq!(went, Disposition::Ack);
+}
