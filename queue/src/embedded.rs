@@ -86,6 +86,7 @@ impl EmbeddedSender {
             delivery_count: 0,
             faults: 0,
             handed_on: 0,
+            dead_lettered: false,
         };
         let waiting = Waiting {
             body: job.body,

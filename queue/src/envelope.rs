@@ -45,6 +45,9 @@ pub struct Envelope {
     pub faults: u32,
     /// How often it was put aside for a worker of its newer minor version; believed as `faults` is.
     pub handed_on: u32,
+    /// Whether another queue gave it up before (header `x-death`): it was put aside, and came back. Anybody
+    /// may write that; it says no more than that the job may have waited.
+    pub dead_lettered: bool,
 }
 
 /// Where a delivery came from.

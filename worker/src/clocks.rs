@@ -8,10 +8,25 @@ use std::time::Duration;
 
 use jailfleet::clocks::Waited;
 use jailfleet_program::Moment;
+use jailfleet_queue::{Envelope, Origin};
 
 /// How long nothing must have been in hand. Whatever waited in a queue would have been handed out to us
 /// within this time.
 const IDLE: Duration = Duration::from_secs(1);
+
+/// Whether a job may have waited in its queue, where our hands tell `by_hands`. One that was moved, or that
+/// somebody had before us, has waited there.
+pub(crate) fn waited(envelope: &Envelope, origin: &Origin, by_hands: Waited) -> Waited {
+    let moved =
+        origin.suspect || envelope.faults > 0 || envelope.handed_on > 0 || envelope.dead_lettered;
+    // A worker that stopped sends a job anew with the deliveries so far, as if it had never left.
+    let had = envelope.redelivered || envelope.delivery_count > 0;
+    if moved || had {
+        Waited::Perhaps
+    } else {
+        by_hands
+    }
+}
 
 /// What this worker has in hand.
 #[derive(Debug, Default)]
@@ -66,6 +81,7 @@ impl Hands {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jailfleet::job::{Lane, Name};
 
     fn at(ms: u64) -> Moment {
         Moment::from_millis(ms)
@@ -89,5 +105,34 @@ mod tests {
         assert_eq!(hands.take(2, at(70_000)), Waited::Perhaps);
         hands.put_down(at(70_010));
         assert_eq!(hands.take(2, at(80_000)), Waited::No);
+    }
+
+    #[test]
+    fn a_job_that_was_elsewhere_before_may_have_waited_there() {
+        let origin = |suspect| Origin {
+            tenant: "".into(),
+            pool: Name::parse("default").expect("a name"),
+            lane: Lane::Bulk,
+            suspect,
+        };
+        let new = Envelope::default();
+        let of = |envelope: &Envelope, suspect| waited(envelope, &origin(suspect), Waited::No);
+        assert_eq!(of(&new, false), Waited::No);
+        assert_eq!(of(&new, true), Waited::Perhaps);
+        let perhaps = waited(&new, &origin(false), Waited::Perhaps);
+        assert_eq!(perhaps, Waited::Perhaps);
+        type Change = fn(&mut Envelope);
+        let changed: [(&str, Change); 5] = [
+            ("tried before", |job| job.faults = 1),
+            ("put aside for an upgrade", |job| job.handed_on = 1),
+            ("brought again", |job| job.redelivered = true),
+            ("sent anew by a worker", |job| job.delivery_count = 1),
+            ("sent again by the reaper", |job| job.dead_lettered = true),
+        ];
+        for (what, change) in changed {
+            let mut envelope = new.clone();
+            change(&mut envelope);
+            assert_eq!(of(&envelope, false), Waited::Perhaps, "{what}");
+        }
     }
 }

@@ -14,13 +14,14 @@ use jailfleet::wall::{HeldWall, WallSet};
 use jailfleet_queue::Delivery;
 
 use crate::canary::Sang;
+use crate::clocks::waited;
 use crate::metrics::{Adopted, Heard, Met, Metrics, PublishEnd, Ran, Reaped, SetAside};
 
 /// A delivery came in.
 pub(crate) struct JobReceived<'a> {
     pub(crate) delivery: &'a Delivery,
     pub(crate) now: EpochMs,
-    /// Whether it may have waited in its queue, as far as this worker knows.
+    /// Whether it may have waited in its queue, as far as this worker's hands tell.
     pub(crate) waited: Waited,
 }
 
@@ -36,7 +37,8 @@ impl JobReceived<'_> {
         metrics.job_received(origin.lane, envelope.redelivered, body.len(), seconds);
         if let Some(published) = envelope.published_ms.map(EpochMs) {
             metrics.queue_wait(origin.lane, clocks::queued(published, self.now));
-            if let Some(skew) = clocks::skew(published, self.now, self.waited()) {
+            let waited = waited(envelope, origin, self.waited);
+            if let Some(skew) = clocks::skew(published, self.now, waited) {
                 metrics.clock_skew(skew);
             }
         }
@@ -48,19 +50,6 @@ impl JobReceived<'_> {
             delivery_count = envelope.delivery_count,
             "job received"
         );
-    }
-
-    /// A job that was moved, or that somebody had before us, has waited there.
-    fn waited(&self) -> Waited {
-        let Delivery {
-            envelope, origin, ..
-        } = self.delivery;
-        let moved = origin.suspect || envelope.faults > 0 || envelope.handed_on > 0;
-        if moved || envelope.redelivered {
-            Waited::Perhaps
-        } else {
-            self.waited
-        }
     }
 }
 

@@ -46,6 +46,8 @@ pub(crate) const HEADER_LOST_REASON: &str = "jailfleet-lost-reason";
 pub(crate) const HEADER_REPUBLISH: &str = "jailfleet-republish";
 
 const DELIVERY_COUNT: &str = "x-delivery-count";
+/// Where the broker notes which queues gave a message up.
+pub(super) const DEATHS: &str = "x-death";
 const PERSISTENT: u8 = 2;
 
 /// Headers under construction.
@@ -263,6 +265,7 @@ pub(super) fn envelope(received: &Received, trusted: bool) -> Envelope {
         delivery_count: counted.saturating_add(ours(HEADER_DELIVERIES)),
         faults: few(HEADER_FAULTS),
         handed_on: few(HEADER_HANDED_ON),
+        dead_lettered: headers.is_some_and(|table| table.inner().get(DEATHS).is_some()),
     }
 }
 
@@ -313,5 +316,26 @@ pub(super) fn as_number(value: &AMQPValue) -> Option<u64> {
             .ok()?
             .parse()
             .ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_that_another_queue_gave_up_is_told_from_one_that_came_at_once() {
+        let mut received = Received::mock(
+            1,
+            "jailfleet.jobs".into(),
+            "default.bulk".into(),
+            false,
+            Vec::new(),
+        );
+        assert!(!envelope(&received, false).dead_lettered);
+        let mut headers = FieldTable::default();
+        headers.insert(DEATHS.into(), AMQPValue::FieldArray(Vec::new().into()));
+        received.properties = BasicProperties::default().with_headers(headers);
+        assert!(envelope(&received, false).dead_lettered);
     }
 }

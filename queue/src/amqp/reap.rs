@@ -103,7 +103,7 @@ fn open(received: Received, ticket: Ticket, found: Found) -> DeadDelivery {
 }
 
 fn records(headers: Option<&FieldTable>) -> Vec<DeathRecord> {
-    let list = headers.and_then(|table| table.inner().get("x-death")?.as_array());
+    let list = headers.and_then(|table| table.inner().get(properties::DEATHS)?.as_array());
     let entries = list.map(|list| list.as_slice()).unwrap_or_default();
     let tables = entries.iter().filter_map(AMQPValue::as_field_table);
     tables.take(RECORDS).filter_map(record).collect()
