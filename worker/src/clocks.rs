@@ -60,6 +60,12 @@ impl Held {
         self.jobs = self.jobs.saturating_sub(1);
         self.empty_since = (self.jobs == 0).then_some(now);
     }
+
+    fn touch(&mut self, now: Moment) {
+        if self.jobs == 0 {
+            self.empty_since = Some(now);
+        }
+    }
 }
 
 impl Hands {
@@ -71,6 +77,11 @@ impl Hands {
     /// A job was settled. One that never is stops the measuring and nothing else.
     pub(crate) fn put_down(&self, now: Moment) {
         self.held(|held| held.put_down(now));
+    }
+
+    /// Jobs are taken again, or no more: what comes next may have waited for that.
+    pub(crate) fn touch(&self, now: Moment) {
+        self.held(|held| held.touch(now));
     }
 
     fn held<T>(&self, act: impl FnOnce(&mut Held) -> T) -> T {
@@ -105,6 +116,21 @@ mod tests {
         assert_eq!(hands.take(2, at(70_000)), Waited::Perhaps);
         hands.put_down(at(70_010));
         assert_eq!(hands.take(2, at(80_000)), Waited::No);
+    }
+
+    #[test]
+    fn a_job_that_waited_until_jobs_were_taken_again_tells_nothing() {
+        let hands = Hands::default();
+        assert_eq!(hands.take(1, at(0)), Waited::Perhaps);
+        // A job in hand is no idle hand, whatever is wished.
+        hands.touch(at(10));
+        hands.put_down(at(100));
+        // An alarm of the broker: none is taken until it is over.
+        hands.touch(at(2_000));
+        hands.touch(at(60_000));
+        assert_eq!(hands.take(1, at(60_010)), Waited::Perhaps);
+        hands.put_down(at(60_020));
+        assert_eq!(hands.take(1, at(62_000)), Waited::No);
     }
 
     #[test]

@@ -61,6 +61,7 @@ impl Floor {
         }
         .emit();
         let mut doors_open = true;
+        let mut asked = wanted(&self.supervisor);
         loop {
             for event in pending.drain(..) {
                 if let Some(ending) = self.step(event).await {
@@ -69,6 +70,10 @@ impl Floor {
                 }
             }
             let wanted = wanted(&self.supervisor);
+            if wanted != asked {
+                asked = wanted;
+                self.station.hands.touch(self.station.clock.now());
+            }
             let wake = self.supervisor.wake_at();
             let nap = wake.map(|at| at.saturating_sub(self.station.clock.now()));
             tokio::select! {
