@@ -16,7 +16,7 @@ use crate::labelled::Labelled;
 use crate::station::Station;
 use crate::supervisor::{Bounds, DoorLink, Effect, Ending, Event, Phase, Role, Supervisor};
 
-/// How long cancelling the consumers may take.
+/// How long cancelling the consumers may take, and then giving back what they had brought.
 const INTAKE_STOP: Duration = Duration::from_secs(3);
 
 /// The loop's own things.
@@ -127,12 +127,7 @@ impl Floor {
             tracing::warn!("the consumers could not be cancelled in time");
         }
         let leave = |delivery| leave(Arc::clone(&self.station), delivery);
-        let mut leaving: JoinSet<()> = waiting.into_iter().map(leave).collect();
-        while let Some(left) = leaving.join_next().await {
-            if let Err(error) = left {
-                tracing::error!(%error, "a delivery was not given back; it goes back by itself");
-            }
-        }
+        all_left(waiting.into_iter().map(leave).collect(), INTAKE_STOP).await;
     }
 
     fn report(&self, event: Event) {
@@ -177,6 +172,22 @@ impl Floor {
     }
 }
 
+/// Waits until all have left, but not for a broker that does not let them.
+async fn all_left(mut leaving: JoinSet<()>, within: Duration) {
+    let all = async {
+        while let Some(left) = leaving.join_next().await {
+            if let Err(error) = left {
+                tracing::error!(%error, "a delivery was not given back; it goes back by itself");
+            }
+        }
+    };
+    if timeout(within, all).await.is_err() {
+        tracing::warn!(
+            "not all deliveries could be given back in time; they go back by themselves"
+        );
+    }
+}
+
 const fn door_link(link: Link) -> DoorLink {
     match link {
         Link::Up => DoorLink::Up,
@@ -218,5 +229,21 @@ fn wanted(supervisor: &Supervisor) -> &'static [Source] {
         (true, false) => &[Source::Interactive],
         (false, true) => &[Source::Bulk, Source::Suspect],
         (false, false) => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::future::{pending, ready};
+
+    #[tokio::test]
+    async fn a_worker_does_not_wait_for_ever_for_what_cannot_be_given_back() {
+        let mut leaving = JoinSet::new();
+        leaving.spawn(pending());
+        leaving.spawn(ready(()));
+        let left = all_left(leaving, Duration::from_millis(20));
+        let ended = timeout(Duration::from_secs(20), left).await;
+        assert!(ended.is_ok(), "it goes on without");
     }
 }
