@@ -17,7 +17,7 @@ use jailfleet_queue::topology::{Drift, Kept};
 use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Registry, TextEncoder};
 
 use crate::canary::Sang;
-use crate::supervisor::{Role, SlotCounts};
+use crate::supervisor::{DoorLink, Role, SlotCounts};
 
 mod words;
 mod doors;
@@ -339,7 +339,9 @@ impl Metrics {
     }
 
     /// A connection changed.
-    pub fn door(&self, role: Role, connected: bool, blocked: bool) {
+    pub fn door(&self, role: Role, link: DoorLink) {
+        let connected = link != DoorLink::Down;
+        let blocked = link == DoorLink::Blocked;
         self.doors
             .connected
             .with(role, |gauge| gauge.set(i64::from(connected)));

@@ -123,11 +123,30 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
     metrics.draining();
     Role::ALL
         .iter()
-        .for_each(|role| metrics.door(*role, true, true));
+        .for_each(|role| metrics.door(*role, DoorLink::Blocked));
     metrics.watch_doors(counters_after_one_job().await);
     assert_eq!(series(&metrics), at_first);
     for _ in 0..2 {
         let line = "jailfleet_door_events_total{event=\"deliveries\"} 1\n";
         assert!(text(&metrics).contains(line), "{line}");
+    }
+}
+
+#[test]
+fn a_connection_that_the_broker_blocks_is_connected() {
+    let metrics = Metrics::new().expect("metrics");
+    for (link, connected, blocked) in [
+        (DoorLink::Up, 1, 0),
+        (DoorLink::Blocked, 1, 1),
+        (DoorLink::Down, 0, 0),
+    ] {
+        metrics.door(Role::Publish, link);
+        let text = text(&metrics);
+        for line in [
+            format!("jailfleet_amqp_connected{{role=\"publish\"}} {connected}\n"),
+            format!("jailfleet_amqp_blocked {blocked}\n"),
+        ] {
+            assert!(text.contains(&line), "{link:?}: no {line}");
+        }
     }
 }

@@ -164,8 +164,8 @@ impl Floor {
         ];
         let event = |(role, link)| {
             let metrics = &self.station.metrics;
-            metrics.door(role, link == Link::Up, link == Link::Blocked);
             let link = door_link(link);
+            metrics.door(role, link);
             Event::Door { role, link }
         };
         links.into_iter().map(event).collect()
