@@ -62,6 +62,8 @@ pub(super) enum Waits {
 /// Whether so many failures on one letter are too many.
 pub(super) fn has_failed(cause: &Cause, failures: u64) -> bool {
     let tries = match cause {
+        // It only goes on, and its body is not looked at: what failed was the way out, or the reaper's host.
+        Cause::Stray | Cause::HandedOn(..) => return false,
         // RabbitMQ 4 lets the count of the queue that gave a letter up stand at the letter's first
         // delivery, and counts anew from the second one on.
         Cause::TooManyDeliveries(Source::Suspect) => {
@@ -73,8 +75,6 @@ pub(super) fn has_failed(cause: &Cause, failures: u64) -> bool {
         | Cause::Refused
         | Cause::Overflow
         | Cause::NewerMinor
-        | Cause::HandedOn(..)
-        | Cause::Stray
         | Cause::Unrouted
         | Cause::Worker(_)
         | Cause::Unknown => TRIES,
@@ -84,12 +84,6 @@ pub(super) fn has_failed(cause: &Cause, failures: u64) -> bool {
 
 /// Decides. The same letter has the same fate, whoever decides and how often.
 pub(super) fn fate(cause: &Cause, failures: u64, waits: Waits) -> Fate {
-    if has_failed(cause, failures) {
-        return match waits {
-            Waits::Nobody => Fate::Park(Reaped::Unread),
-            Waits::Somebody => Fate::Answer(unread()),
-        };
-    }
     match cause {
         Cause::Stray => return Fate::SendAgain,
         Cause::HandedOn(pool, lane) => return Fate::SendBack(pool.clone(), *lane),
@@ -101,6 +95,12 @@ pub(super) fn fate(cause: &Cause, failures: u64, waits: Waits) -> Fate {
         | Cause::Unrouted
         | Cause::Worker(_)
         | Cause::Unknown => {}
+    }
+    if has_failed(cause, failures) {
+        return match waits {
+            Waits::Nobody => Fate::Park(Reaped::Unread),
+            Waits::Somebody => Fate::Answer(unread()),
+        };
     }
     match waits {
         Waits::Nobody => Fate::Park(Reaped::Unanswered),

@@ -98,19 +98,21 @@ proptest! {
         let alone = fate(&autopsy.cause, failures, Waits::Nobody);
         prop_assert!(!matches!(alone, Fate::Answer(..)));
         let told = fate(&autopsy.cause, failures, Waits::Somebody);
-        if has_failed(&autopsy.cause, failures) {
-            let Fate::Answer(word) = &told else { panic!("{told:?}") };
-            prop_assert_eq!(word.reading, Reading::Envelope);
-            prop_assert_eq!(word.outcome, Outcome::WorkerLost);
-            prop_assert_eq!(word.end(), Reaped::Unread);
-            prop_assert_eq!(alone, Fate::Park(Reaped::Unread));
-        } else if autopsy.cause == Cause::Stray {
+        if autopsy.cause == Cause::Stray {
+            // It only goes on: whatever failed, nobody has looked at its body.
             prop_assert_eq!(&told, &Fate::SendAgain);
+            prop_assert_eq!(&alone, &told);
         } else if let Cause::HandedOn(pool, lane) = &autopsy.cause {
             // Only what workers wrote says so, and nobody is told before a worker gives it up.
             prop_assert!(death.found == Found::Dead && death.key == "newer" && death.handed_on > 0);
             prop_assert_eq!(&told, &Fate::SendBack(pool.clone(), *lane));
             prop_assert_eq!(&alone, &told);
+        } else if has_failed(&autopsy.cause, failures) {
+            let Fate::Answer(word) = &told else { panic!("{told:?}") };
+            prop_assert_eq!(word.reading, Reading::Envelope);
+            prop_assert_eq!(word.outcome, Outcome::WorkerLost);
+            prop_assert_eq!(word.end(), Reaped::Unread);
+            prop_assert_eq!(alone, Fate::Park(Reaped::Unread));
         } else {
             prop_assert!(matches!(told, Fate::Answer(..)));
         }
@@ -208,5 +210,8 @@ fn a_job_without_a_queue_is_tried_once_more_and_then_rejected() {
     death.pool = Name::parse("gpu").ok();
     let autopsy = death.autopsy(&Names::new("jailfleet"));
     let back = Fate::SendBack(Name::parse("gpu").expect("a name"), Lane::Bulk);
-    assert_eq!(fate(&autopsy.cause, 0, Waits::Somebody), back);
+    for failures in [0, 3, u64::MAX] {
+        assert_eq!(fate(&autopsy.cause, failures, Waits::Somebody), back);
+        assert!(!has_failed(&autopsy.cause, failures));
+    }
 }
