@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use jailfleet::evidence::Acted;
-use jailfleet::job::{Job, Lane};
+use jailfleet::job::Job;
 use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
 use jailfleet::rejection::Rejection;
 use jailfleet::reply::{self, ReplyTo};
@@ -28,8 +28,8 @@ use crate::slots::{Lease, Place, SlotError};
 use crate::station::{Station, jitter};
 use crate::twins::{self, Again, Arrival, Key};
 
-/// Carries one delivery through and settles it. Answers with its lane.
-pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
+/// Carries one delivery through and settles it.
+pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) {
     let (received, received_at) = (station.clock.now(), station.clock.epoch_ms());
     let waited = station.hands.take(delivery.ticket.epoch(), received);
     JobReceived {
@@ -46,7 +46,6 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) -> Lane {
     station.hands.put_down(settled);
     let total = settled.saturating_sub(message.received);
     station.metrics.job_settled(message.origin.lane, total);
-    message.origin.lane
 }
 
 /// Gives a delivery back that this worker has not looked at, since it stops.

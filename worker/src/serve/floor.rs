@@ -25,7 +25,7 @@ pub(super) struct Floor {
     station: Arc<Station>,
     intake: Intake,
     /// By their lanes.
-    attempts: Labelled<Lane, Lane>,
+    attempts: Labelled<Lane, ()>,
     health: watch::Sender<Health>,
 }
 
@@ -196,7 +196,7 @@ const fn door_link(link: Link) -> DoorLink {
     }
 }
 
-fn ended(lane: Lane, joined: Result<Lane, JoinError>) -> Event {
+fn ended(lane: Lane, joined: Result<(), JoinError>) -> Event {
     if let Err(error) = joined {
         tracing::error!(%error, "an attempt broke off; its delivery goes back");
     }
