@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use jailfleet::evidence::Acted;
-use jailfleet::job::Job;
+use jailfleet::job::{EpochMs, Job};
 use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
 use jailfleet::rejection::Rejection;
 use jailfleet::reply::{self, ReplyTo};
@@ -15,6 +15,7 @@ use jailfleet::result::JobResult;
 use jailfleet::retry::{self, Admission, History, RetryDecision};
 use jailfleet::verdict::judge;
 use jailfleet::wire::{self, DecodeHint, Refused};
+use jailfleet_program::Moment;
 use jailfleet_queue::{Delivery, Disposition, Ticket};
 
 use crate::answer::{self, Message, Requester};
@@ -28,9 +29,17 @@ use crate::slots::{Lease, Place, SlotError};
 use crate::station::{Station, jitter};
 use crate::twins::{self, Again, Arrival, Key};
 
+/// When a delivery came, by both clocks.
+type Came = (Moment, EpochMs);
+
+fn now(station: &Station) -> Came {
+    (station.clock.now(), station.clock.epoch_ms())
+}
+
 /// Carries one delivery through and settles it.
 pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) {
-    let (received, received_at) = (station.clock.now(), station.clock.epoch_ms());
+    let came = now(&station);
+    let (received, received_at) = came;
     let waited = station.hands.take(delivery.ticket.epoch(), received);
     JobReceived {
         delivery: &delivery,
@@ -38,7 +47,7 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) {
         waited,
     }
     .emit(&station.metrics);
-    let (message, ticket) = open(&station, delivery);
+    let (message, ticket) = open(came, delivery);
     halt::at(Point::Received, &message.envelope).await;
     let disposition = once(&station, &message).await;
     settle(&station, &message, ticket, disposition).await;
@@ -50,14 +59,13 @@ pub(crate) async fn attempt(station: Arc<Station>, delivery: Delivery) {
 
 /// Gives a delivery back that this worker has not looked at, since it stops.
 pub(crate) async fn leave(station: Arc<Station>, delivery: Delivery) {
-    let (message, ticket) = open(&station, delivery);
+    let (message, ticket) = open(now(&station), delivery);
     let disposition = answer::give_back(&station, &message, "stopping").await;
     settle(&station, &message, ticket, disposition).await;
 }
 
 /// A delivery as the story needs it, and the duty to settle it.
-fn open(station: &Station, delivery: Delivery) -> (Message, Ticket) {
-    let (received, received_at) = (station.clock.now(), station.clock.epoch_ms());
+fn open((received, received_at): Came, delivery: Delivery) -> (Message, Ticket) {
     let Delivery {
         body,
         envelope,

@@ -91,7 +91,7 @@ fn message(station: &Station) -> Message {
         redelivered: true,
         ..Envelope::default()
     };
-    let (received, received_at) = (station.clock.now(), station.clock.epoch_ms());
+    let (received, received_at) = now(station);
     Message {
         body: body.as_slice().into(),
         origin: Origin {
