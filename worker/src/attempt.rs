@@ -185,7 +185,8 @@ async fn story(station: &Station, message: &Message) -> Disposition {
     };
     let lease = match lease {
         Ok(lease) => lease,
-        Err(error) => return answer::hand_back(station, message, &error),
+        // The warden died: of what it ran, and this job did not run.
+        Err(error) => return answer::give_back(station, message, &error.to_string()).await,
     };
     // It may have waited for the slot for longer than its requester wants to wait.
     if plan::expired(&job, station.clock.epoch_ms()) {
@@ -343,9 +344,14 @@ async fn retry_or_answer(
         let result = cancels::instead_of_another_try(result);
         return answer::answer(station, message, requester, result).await;
     }
-    // This worker is about to end: whoever takes the job next has not failed it yet.
-    if station.slots.gone() || station.kill.is_cancelled() {
+    // This worker is about to end: whoever takes the job next has not failed it yet. The warden may have
+    // died of this very job.
+    if station.slots.gone() {
         return answer::hand_back(station, message, &SlotError::WardenGone);
+    }
+    if station.kill.is_cancelled() {
+        let why = "it met a fault of ours while the worker stopped";
+        return answer::give_back(station, message, why).await;
     }
     match retry::decide(&message.history, &station.settings.retry, jitter()) {
         RetryDecision::Retry { delay, faults } => {

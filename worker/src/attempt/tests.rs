@@ -111,6 +111,36 @@ fn message(station: &Station) -> Message {
     }
 }
 
+/// What becomes of a job whose run met a fault of ours.
+async fn after_a_fault(station: &Station) -> Disposition {
+    let message = message(station);
+    let job = decode(station, &message).expect("a job");
+    let wanted = station.cancels.enter(&job, None);
+    let detail = ErrorDetail::new(ErrorCode::SlotFault, "for a test");
+    let fault = Outcome::EngineFault;
+    let result = answer::without_run(station, &message, &job, None, fault, detail);
+    let requester = Requester { reply_to: None };
+    retry_or_answer(station, &message, &requester, (result, &wanted)).await
+}
+
+#[tokio::test]
+async fn a_job_that_had_no_slot_when_the_warden_died_is_not_to_blame() {
+    let Stage { station, .. } = &stage().await;
+    station.slots.abandon();
+    // It was sent anew, uncounted.
+    let went = story(station, &message(station)).await;
+    assert_eq!(went, Disposition::Ack);
+}
+
+#[tokio::test]
+async fn a_fault_while_a_worker_stops_is_not_counted_and_one_whose_warden_died_is() {
+    let Stage { station, .. } = &stage().await;
+    station.kill.cancel();
+    assert_eq!(after_a_fault(station).await, Disposition::Ack);
+    station.slots.abandon();
+    assert_eq!(after_a_fault(station).await, Disposition::Requeue);
+}
+
 #[tokio::test]
 async fn a_job_is_not_sent_anew_where_nothing_goes_out() {
     let stage = stage().await;
