@@ -39,7 +39,8 @@ pub enum Link {
     Down,
     /// Up.
     Up,
-    /// Up, but the broker takes nothing from it for now (memory or disk alarm).
+    /// Up, but nothing that is published gets through for now: the broker says so (memory or disk alarm),
+    /// or has confirmed nothing for a second.
     Blocked,
     /// Closed for good, by us.
     Closed,
