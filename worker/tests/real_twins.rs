@@ -1,5 +1,7 @@
 //! Jobs that the broker brings again to the worker that runs them still.
 
+#[path = "support/bulk.rs"]
+mod bulk;
 #[path = "support/client.rs"]
 #[expect(dead_code, reason = "shared with the tests of jobs")]
 mod client;
@@ -10,31 +12,20 @@ mod sender;
 #[expect(dead_code, reason = "shared with the tests that need no broker")]
 mod worker;
 
-use client::{Client, until_exported};
+use client::until_exported;
 use jailfleet_harness::{Broker, require};
-use sender::{Sender, now};
+use sender::now;
 use serde_json::json;
-use worker::Worker;
 
 const REPLY: &str = "jailfleet.reply.twins";
-
-/// A worker that takes jobs of the bulk lane alone, with the address of its admin port.
-async fn start(uri: &str) -> (Worker, String) {
-    let (worker, admin) = Worker::start_for_bulk(uri);
-    until_exported(&admin, "jailfleet_amqp_connected{role=\"consume\"} 1\n").await;
-    (worker, admin)
-}
 
 #[tokio::test]
 async fn a_job_whose_connection_breaks_while_it_runs_is_run_once_and_answered_once() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let uri = vhost.uri();
-    let (worker, admin) = start(&uri).await;
+    let (worker, admin, sender, mut client) = bulk::start(&vhost.uri(), REPLY).await;
     let until = async |line| until_exported(&admin, line).await;
-    let mut client = Client::new(&uri, REPLY).await;
-    let sender = Sender::new(&uri, REPLY).await;
     let limits = json!({ "cpu_ms": 60_000, "wall_ms": 60_000 });
     let code = "while :; do :; done";
     let job = json!({ "v": 1, "id": "twin", "runtime": "bash", "code": code, "limits": limits });
@@ -71,16 +62,15 @@ async fn a_job_that_comes_again_after_its_answer_is_acked_and_not_run_again() {
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
     // It makes the queues.
-    start(&uri).await.0.stops();
-    let mut client = Client::new(&uri, REPLY).await;
-    let sender = Sender::new(&uri, REPLY).await;
+    let (first, _, sender, mut client) = bulk::start(&uri, REPLY).await;
+    first.stops();
     // One message twice, as if the broker had not heard the ack of it.
     let job = json!({ "v": 1, "id": "twin", "runtime": "bash", "code": "echo ran" });
     let published = now();
     sender.job(&job, published).await;
     sender.job(&job, published).await;
     let (one, other) = (sender.hold().await, sender.hold().await);
-    let (worker, admin) = start(&uri).await;
+    let (worker, admin) = bulk::start_worker(&uri).await;
     sender.give_back(&one).await;
     let (_, result) = client.result().await;
     assert_eq!(result["stdout"], "ran\n", "{result}");

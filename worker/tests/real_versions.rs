@@ -1,5 +1,7 @@
 //! Producers that are ahead of a worker: by their minor version, or by their clock. And those behind.
 
+#[path = "support/bulk.rs"]
+mod bulk;
 #[path = "support/client.rs"]
 #[expect(dead_code, reason = "shared with the tests of jobs")]
 mod client;
@@ -12,29 +14,19 @@ mod worker;
 
 use std::time::Duration;
 
-use client::{Client, get, until_exported};
+use client::{get, until_exported};
 use jailfleet::job::EpochMs;
 use jailfleet::wire::moment;
 use jailfleet_harness::{Broker, require};
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable};
-use sender::{LANE, Sender, now};
+use sender::{LANE, now};
 use serde_json::{Value, json};
 use worker::Worker;
 
 const REPLY: &str = "jailfleet.reply.versions";
 const BULK: &str = "jailfleet.jobs.default.bulk";
 const HOUR_MS: u64 = 3_600_000;
-
-/// A worker that takes jobs of the bulk lane alone, with the address of its admin port.
-async fn start(uri: &str) -> (Worker, String) {
-    let (worker, admin) = Worker::start_for_bulk(uri);
-    for role in ["consume", "reap"] {
-        let line = format!("jailfleet_amqp_connected{{role=\"{role}\"}} 1\n");
-        until_exported(&admin, &line).await;
-    }
-    (worker, admin)
-}
 
 /// A job of a minor version to come.
 fn newer(id: &str) -> Value {
@@ -60,9 +52,7 @@ async fn a_newer_job_comes_back_to_its_lane_whole_until_a_worker_understands_it(
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
     let uri = vhost.uri();
-    let (old, admin) = start(&uri).await;
-    let client = Client::new(&uri, REPLY).await;
-    let sender = Sender::new(&uri, REPLY).await;
+    let (old, admin, sender, client) = bulk::start(&uri, REPLY).await;
     let (job, published) = (newer("new"), now());
     sender.job(&job, published).await;
     // Nobody says no: it comes back, and is put aside for longer.
@@ -104,10 +94,7 @@ async fn a_newer_job_that_waited_for_a_day_is_answered_and_no_producer_can_make_
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let uri = vhost.uri();
-    let (worker, admin) = start(&uri).await;
-    let mut client = Client::new(&uri, REPLY).await;
-    let sender = Sender::new(&uri, REPLY).await;
+    let (worker, admin, sender, mut client) = bulk::start(&vhost.uri(), REPLY).await;
     let body = newer("forged").to_string();
     let forged = handed_on("forged", 100_000);
     sender.publish(LANE, body.as_bytes(), forged).await;
@@ -147,10 +134,7 @@ async fn a_producers_clock_that_is_an_hour_wrong_is_measured_and_spoils_no_resul
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let uri = vhost.uri();
-    let (worker, admin) = start(&uri).await;
-    let mut client = Client::new(&uri, REPLY).await;
-    let sender = Sender::new(&uri, REPLY).await;
+    let (worker, admin, sender, mut client) = bulk::start(&vhost.uri(), REPLY).await;
     let mut run = async |id: &str, published: u64, deadline: Option<u64>| {
         let deadline = deadline.map(EpochMs);
         sender.job(&job(id, deadline), EpochMs(published)).await;
@@ -189,10 +173,7 @@ async fn a_clock_behind_shows_by_a_job_that_comes_to_an_idle_worker() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let uri = vhost.uri();
-    let (worker, admin) = start(&uri).await;
-    let mut client = Client::new(&uri, REPLY).await;
-    let sender = Sender::new(&uri, REPLY).await;
+    let (worker, admin, sender, mut client) = bulk::start(&vhost.uri(), REPLY).await;
     // Two jobs at a time: of neither can be told whether it waited for the other.
     for round in 0..3 {
         for half in ["a", "b"] {
