@@ -3,29 +3,25 @@
 
 #![no_main]
 
-use jailfleet_sandbox::link::{Command, Word};
-use jailfleet_sandbox::payload::{Item, Unpacker};
-use jailfleet_sandbox::protocol::{DATAGRAM_BYTES, Order, Report};
+use jailfleet_sandbox::link::{self, Command, Word};
+use jailfleet_sandbox::payload::{self, Item, Unpacker};
+use jailfleet_sandbox::protocol::{self, DATAGRAM_BYTES, Order, Report};
 use libfuzzer_sys::fuzz_target;
-
-/// With these and a kind, most of a datagram is zeros, which a fuzzer is slow to find.
-const ORDER: &[u8] = b"JFW\x01";
-const COMMAND: &[u8] = b"JFI\x01";
-const PAYLOAD: &[u8] = b"JFP\x01";
 
 fuzz_target!(|bytes: &[u8]| {
     // As it came: a wrong length or beginning.
     warden(bytes);
     init(bytes);
     unpack(bytes);
-    // As if the fuzzer knew what every message has in common.
-    warden(&datagram(ORDER, bytes));
-    init(&datagram(COMMAND, bytes));
-    unpack(&[PAYLOAD, bytes].concat());
+    // As if the fuzzer knew what every message has in common: with its beginning and a kind, most of a
+    // datagram is zeros, which a fuzzer is slow to find.
+    warden(&datagram(protocol::MAGIC, bytes));
+    init(&datagram(link::MAGIC, bytes));
+    unpack(&[&payload::MAGIC, bytes].concat());
 });
 
-fn datagram(magic: &[u8], rest: &[u8]) -> Vec<u8> {
-    let mut datagram = [magic, rest].concat();
+fn datagram(magic: [u8; 4], rest: &[u8]) -> Vec<u8> {
+    let mut datagram = [&magic, rest].concat();
     datagram.resize(DATAGRAM_BYTES, 0);
     datagram
 }

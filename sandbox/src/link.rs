@@ -7,7 +7,8 @@ use jailfleet::evidence::{End, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use std::time::Duration;
 
-const MAGIC: [u8; 4] = *b"JFI\x01";
+/// The first four bytes of each datagram.
+pub const MAGIC: [u8; 4] = *b"JFI\x01";
 
 /// What the warden tells an init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

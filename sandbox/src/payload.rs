@@ -10,7 +10,8 @@ use jailfleet::job::{JobFile, JobFileKind};
 use std::collections::BTreeSet;
 use std::ffi::CStr;
 
-const MAGIC: [u8; 4] = *b"JFP\x01";
+/// The first four bytes.
+pub const MAGIC: [u8; 4] = *b"JFP\x01";
 /// Arguments of a job at most.
 pub const MAX_ARGUMENTS: usize = 4096;
 /// Environment variables of a job at most.

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// Every datagram has this many bytes; what a message does not need is zero.
 pub const DATAGRAM_BYTES: usize = 160;
 /// The first four bytes of each datagram; the last of them is the protocol's version.
-const MAGIC: [u8; 4] = *b"JFW\x02";
+pub const MAGIC: [u8; 4] = *b"JFW\x02";
 
 /// How many descriptors travel with [`Order::Run`]: payload, stdin, stdout, stderr.
 pub const RUN_DESCRIPTORS: usize = 4;

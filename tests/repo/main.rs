@@ -2,6 +2,7 @@
 
 mod boundaries;
 mod documents;
+mod fuzz_targets;
 mod unsafe_code;
 
 use std::path::{Path, PathBuf};

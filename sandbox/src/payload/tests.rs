@@ -1,6 +1,6 @@
 //! Properties of the payload's spelling.
 
-use super::{Item, MAX_ARGUMENTS, Payload, PayloadError, Unpacker, encode};
+use super::{Item, MAGIC, MAX_ARGUMENTS, Payload, PayloadError, Unpacker, encode};
 use jailfleet::blob::Blob;
 use jailfleet::job::{JobFile, JobFileKind, RelativePath};
 use proptest::prelude::*;
@@ -101,7 +101,7 @@ proptest! {
     fn any_bytes_are_read_or_refused_without_a_panic(
         bytes in proptest::collection::vec(any::<u8>(), 0..200),
     ) {
-        let _seen: Result<Vec<String>, PayloadError> = items(&[b"JFP\x01", &bytes[..]].concat());
+        let _seen: Result<Vec<String>, PayloadError> = items(&[&MAGIC[..], &bytes].concat());
     }
 
     #[test]
