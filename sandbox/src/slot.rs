@@ -363,11 +363,11 @@ impl Slot<Running> {
 }
 
 impl Slot<Dirty> {
-    /// Nothing of the last run is left.
+    /// Nothing of the last run is left. The proof is used up, whatever it is of.
     ///
     /// # Errors
     /// The slot as it was, where the proof is another run's, another building's or another slot's.
-    pub fn proved(self, proof: &CleanProof) -> Result<Slot<Idle>, Box<Self>> {
+    pub fn proved(self, proof: CleanProof) -> Result<Slot<Idle>, Box<Self>> {
         if !proof.is_of(self.build, self.state.run) {
             return Err(Box::new(self));
         }

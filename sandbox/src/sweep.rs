@@ -37,9 +37,9 @@ pub struct CleanProof {
 }
 
 impl CleanProof {
-    /// Whether it speaks of this run in this building.
+    /// Whether it speaks of this run in this building. It can be asked once: what it is good for happens once.
     #[must_use]
-    pub fn is_of(&self, build: Build, run: u64) -> bool {
+    pub fn is_of(self, build: Build, run: u64) -> bool {
         self.build == build && self.run == run
     }
 

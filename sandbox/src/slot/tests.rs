@@ -28,12 +28,12 @@ fn dirty(build: Build, run: u64) -> Slot<Dirty> {
 #[test]
 fn a_proof_makes_no_slot_idle_but_the_one_it_was_made_for_after_the_run_it_was_made_for() {
     let build = Build::first(3);
-    let proof = CleanProof::unlooked(build, 7);
+    let proof = || CleanProof::unlooked(build, 7);
     for (other, run) in [(Build::first(4), 7), (build.next(), 7), (build, 8)] {
-        let refused = dirty(other, run).proved(&proof).expect_err("another's");
+        let refused = dirty(other, run).proved(proof()).expect_err("another's");
         assert_eq!((refused.build, refused.state.run), (other, run));
     }
-    let idle = dirty(build, 7).proved(&proof).expect("its own");
+    let idle = dirty(build, 7).proved(proof()).expect("its own");
     assert_eq!(idle.build, build);
 }
 

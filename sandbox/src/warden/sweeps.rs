@@ -37,7 +37,7 @@ impl Warden {
         }
         let swept = !std::mem::take(&mut slot.state.sweep_first);
         if swept && let Ok(proof) = sweep::prove(&slot) {
-            return match slot.proved(&proof) {
+            return match slot.proved(proof) {
                 Ok(slot) => {
                     self.idle(slot.build)?;
                     Ok((Stand::Idle(slot), None))
