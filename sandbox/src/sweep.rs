@@ -146,8 +146,8 @@ pub enum By {
 pub const NO_PKILL: &str = "pkill cannot be executed, so that nothing stands behind the kill of what a slot's \
                             uid still has";
 /// See [`NO_PKILL`].
-pub const GET_PKILL: &str =
-    "install pkill as /usr/bin/pkill (Debian, Ubuntu: apt-get install procps)";
+pub const GET_PKILL: &str = "install pkill as /usr/bin/pkill (Debian, Ubuntu: apt-get install procps); where it is \
+                             there, let the warden's AppArmor profile execute it (apparmor/jailfleet-profiles)";
 
 /// Sweeps a uid that nothing runs under, to see what sweeps are done by on this host.
 ///
@@ -280,10 +280,23 @@ fn sweep_as(uid: LeasedUid, argv: &Strings<'_>) -> io::Result<()> {
             Err(errno) => return Err(errno.into()),
         }
     }
-    for program in PKILL {
-        let _absent: io::Error = execve(program, argv, &Strings::with_room(0));
+    without_pkill(PKILL.map(|program| execve(program, argv, &Strings::with_room(0))))
+}
+
+/// What became of a sweep whose every try to become pkill came back. Where there is none, or it cannot be
+/// executed, the kill before was the sweep.
+///
+/// # Errors
+/// The first that says something else: the host may have it otherwise in a moment.
+fn without_pkill(tries: [io::Error; 2]) -> io::Result<()> {
+    let absent = |error: &io::Error| {
+        let errno = error.raw_os_error();
+        matches!(errno, Some(libc::ENOENT | libc::EACCES | libc::ENOEXEC))
+    };
+    match tries.into_iter().find(|error| !absent(error)) {
+        None => Ok(()),
+        Some(error) => Err(error),
     }
-    Ok(())
 }
 
 /// Makes sure that no message queue, semaphore set or shared memory is left in this IPC namespace;
@@ -313,8 +326,9 @@ pub fn no_ipc_left() -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{By, FAILED, KILLED_WITHOUT_PKILL, swept};
+    use super::{By, FAILED, GET_PKILL, KILLED_WITHOUT_PKILL, swept, without_pkill};
     use jailfleet::evidence::End;
+    use std::io;
 
     #[test]
     fn a_sweeper_that_failed_is_not_taken_for_one_that_swept() {
@@ -327,5 +341,29 @@ mod tests {
         for end in [End::Exited(2), End::Exited(3), End::Signaled(9), End::Lost] {
             swept(end).expect_err("it swept nothing, or not all");
         }
+    }
+
+    #[test]
+    fn a_sweep_goes_without_pkill_where_there_is_none_and_not_where_the_host_lacks_something() {
+        let ended = |errnos: [i32; 2]| without_pkill(errnos.map(io::Error::from_raw_os_error));
+        for absent in [libc::ENOENT, libc::EACCES, libc::ENOEXEC] {
+            ended([absent, libc::ENOENT]).expect("the kill alone is a sweep");
+        }
+        for lacking in [libc::ENOMEM, libc::EAGAIN, libc::EMFILE, libc::ETXTBSY] {
+            for errnos in [[lacking, libc::ENOENT], [libc::ENOENT, lacking]] {
+                let error = ended(errnos).expect_err("it is swept again");
+                assert_eq!(error.raw_os_error(), Some(lacking));
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_has_a_pkill_that_cannot_be_executed_is_told_of_the_profile_that_lets_it() {
+        assert!(GET_PKILL.contains("procps"));
+        let profile = "apparmor/jailfleet-profiles";
+        assert!(GET_PKILL.contains(profile));
+        let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let text = std::fs::read_to_string(root.join(profile)).expect("the profiles");
+        assert!(text.contains("pkill"));
     }
 }
