@@ -26,6 +26,7 @@ struct Memory {
     /// Memory and swap together (version 1), or swap alone (version 2).
     swap: Option<File>,
     events: File,
+    /// Of what is limited: where `swap` is a limit of both together, of both together.
     peak: Option<File>,
 }
 
@@ -142,25 +143,27 @@ impl Group {
 
 impl Memory {
     fn open(version: Version, folder: &Path) -> io::Result<Self> {
-        let (limit, swap, events, peak) = match version {
+        let (limit, swap, events) = match version {
             Version::One => (
                 "memory.limit_in_bytes",
                 "memory.memsw.limit_in_bytes",
                 "memory.oom_control",
-                "memory.max_usage_in_bytes",
             ),
-            Version::Two => (
-                "memory.max",
-                "memory.swap.max",
-                "memory.events",
-                "memory.peak",
-            ),
+            Version::Two => ("memory.max", "memory.swap.max", "memory.events"),
+        };
+        let swap = open_both(&folder.join(swap)).ok();
+        let peak = match (version, &swap) {
+            // The limit that is met first is that of both; pages that are put out to swap count towards it,
+            // and not towards the other.
+            (Version::One, Some(_)) => "memory.memsw.max_usage_in_bytes",
+            (Version::One, None) => "memory.max_usage_in_bytes",
+            (Version::Two, _) => "memory.peak",
         };
         let peak = open_both(&folder.join(peak)).ok();
         let peak = peak.filter(|peak| version == Version::One || put(peak, "reset").is_ok());
         Ok(Self {
             limit: open_both(&folder.join(limit))?,
-            swap: open_both(&folder.join(swap)).ok(),
+            swap,
             events: File::open(folder.join(events))?,
             peak,
         })

@@ -53,6 +53,7 @@ fn version_one() -> TempDir {
             "oom_kill_disable 0\nunder_oom 0\noom_kill 3\n",
         ),
         ("memory.max_usage_in_bytes", "4096\n"),
+        ("memory.memsw.max_usage_in_bytes", "8192\n"),
         ("pids.max", "max\n"),
         ("cpuacct.usage", "2500000\n"),
     ])
@@ -102,7 +103,6 @@ fn version_one_limits_memory_and_swap_together_and_counts_in_nanoseconds() {
         text(folder.path(), "memory.memsw.limit_in_bytes"),
         "1048576"
     );
-    assert_eq!(group.peak_memory(), Some(4096));
     let expected = Counters {
         cpu: Some(Duration::from_micros(2500)),
         oom_kills: 3,
@@ -119,6 +119,17 @@ fn a_host_that_does_not_count_swap_is_limited_all_the_same() {
     let group = open(Version::One, &folder).expect("a group");
     group.limit(1 << 20, 5).expect("plain files take anything");
     assert_eq!(text(folder.path(), "memory.limit_in_bytes"), "1048576");
+    assert_eq!(group.peak_memory(), Some(4096));
+}
+
+#[test]
+fn the_peak_is_that_of_what_is_limited_swap_included_where_that_is() {
+    let folder = version_one();
+    let group = open(Version::One, &folder).expect("a group");
+    // A program that has its pages put out to swap meets the limit of both, and never that of memory.
+    assert_eq!(group.peak_memory(), Some(8192));
+    group.forget_peaks().expect("plain files take anything");
+    assert!(text(folder.path(), "memory.memsw.max_usage_in_bytes").starts_with('0'));
 }
 
 #[test]
