@@ -104,8 +104,13 @@ impl Cgroups {
             let folder = group::above_leaf(folder, name);
             let base = folder.join(name);
             own::sweep_stale(&base);
-            let Ok(own) = Own::take(&base) else {
-                continue;
+            let own = match Own::take(&base) {
+                Ok(own) => own,
+                Err(error) => {
+                    let base = base.display();
+                    eprintln!("jailfleet-warden: no control group below {base}: {error}");
+                    continue;
+                }
             };
             let enabled = match version {
                 Version::One => Ok(()),

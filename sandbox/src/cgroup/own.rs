@@ -107,8 +107,9 @@ pub(super) fn sweep_stale(base: &Path) {
         let Some(owner) = name.to_str().and_then(|name| name.strip_prefix("w-")) else {
             continue;
         };
-        // A warden of an older version locked its first group only.
-        if is_a_warden(owner.split('-').next().unwrap_or(owner)) {
+        // A warden of an older version named its groups by its number alone, and locked the first of them
+        // only. Where there is more to the name, the lock says it all: the number may be another warden's.
+        if !owner.contains('-') && is_a_warden(owner) {
             continue;
         }
         let folder = entry.path();
@@ -202,6 +203,24 @@ mod tests {
         // Its warden was killed: the kernel gave the lock back.
         sweep_stale(&base);
         assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_number_says_that_a_warden_lives_only_of_a_group_that_its_version_may_not_have_locked() {
+        let (_folder, base) = hierarchy();
+        let named = base.clone();
+        let as_a_warden = std::thread::Builder::new().name("jailfleet-warden".to_owned());
+        let sweeping = as_a_warden.spawn(move || {
+            // A thread has a number of its own, and a name at that number.
+            let number = nix::unistd::gettid();
+            let [older, dead] = ["", "-0"].map(|end| named.join(format!("w-{number}{end}")));
+            create_dir_all(&older).expect("a folder");
+            create_dir(&dead).expect("a folder");
+            sweep_stale(&named);
+            (older.exists(), dead.exists())
+        });
+        let left = sweeping.expect("a thread").join().expect("no panic");
+        assert_eq!(left, (true, false), "what nobody has locked is nobody's");
     }
 
     #[test]
