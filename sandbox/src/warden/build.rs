@@ -267,7 +267,14 @@ impl Warden {
 
 /// What sweeps are done by here; `None` where they fail.
 fn rehearsed(leases: &mut Leases) -> Option<By> {
-    match leases.take().and_then(|lease| sweep::rehearse(lease.uid())) {
+    let lease = match leases.take() {
+        Ok(lease) => lease,
+        Err(error) => {
+            eprintln!("jailfleet-warden: no uid could be leased to try a sweep with: {error}");
+            return None;
+        }
+    };
+    match sweep::rehearse(lease.uid()) {
         Ok(By::KillAlone) => {
             eprintln!("jailfleet-warden: {NO_PKILL}: {GET_PKILL}");
             Some(By::KillAlone)

@@ -14,7 +14,8 @@ pub(super) struct Reports {
     most: usize,
 }
 
-/// A run has three reports, a replaced slot two more.
+/// A run has three reports (it started, it ended, its slot is idle), a replaced slot two more (it is out of use,
+/// it stands again), and an order that crossed those a refusal.
 const PER_SLOT: usize = 8;
 
 impl Reports {

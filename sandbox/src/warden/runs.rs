@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 /// How long a killed init may take to vanish before somebody is told.
 const ENDING_DEADLINE: Duration = Duration::from_secs(10);
+
 impl Warden {
     /// Starts a run in an idle slot, if that still stands as the worker knew it.
     pub(super) fn start(&mut self, plan: &JailPlan, fds: &[OwnedFd]) -> Result<(), WardenError> {
