@@ -5,7 +5,8 @@
 //! 1. The job was cancelled, or the worker is stopping.
 //! 2. A stage of ours failed before the program started: the job's mistake or our trouble, by the
 //!    table in [`blame`]. No limit can be the program's where there was no program: a jail that vanished
-//!    before the start is our trouble, unless it ran out of the memory that the job had asked for.
+//!    before the start is our trouble. Where the kernel killed for want of memory meanwhile, both are the
+//!    job's mistake if it was the memory that the job had asked for, and our trouble if it was the host's.
 //! 3. The first limit that we acted on, by time. A wall limit while the host withheld the CPU is
 //!    our trouble.
 //! 4. An out-of-memory kill in the run's cgroup, also of a child whose parent then exits 0. Where the run
@@ -45,12 +46,12 @@ const ENOENT: i32 = 2;
 const E2BIG: i32 = 7;
 const ENOEXEC: i32 = 8;
 const ENOMEM: i32 = 12;
-const EMFILE: i32 = 24;
 const EACCES: i32 = 13;
 const EEXIST: i32 = 17;
 const ENOTDIR: i32 = 20;
 const EISDIR: i32 = 21;
 const EINVAL: i32 = 22;
+const EMFILE: i32 = 24;
 const EFBIG: i32 = 27;
 const ENOSPC: i32 = 28;
 const ENAMETOOLONG: i32 = 36;
@@ -92,8 +93,10 @@ fn decide(
         Some(Acted::Cpu | Acted::Wall | Acted::Output) | None => {}
     }
     match evidence.end {
-        End::StageFailed { stage, errno } => return stage_failed(stage, errno, program),
-        End::Unstarted => return unstarted(evidence, limits),
+        End::StageFailed { stage, errno } => {
+            return unstarted(evidence, limits, stage_failed(stage, errno, program));
+        }
+        End::Unstarted => return unstarted(evidence, limits, jail_unstarted()),
         End::Exited(_) | End::Signaled(_) | End::Lost => {}
     }
     match evidence.acted {
@@ -106,8 +109,7 @@ fn decide(
         Some(Acted::Cancel | Acted::Drain) | None => {}
     }
     if host_ran_out_of_memory(evidence, limits) {
-        let code = ErrorCode::MemoryWithheld;
-        return told(Outcome::EngineFault, code, MEMORY_WITHHELD);
+        return memory_withheld();
     }
     if evidence.oom_kills > 0 {
         return (Outcome::MemoryLimit, None);
@@ -127,38 +129,48 @@ fn decide(
         End::Signaled(_) => (Outcome::Signaled, None),
         End::Exited(_) => (Outcome::Exited, None),
         End::Lost => told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_LOST),
-        End::StageFailed { stage, errno } => stage_failed(stage, errno, program),
-        End::Unstarted => unstarted(evidence, limits),
+        End::StageFailed { stage, errno } => {
+            unstarted(evidence, limits, stage_failed(stage, errno, program))
+        }
+        End::Unstarted => unstarted(evidence, limits, jail_unstarted()),
     }
 }
 
-/// A jail that vanished before its program. Where memory ran out and the run had used what it may, it was
-/// the job's own limit that was too small, and no other worker will start it either; else it may have
-/// been the host's memory.
-fn unstarted(evidence: &Evidence, limits: &Limits) -> (Outcome, Option<ErrorDetail>) {
-    let met = |used: u64| met_its_memory_limit(used, limits);
-    if host_ran_out_of_memory(evidence, limits) {
-        let code = ErrorCode::MemoryWithheld;
-        return told(Outcome::EngineFault, code, MEMORY_WITHHELD);
+/// An end without a program: `otherwise`, unless memory ran out. Where the run had used what it may, it was the
+/// job's own limit that was too small, and no other worker will start it either; where it had not, it was the
+/// host's memory.
+fn unstarted(
+    evidence: &Evidence,
+    limits: &Limits,
+    otherwise: (Outcome, Option<ErrorDetail>),
+) -> (Outcome, Option<ErrorDetail>) {
+    if evidence.oom_kills == 0 {
+        return otherwise;
     }
-    if evidence.oom_kills > 0 && evidence.peak_memory_bytes.is_some_and(met) {
-        let code = RejectionCode::LimitsTooSmall;
-        return told(Outcome::Rejected, ErrorCode::Rejected(code), advice(code));
+    match own_limit_was_met(evidence, limits) {
+        Some(true) => {
+            let code = RejectionCode::LimitsTooSmall;
+            told(Outcome::Rejected, ErrorCode::Rejected(code), advice(code))
+        }
+        Some(false) => memory_withheld(),
+        None => otherwise,
     }
-    told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_UNSTARTED)
 }
 
 /// Whether the kernel killed a process of the run because the host's memory had run out, or that of a group
-/// above the run's. Where it does not count how often a group met its own limit, it tells how much the group
-/// had at most.
+/// above the run's. Where nothing says so, it was the run's own limit.
 fn host_ran_out_of_memory(evidence: &Evidence, limits: &Limits) -> bool {
-    let own_limit_was_met = match (evidence.memory_refusals, evidence.peak_memory_bytes) {
-        (Some(refusals), _) => refusals > 0,
-        (None, Some(used)) => met_its_memory_limit(used, limits),
-        // Nothing says otherwise.
-        (None, None) => true,
-    };
-    evidence.oom_kills > 0 && !own_limit_was_met
+    evidence.oom_kills > 0 && own_limit_was_met(evidence, limits) == Some(false)
+}
+
+/// Whether the run met its own memory limit; `None` where nothing tells. Where the kernel does not count how
+/// often a group met it, it tells how much the group had at most.
+fn own_limit_was_met(evidence: &Evidence, limits: &Limits) -> Option<bool> {
+    let met = |used| met_its_memory_limit(used, limits);
+    match evidence.memory_refusals {
+        Some(refusals) => Some(refusals > 0),
+        None => evidence.peak_memory_bytes.map(met),
+    }
 }
 
 const fn met_its_memory_limit(used: u64, limits: &Limits) -> bool {
@@ -181,6 +193,15 @@ const MEMORY_WITHHELD: &str = "the kernel killed a process of the run because th
                                not what the run may use; the run says nothing";
 const JAIL_LOST: &str = "the jail vanished without a word";
 const JAIL_UNSTARTED: &str = "the program was never seen to start, and the jail is gone";
+
+fn memory_withheld() -> (Outcome, Option<ErrorDetail>) {
+    let code = ErrorCode::MemoryWithheld;
+    told(Outcome::EngineFault, code, MEMORY_WITHHELD)
+}
+
+fn jail_unstarted() -> (Outcome, Option<ErrorDetail>) {
+    told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_UNSTARTED)
+}
 
 fn told(outcome: Outcome, code: ErrorCode, message: &str) -> (Outcome, Option<ErrorDetail>) {
     (outcome, Some(ErrorDetail::new(code, message)))

@@ -4,6 +4,7 @@ use super::*;
 use crate::units::{ByteCount, Count, FileBytes, Millis};
 use proptest::prelude::*;
 
+const EINTR: i32 = 4;
 const ENFILE: i32 = 23;
 
 fn limits() -> Limits {
@@ -216,6 +217,44 @@ fn a_kill_for_want_of_the_hosts_memory_says_nothing_of_a_run_that_never_met_its_
         ..ended(End::Exited(0))
     };
     assert_eq!(outcome(&well), Outcome::Exited);
+}
+
+#[test]
+fn memory_that_ran_out_before_the_program_is_the_jobs_or_the_hosts_by_whose_limit_was_met() {
+    let limit = limits().memory_bytes.get();
+    let too_small = (
+        Outcome::Rejected,
+        ErrorCode::Rejected(RejectionCode::LimitsTooSmall),
+    );
+    let withheld = (Outcome::EngineFault, ErrorCode::MemoryWithheld);
+    // The child was killed while it wrote the job's files, or told that there is no memory.
+    let written = [EINTR, ENOMEM].map(|errno| End::StageFailed {
+        stage: Stage::Unpack,
+        errno,
+    });
+    for end in written.into_iter().chain([End::Unstarted]) {
+        let judged = |oom_kills, (memory_refusals, peak_memory_bytes)| {
+            let evidence = Evidence {
+                oom_kills,
+                memory_refusals,
+                peak_memory_bytes,
+                ..ended(end)
+            };
+            let judged = judge(&evidence, &limits(), &Program::MainFile);
+            (judged.outcome, judged.error.expect("it is explained").code)
+        };
+        // Version 2 before Linux 6.12 counts refusals and cannot tell a run's peak.
+        for met in [(Some(1), None), (Some(1), Some(0)), (None, Some(limit))] {
+            assert_eq!(judged(1, met), too_small, "{end:?} {met:?}");
+            assert_ne!(judged(0, met), too_small, "{end:?}: nobody was killed");
+        }
+        for unmet in [(Some(0), None), (Some(0), Some(limit)), (None, Some(0))] {
+            assert_eq!(judged(1, unmet), withheld, "{end:?} {unmet:?}");
+            assert_ne!(judged(0, unmet), withheld, "{end:?}: nobody was killed");
+        }
+        // Where nothing tells whose limit it was, the end speaks for itself.
+        assert_eq!(judged(1, (None, None)), judged(0, (None, None)), "{end:?}");
+    }
 }
 
 #[test]
