@@ -398,7 +398,6 @@ impl Shared {
                 tracing::warn!(what, "the warden reported something that cannot be");
             }
             Booked::Ended { waiting, evidence } => waiting.end(evidence, self.clock.now()),
-            Booked::Refused { waiting, refusal } => waiting.refuse(refusal),
             Booked::Idle { swept, whose } => {
                 self.metrics.step(Step::Sweep, swept);
                 self.permits(whose).add_permits(1);

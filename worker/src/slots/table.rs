@@ -86,13 +86,6 @@ pub(super) enum Booked {
         /// What was observed.
         evidence: Evidence,
     },
-    /// A run was refused.
-    Refused {
-        /// Who waits for it.
-        waiting: Waiting,
-        /// Why.
-        refusal: Refusal,
-    },
     /// One more slot can be leased.
     Idle {
         /// From the end of its run.
@@ -304,7 +297,11 @@ impl Table {
                     }
                 }
             }
-            Report::Refused { slot, run, refusal } => self.refused(slot, run, refusal),
+            Report::Refused {
+                slot,
+                run,
+                refusal: Refusal::OtherBuilding,
+            } => self.refused(slot, run),
             Report::Idle { build } => self.idle(build, now),
             Report::Quarantined { build, residue } => self.quarantined(build, residue),
         }
@@ -315,21 +312,21 @@ impl Table {
         Some(&mut row.entry)
     }
 
-    fn refused(&mut self, slot: u16, run: u64, refusal: Refusal) -> Booked {
-        let Some(entry) = self.entry(slot) else {
-            return Booked::Surprise("the refusal of a run in no slot of ours");
-        };
-        match std::mem::replace(entry, Entry::Quarantined) {
-            Entry::Running(waiting) if waiting.run == run => Booked::Refused { waiting, refusal },
-            // Whoever waited for it was told when the slot was taken out of use.
-            other @ (Entry::Idle
-            | Entry::Leased
-            | Entry::Running(_)
-            | Entry::Sweeping { .. }
-            | Entry::Quarantined) => {
-                *entry = other;
-                Booked::Nothing
-            }
+    /// A run met another building than it was ordered for: the quarantine of that one was told before, and with
+    /// it whoever waited for the run.
+    fn refused(&mut self, slot: u16, run: u64) -> Booked {
+        match self.entry(slot) {
+            Some(Entry::Running(waiting)) if waiting.run == run => Booked::Surprise(
+                "the refusal of a run in a slot that still stands as it was ordered for",
+            ),
+            Some(
+                Entry::Idle
+                | Entry::Leased
+                | Entry::Running(_)
+                | Entry::Sweeping { .. }
+                | Entry::Quarantined,
+            ) => Booked::Nothing,
+            None => Booked::Surprise("the refusal of a run in no slot of ours"),
         }
     }
 

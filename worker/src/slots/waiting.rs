@@ -37,7 +37,7 @@ impl Waiting {
     }
 
     /// Wakes the attempt: its run never began.
-    pub(super) fn refuse(self, refusal: Refusal) {
+    fn refuse(self, refusal: Refusal) {
         if self.ended.send(Err(refusal)).is_err() {
             tracing::debug!(run = self.run, "nobody waited for a run that was refused");
         }

@@ -388,22 +388,27 @@ fn a_run_that_had_begun_when_its_slot_was_lost_is_lost_and_not_refused() {
 }
 
 #[test]
-fn a_run_that_the_warden_refuses_is_told_so() {
-    let (mut table, _receiver) = running(7);
+fn a_refusal_that_no_quarantine_went_before_is_none_that_can_be() {
+    let (mut table, mut receiver) = running(7);
     let refused = |run| Report::Refused {
         slot: 0,
         run,
         refusal: Refusal::OtherBuilding,
     };
     assert!(matches!(table.book(refused(6), NOW), Booked::Nothing));
-    let Booked::Refused { waiting, refusal } = table.book(refused(7), NOW) else {
-        panic!("somebody waits for it");
+    assert!(matches!(table.book(refused(7), NOW), Booked::Surprise(_)));
+    assert!(receiver.try_recv().is_err(), "whoever waits goes on");
+    assert_eq!(table.counts().quarantined, 0);
+    let Booked::Quarantined {
+        lost: Some(waiting),
+        ..
+    } = quarantine(&mut table, FIRST)
+    else {
+        panic!("somebody waits for the run");
     };
-    assert_eq!((waiting.run, refusal), (7, Refusal::OtherBuilding));
-    assert_eq!(table.lease(), None, "what stands there is not known");
-    let booked = table.book(idle(FIRST.next()), NOW);
-    assert!(matches!(booked, Booked::Rebuilt { .. }));
-    assert_eq!(table.lease(), None, "its walls are not proven");
+    assert_eq!(waiting.run, 7);
+    assert_eq!(table.counts().quarantined, 1);
+    assert_eq!(table.lease(), None, "and its proof is gone");
 }
 
 #[test]
