@@ -30,14 +30,11 @@ mod flight;
 mod misses;
 
 use flight::{Flight, Kind, kinds};
-use misses::{MOST_MISSES, Misses, Next};
+use misses::{Misses, Next, Tries};
 
 /// How long the start of a worker waits for its canaries. A slot of which none has come back by then
 /// stays out until one does.
 const PROVING: Duration = Duration::from_secs(60);
-/// How many buildings of one slot are tried at the start: one that is replaced gets its own tries, but a
-/// host on which none ever answers is to be heard of soon.
-const MOST_BUILDINGS: u32 = 3;
 /// How long a slot in doubt waits for the next canary.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -170,7 +167,7 @@ impl Canaries {
     /// Lets canaries fly until every slot is proven, or was tried often enough.
     async fn prove_each(&mut self) -> Result<(), CanaryError> {
         let mut counts = self.slots.counts();
-        let mut tries: HashMap<Build, u8> = HashMap::new();
+        let mut tries = Tries::default();
         let mut tried_enough: HashMap<u16, Lease> = HashMap::new();
         let mut flights = Flights::default();
         // A slot that is free again before its canary was heard: what the canary says comes first.
@@ -196,14 +193,12 @@ impl Canaries {
                         early = Some(lease);
                         continue;
                     }
-                    let tries = tries.entry(build).or_default();
-                    *tries = tries.saturating_add(1);
-                    if *tries > MOST_MISSES || build.number >= MOST_BUILDINGS {
-                        tried_enough.insert(build.slot, lease);
-                    } else {
+                    if tries.one_more(build) {
                         // Where another building stood here that was tried enough, it is gone.
                         tried_enough.remove(&build.slot);
                         flights.send(self.flight(), lease);
+                    } else {
+                        tried_enough.insert(build.slot, lease);
                     }
                 }
                 changed = counts.changed() => if changed.is_err() {

@@ -1,10 +1,16 @@
 //! Canaries that did not come back, and what follows from one more. Pure.
 
+use std::collections::HashMap;
+
 use super::Sang;
 use crate::slots::Build;
 
 /// Canaries without an answer after which a slot is replaced: one may be the host's trouble.
 pub(super) const MOST_MISSES: u8 = 3;
+
+/// In how many buildings of one slot canaries fly at the start: one that is replaced gets its own tries, but a
+/// host on which none ever answers is to be heard of soon.
+pub(super) const MOST_BUILDINGS: usize = 3;
 
 /// How many canaries in a row brought no answer, for each slot as it stands.
 #[derive(Debug)]
@@ -73,6 +79,28 @@ impl Misses {
     }
 }
 
+/// How many canaries flew in each building of the slots since the start.
+#[derive(Debug, Default)]
+pub(super) struct Tries(HashMap<Build, u8>);
+
+impl Tries {
+    /// Whether one more may fly in this building; it is counted then. Buildings in which none ever flew say
+    /// nothing against the slot.
+    pub(super) fn one_more(&mut self, build: Build) -> bool {
+        let before = self.0.keys();
+        let before = before.filter(|other| other.slot == build.slot && **other != build);
+        if before.count() >= MOST_BUILDINGS {
+            return false;
+        }
+        let tries = self.0.entry(build).or_default();
+        if *tries >= MOST_MISSES {
+            return false;
+        }
+        *tries = tries.saturating_add(1);
+        true
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -109,6 +137,20 @@ mod tests {
         assert_eq!(misses.note(build(0, 0), &silent()), Next::Again);
         assert_eq!(misses.note(build(0, 0), &Sang::Held), Next::Trust);
         assert_eq!(misses.note(build(0, 0), &silent()), Next::Again, "anew");
+    }
+
+    #[test]
+    fn a_slot_is_tried_in_so_many_buildings_that_stood_and_each_so_often() {
+        let mut tries = Tries::default();
+        // Of the others, nobody heard but that they could not be built.
+        for number in [0, 5, 9] {
+            for _ in 0..MOST_MISSES {
+                assert!(tries.one_more(build(0, number)), "{number}");
+            }
+            assert!(!tries.one_more(build(0, number)), "{number}");
+        }
+        assert!(!tries.one_more(build(0, 10)), "it was tried often enough");
+        assert!(tries.one_more(build(1, 10)), "another slot was not");
     }
 
     #[test]

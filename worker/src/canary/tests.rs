@@ -1,5 +1,6 @@
 //! Canaries of a worker whose warden is played by the test, word by word.
 
+use super::misses::{MOST_BUILDINGS, MOST_MISSES};
 use super::*;
 use futures_util::FutureExt;
 use jailfleet::evidence::{End, Evidence};
@@ -163,7 +164,7 @@ async fn a_worker_starts_with_the_slots_that_are_proven_and_no_job_gets_another(
     let started = timeout(LONG, starting).await;
     let (proven, silent) = started.expect("no more canaries than that in one slot");
     proven.expect("two are enough to begin");
-    assert_eq!(silent, u32::from(MOST_MISSES) * MOST_BUILDINGS);
+    assert_eq!(silent, usize::from(MOST_MISSES) * MOST_BUILDINGS);
     let mut leases = Vec::new();
     for _ in 0..2 {
         let lease = stage.slots.lease(Lane::Bulk).await.expect("a proven slot");
@@ -197,6 +198,30 @@ async fn a_slot_that_is_replaced_during_the_start_gets_tries_of_its_own() {
     let (proven, ()) = tokio::join!(stage.canaries.prove_all(), playing);
     proven.expect("both came back");
     assert_eq!(stage.slots.counts().borrow().proven, 2);
+}
+
+#[tokio::test]
+async fn a_slot_that_could_not_be_rebuilt_at_once_gets_its_canaries_when_it_stands() {
+    let mut stage = stage(1).await;
+    let mut counts = stage.slots.counts();
+    let mut build = Build::first(0);
+    for _ in 0..=MOST_BUILDINGS {
+        let residue = Residue::Build;
+        stage.warden.say(&Report::Quarantined { build, residue });
+        build = build.next();
+    }
+    let heard = timeout(LONG, counts.wait_for(|counts| counts.quarantined == 1));
+    drop(heard.await.expect("in time").expect("it was heard"));
+    stage.warden.say(&Report::Idle { build });
+    let stands = timeout(LONG, counts.wait_for(|counts| counts.unproven == 1));
+    drop(stands.await.expect("in time").expect("it was heard"));
+    let playing = async {
+        let (plan, fds) = stage.warden.run().await;
+        assert_eq!(plan.build, build);
+        stage.warden.hold(&plan, fds);
+    };
+    let (proven, ()) = tokio::join!(stage.canaries.prove_all(), playing);
+    proven.expect("nothing flew in the buildings before it");
 }
 
 #[tokio::test]
