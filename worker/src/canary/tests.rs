@@ -226,13 +226,21 @@ async fn a_slot_that_could_not_be_rebuilt_at_once_gets_its_canaries_when_it_stan
 
 #[tokio::test]
 async fn a_slot_whose_canary_is_back_and_was_not_heard_yet_gets_no_second_one() {
-    let mut stage = stage(1).await;
+    let mut stage = stage(2).await;
+    let mut counts = stage.slots.counts();
     let playing = async {
         let (plan, fds) = stage.warden.run().await;
+        let (other, _in_the_air) = stage.warden.run().await;
         nix::unistd::write(&fds[2], b"done\n").expect("the worker reads");
         stage.warden.end(&plan, End::Exited(0));
-        // The slot is free again, and what the canary said is not read to its end.
-        sleep(Duration::from_millis(50)).await;
+        // What the worker hears after that, and shows: by then it has booked that the slot is idle.
+        stage.warden.say(&Report::Quarantined {
+            build: other.build,
+            residue: Residue::InitLost,
+        });
+        let heard = timeout(LONG, counts.wait_for(|counts| counts.quarantined == 1));
+        drop(heard.await.expect("in time").expect("it was heard"));
+        // The slot is free again, and only now what the canary said can be read to its end.
         drop(fds);
     };
     let (proven, ()) = tokio::join!(stage.canaries.prove_all(), playing);
