@@ -163,7 +163,6 @@ impl Client {
         };
         let door = ProducerDoor::open(&settings.amqp, &plan)?;
         let within = settings.amqp.connect_timeout_ms.duration();
-        let confirm_timeout = settings.amqp.confirm_timeout_ms.duration();
         if let Err(trouble) = door.ready(within).await {
             let uri = settings.amqp.uri.redacted();
             door.close(HURRY).await;
@@ -173,13 +172,17 @@ impl Client {
                 trouble,
             });
         }
-        let result_bytes = settings.producer.result_bytes;
-        Ok(Self {
+        Ok(Self::behind(door, settings))
+    }
+
+    /// A client behind a door, ready or not.
+    pub(crate) fn behind(door: ProducerDoor, settings: &ProducerSettings) -> Self {
+        Self {
             door,
             clock: Clock::start(),
-            result_bytes,
-            confirm_timeout,
-        })
+            result_bytes: settings.producer.result_bytes,
+            confirm_timeout: settings.amqp.confirm_timeout_ms.duration(),
+        }
     }
 
     /// The sending half.

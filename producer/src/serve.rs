@@ -21,6 +21,7 @@ use jailfleet::settings::{ProducerSettings, ServeShape};
 use jailfleet_program::{Clock, Moment};
 use jailfleet_queue::DoorState;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 mod life;
@@ -158,21 +159,41 @@ async fn code_exec(
     let job = call.job(&service.settings, deadline);
     let job = job.map_err(|no| Answer::of_rejection(&no))?;
 
+    let left = || patience.saturating_sub(service.clock.now() - received);
+    until_open(service, left()).await?;
     tally.sent = Some(received);
-    let left = patience.saturating_sub(service.clock.now() - received);
-    match fleet.run(&job, left).await {
+    match fleet.run(&job, left()).await {
         Ok(result) => {
             let answer = Answer::of_result(&result, &call.globals, serve.shape);
             note(&job, &result, answer.end);
             Ok(answer)
         }
         Err(Lost::Deadline) => Err(Answer::late()),
+        Err(Lost::Unsent) => {
+            tracing::warn!("the broker did not take a job in time");
+            Err(Answer::no_broker())
+        }
         Err(Lost::Broker(error)) => {
             tracing::warn!(%error, "a job could not be sent");
-            let what = "The broker takes no job now; try again";
-            Err(Answer::unavailable(what, End::Broker))
+            Err(Answer::no_broker())
         }
     }
+}
+
+/// Waits for a broker that takes jobs: what is given to one that is away keeps its memory until it
+/// is back, though nobody waits for it any longer.
+async fn until_open(service: &Service, left: Duration) -> Result<(), Answer> {
+    let mut door = service.door.clone();
+    let open = match timeout(left, door.wait_for(DoorState::is_ready)).await {
+        Ok(seen) => seen.is_ok(),
+        Err(_late) => false,
+    };
+    if open {
+        return Ok(());
+    }
+    let trouble = door.borrow().trouble.clone();
+    tracing::warn!(trouble, "the broker took no job in time");
+    Err(Answer::no_broker())
 }
 
 /// The checks that need no more than a request's head.
@@ -274,3 +295,6 @@ fn plain(status: u16, kind: &'static str, body: impl Into<Bytes>) -> Response<Fu
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }
+
+#[cfg(test)]
+mod tests;

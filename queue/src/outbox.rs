@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jailfleet::reply::ReplyTo;
 use jailfleet::wire::EncodedResult;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::envelope::{Envelope, Origin};
 
@@ -173,6 +173,8 @@ impl Parcel {
 pub(crate) struct Order {
     pub(crate) parcel: Parcel,
     pub(crate) done: oneshot::Sender<Result<Published, OutboxError>>,
+    /// Its share of the outbox's bytes. It goes with the parcel, since the sender may give up first.
+    pub(crate) room: OwnedSemaphorePermit,
 }
 
 /// The way out. Cheap to clone; all clones share one owner task and its limits.
@@ -272,13 +274,44 @@ impl Outbox {
         let Some(permits) = permits else {
             return Err(OutboxError::TooLarge { bytes });
         };
-        let Ok(_room) = self.bytes.acquire_many(permits).await else {
+        let room = Arc::clone(&self.bytes).acquire_many_owned(permits).await;
+        let Ok(room) = room else {
             return Err(OutboxError::Closed);
         };
         let (done, answer) = oneshot::channel();
-        if self.orders.send(Order { parcel, done }).await.is_err() {
+        let order = Order { parcel, done, room };
+        if self.orders.send(order).await.is_err() {
             return Err(OutboxError::Closed);
         }
         answer.await.unwrap_or(Err(OutboxError::Closed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use futures_util::FutureExt;
+
+    fn parcel(bytes: usize) -> Parcel {
+        Parcel::Stray(Stray {
+            body: Bytes::from(vec![0; bytes]),
+            envelope: Envelope::default(),
+            key: String::new(),
+        })
+    }
+
+    #[test]
+    fn a_sender_that_gives_up_leaves_no_room_before_its_parcel_is_gone() {
+        let (orders, mut waiting) = mpsc::channel(8);
+        let outbox = Outbox::new(orders, 10);
+        assert_eq!(outbox.send(parcel(6)).now_or_never(), None);
+        let first = waiting.try_recv().expect("the first is on its way");
+        assert_eq!(outbox.send(parcel(6)).now_or_never(), None);
+        waiting
+            .try_recv()
+            .expect_err("both are more than there is room for");
+        drop(first);
+        assert_eq!(outbox.send(parcel(6)).now_or_never(), None);
+        waiting.try_recv().expect("there is room again");
     }
 }

@@ -8,6 +8,8 @@ use http_body_util::Full;
 use hyper::{Method, Response};
 use jailfleet_program::probes::{self, Health};
 
+use jailfleet_queue::{DoorState, Link};
+
 use super::Service;
 use super::checks::Gate;
 use super::listener::Caps;
@@ -21,14 +23,25 @@ pub(super) const CAPS: Caps = Caps {
 
 /// Why no code would be run now; `None` when it would.
 pub(super) fn unready(service: &Service) -> Option<&'static str> {
-    let connected = service.door.borrow().is_ready();
+    let door = no_way(&service.door.borrow());
     match *service.gate.borrow() {
         _ if service.stop.is_cancelled() => Some("stopping"),
         _ if !service.settings.serve.enabled => Some("switched off (serve.enabled)"),
-        _ if !connected => Some("no connection to the broker"),
+        _ if door.is_some() => door,
         Gate::Starting => Some("no worker has answered the safety checks yet"),
         Gate::Unsafe => Some("a safety check failed"),
         Gate::Safe => None,
+    }
+}
+
+/// Why no job comes to a worker and back now.
+fn no_way(door: &DoorState) -> Option<&'static str> {
+    match door.publish {
+        Link::Blocked => Some("the broker blocks publishing"),
+        Link::Down | Link::Up | Link::Closed if !door.is_ready() => {
+            Some("no connection to the broker")
+        }
+        Link::Down | Link::Up | Link::Closed => None,
     }
 }
 

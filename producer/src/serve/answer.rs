@@ -272,6 +272,12 @@ impl Answer {
         }
     }
 
+    /// The broker took no job before the caller's time was up.
+    pub(super) fn no_broker() -> Self {
+        let what = "The broker takes no job now; try again";
+        Self::unavailable(what, End::Broker)
+    }
+
     /// The caller's time is up.
     pub(super) fn late() -> Self {
         let what = "No worker answered in time; try again";

@@ -31,6 +31,8 @@ const CROWD: usize = 1024;
 pub(super) enum Lost {
     #[error("get a result in time")]
     Deadline,
+    #[error("hand the job to the broker in time")]
+    Unsent,
     #[error("send the job")]
     Broker(#[from] OutboxError),
 }
@@ -79,14 +81,21 @@ impl Fleet {
     pub(super) async fn run(&self, job: &Job, within: Duration) -> Result<Box<JobResult>, Lost> {
         let correlation = CorrelationId::random();
         let (mut wanted, told) = self.want(job, correlation);
+        let mut late = Lost::Unsent;
         let asking = async {
             self.publisher.publish(job, correlation).await?;
+            late = Lost::Deadline;
             // The other end lives as long as `wanted`.
             told.await.map_err(|_closed| Lost::Deadline)
         };
-        let answer = timeout(within, asking).await.unwrap_or(Err(Lost::Deadline));
-        // A job that the broker did not take needs no cancel either.
-        wanted.settled = !matches!(answer, Err(Lost::Deadline));
+        let answer = timeout(within, asking).await;
+        let answer = answer.unwrap_or(Err(late));
+        wanted.settled = match &answer {
+            // The broker may have it, or get it later.
+            Err(Lost::Deadline | Lost::Unsent) => false,
+            // A job that the broker refused needs no cancel.
+            Ok(_) | Err(Lost::Broker(_)) => true,
+        };
         answer
     }
 

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{Semaphore, mpsc, oneshot, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +39,7 @@ pub(super) struct Line {
 struct Undelivered {
     reply: Reply,
     done: oneshot::Sender<Result<Published, OutboxError>>,
+    _room: OwnedSemaphorePermit,
 }
 
 /// The queues, and what is out of them.
@@ -241,6 +242,7 @@ impl Store {
                 self.undelivered.push_back(Undelivered {
                     reply,
                     done: order.done,
+                    _room: order.room,
                 });
                 return;
             }
@@ -282,7 +284,7 @@ impl Store {
 
     /// Gives the oldest result to the producer, or keeps it if there is nobody (no `slot`).
     fn deliver(&mut self, slot: Option<mpsc::OwnedPermit<ResultMessage>>) {
-        let Some(Undelivered { reply, done }) = self.undelivered.pop_front() else {
+        let Some(Undelivered { reply, done, _room }) = self.undelivered.pop_front() else {
             return;
         };
         let known = reply.reply_to.as_str() == super::EMBEDDED_REPLY;
