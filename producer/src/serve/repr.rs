@@ -29,10 +29,16 @@ pub(crate) fn of_bytes(bytes: &[u8]) -> String {
     out
 }
 
-/// `repr` of what `json.loads` makes of a value; cut where it is long.
+/// `repr` of what `json.loads` makes of a value; cut where it is long. One that is far too long is
+/// shown as it came: each level of a value that is walked down costs its whole length anew.
 pub(super) fn of_value(value: Value<'_>) -> String {
     let mut out = String::new();
-    write_value(value, &mut out);
+    if value.raw.len() > 8 * MOST {
+        // A character more than is shown, so that it is cut.
+        out.extend(value.raw.chars().take(MOST + 1));
+    } else {
+        write_value(value, &mut out);
+    }
     if let Some((end, _)) = out.char_indices().nth(MOST) {
         out.truncate(end);
         out.push_str("...");
@@ -193,5 +199,19 @@ mod tests {
         let long = format!("[{}1]", "1, ".repeat(100_000));
         let repr = of_value(json::read(&long).expect("a list"));
         assert!(repr.len() < 2100 && repr.ends_with("..."), "{}", repr.len());
+    }
+
+    #[test]
+    fn what_is_far_too_long_is_shown_as_it_came_and_not_walked_down() {
+        // Each level would walk along the whole text anew.
+        let deep = format!(
+            "{}\"{}\"{}",
+            "[".repeat(900),
+            "é".repeat(10_000),
+            "]".repeat(900)
+        );
+        let repr = of_value(json::read(&deep).expect("a list"));
+        let start: String = deep.chars().take(MOST).collect();
+        assert_eq!(repr, format!("{start}..."));
     }
 }
