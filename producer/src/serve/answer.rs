@@ -185,27 +185,47 @@ impl Answer {
 
     /// A job that was refused, by us or by the worker.
     pub(super) fn rejected(code: RejectionCode, message: &str) -> Self {
-        if matches!(code, RejectionCode::TooLarge | RejectionCode::FilesTooLarge) {
-            return Self::error(413, message, End::TooLarge);
-        }
-        let ours = matches!(
-            code,
-            RejectionCode::UnknownRuntime
-                | RejectionCode::UnknownProfile
-                | RejectionCode::GlobalsUnsupported
-                | RejectionCode::AboveCeiling
-                | RejectionCode::LimitsTooSmall
-                | RejectionCode::WrongQueue
-                | RejectionCode::BadReplyTo
-                | RejectionCode::UnsupportedMinor
-        );
-        match ours {
-            // What the caller sent has no part in it: our settings and the workers' do not fit.
-            true => Self {
+        match code {
+            RejectionCode::TooLarge | RejectionCode::FilesTooLarge => {
+                Self::error(413, message, End::TooLarge)
+            }
+            RejectionCode::TooDeep
+            | RejectionCode::BadGlobals
+            | RejectionCode::BadPath
+            | RejectionCode::DuplicatePath
+            | RejectionCode::BadPythonPath
+            | RejectionCode::NoCode => Self::error(400, message, End::Job),
+            // What the caller sent has no part in it: the job is of our making, and our settings or
+            // the workers' do not fit.
+            RejectionCode::NotJson
+            | RejectionCode::WrongVersion
+            | RejectionCode::UnsupportedMinor
+            | RejectionCode::WrongType
+            | RejectionCode::UnknownField
+            | RejectionCode::MissingField
+            | RejectionCode::DuplicateField
+            | RejectionCode::BadBase64
+            | RejectionCode::BadId
+            | RejectionCode::IdMismatch
+            | RejectionCode::BadName
+            | RejectionCode::BadLane
+            | RejectionCode::BadLabel
+            | RejectionCode::UnknownRuntime
+            | RejectionCode::UnknownProfile
+            | RejectionCode::BadLimit
+            | RejectionCode::AboveCeiling
+            | RejectionCode::LimitsTooSmall
+            | RejectionCode::BadEnv
+            | RejectionCode::BadArgv
+            | RejectionCode::BadReplyTo
+            | RejectionCode::WrongQueue
+            | RejectionCode::BadDeadline
+            | RejectionCode::BadProgram
+            | RejectionCode::GradeUnsupported
+            | RejectionCode::GlobalsUnsupported => Self {
                 end: End::Fault,
                 ..Self::not_safe()
             },
-            false => Self::error(400, message, End::Job),
         }
     }
 
@@ -266,10 +286,14 @@ impl Answer {
                 Self::rejected(code, message.unwrap_or("The job was refused"))
             }
             (Verdict::Late, _) => Self::late(),
-            (Verdict::Fault, _) => {
-                Self::unavailable("The workers could not run the code; try again", End::Fault)
-            }
+            (Verdict::Fault, _) => Self::fault(),
         }
+    }
+
+    /// Trouble of the fleet's.
+    pub(super) fn fault() -> Self {
+        let what = "The workers could not run the code; try again";
+        Self::unavailable(what, End::Fault)
     }
 
     /// The broker took no job before the caller's time was up.

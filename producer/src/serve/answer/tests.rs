@@ -100,14 +100,21 @@ fn trouble_of_ours_is_never_a_200() {
         assert_eq!(answer.status, 503, "{outcome}");
         assert!(answer.body.starts_with("{\"error\":\""), "{answer:?}");
     }
-    for (code, status) in [
-        (RejectionCode::TooLarge, 413),
-        (RejectionCode::FilesTooLarge, 413),
-        (RejectionCode::BadGlobals, 400),
-        (RejectionCode::UnknownProfile, 500),
-        (RejectionCode::UnknownRuntime, 500),
-    ] {
-        assert_eq!(Answer::rejected(code, "so").status, status, "{code:?}");
+}
+
+#[test]
+fn a_caller_hears_of_the_mistakes_that_it_can_make_and_all_others_are_faults_of_ours() {
+    for code in RejectionCode::ALL {
+        let answer = Answer::rejected(*code, "so");
+        let told = (answer.status, answer.end);
+        let expected = match code.as_str() {
+            "too_large" | "files_too_large" => (413, End::TooLarge),
+            "too_deep" | "bad_globals" | "bad_path" | "duplicate_path" | "bad_python_path"
+            | "no_code" => (400, End::Job),
+            _ => (500, End::Fault),
+        };
+        assert_eq!(told, expected, "{code}");
+        assert_eq!(answer.body.contains("\"so\""), told.0 < 500, "{code}");
     }
 }
 
