@@ -173,6 +173,7 @@ async fn code_exec(
             tracing::warn!("the broker did not take a job in time");
             Err(Answer::no_broker())
         }
+        Err(Lost::Unreadable) => Err(Answer::fault()),
         Err(Lost::Broker(error)) => {
             tracing::warn!(%error, "a job could not be sent");
             Err(Answer::no_broker())

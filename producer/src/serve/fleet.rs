@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::{Came, Dropped, Metrics, Place};
-use crate::client::{Arrival, Client, Publisher};
+use crate::client::{Client, Content, Publisher, Unreadable};
 use crate::correlation::CorrelationId;
 
 /// Cancels that may wait to be sent: a thousand callers that go away at one time.
@@ -35,6 +35,8 @@ pub(super) enum Lost {
     Unsent,
     #[error("send the job")]
     Broker(#[from] OutboxError),
+    #[error("read the result")]
+    Unreadable,
 }
 
 /// Sends jobs and waits for their results.
@@ -46,6 +48,9 @@ pub(super) struct Fleet {
     metrics: Arc<Metrics>,
 }
 
+/// What a waiter is told: a result, or that there will be none.
+type Answered = Result<Box<JobResult>, Lost>;
+
 /// Who waits for which result.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Waiting(Arc<Mutex<HashMap<CorrelationId, Waiter>>>);
@@ -53,7 +58,7 @@ pub(super) struct Waiting(Arc<Mutex<HashMap<CorrelationId, Waiter>>>);
 #[derive(Debug)]
 struct Waiter {
     job: JobId,
-    tell: oneshot::Sender<Box<JobResult>>,
+    tell: oneshot::Sender<Answered>,
 }
 
 impl Fleet {
@@ -73,12 +78,12 @@ impl Fleet {
     /// Runs a job somewhere in the fleet.
     ///
     /// # Errors
-    /// When the broker does not take it, or no real result comes in time. A word that a worker is
-    /// lost is none: a better one may come.
+    /// When the broker does not take it, or no real result comes in time, or one that does not read.
+    /// A word that a worker is lost is none: a better one may come.
     ///
     /// # Cancel safety
     /// A dropped call cancels its job, and so does one whose time is up.
-    pub(super) async fn run(&self, job: &Job, within: Duration) -> Result<Box<JobResult>, Lost> {
+    pub(super) async fn run(&self, job: &Job, within: Duration) -> Answered {
         let correlation = CorrelationId::random();
         let (mut wanted, told) = self.want(job, correlation);
         let mut late = Lost::Unsent;
@@ -86,7 +91,7 @@ impl Fleet {
             self.publisher.publish(job, correlation).await?;
             late = Lost::Deadline;
             // The other end lives as long as `wanted`.
-            told.await.map_err(|_closed| Lost::Deadline)
+            told.await.unwrap_or(Err(Lost::Deadline))
         };
         let answer = timeout(within, asking).await;
         let answer = answer.unwrap_or(Err(late));
@@ -94,7 +99,7 @@ impl Fleet {
             // The broker may have it, or get it later.
             Err(Lost::Deadline | Lost::Unsent) => false,
             // A job that the broker refused needs no cancel.
-            Ok(_) | Err(Lost::Broker(_)) => true,
+            Ok(_) | Err(Lost::Broker(_) | Lost::Unreadable) => true,
         };
         answer
     }
@@ -103,7 +108,7 @@ impl Fleet {
         &self,
         job: &Job,
         correlation: CorrelationId,
-    ) -> (Wanted<'_>, oneshot::Receiver<Box<JobResult>>) {
+    ) -> (Wanted<'_>, oneshot::Receiver<Answered>) {
         let (tell, told) = oneshot::channel();
         let waiter = Waiter {
             job: job.id.clone(),
@@ -147,16 +152,26 @@ impl Waiting {
     }
 
     /// Hands a message to whoever waits for it.
-    fn hand(&self, arrival: &Arrival) -> Came {
-        let content = match &arrival.content {
+    fn hand(
+        &self,
+        correlation: Option<CorrelationId>,
+        content: &Result<Content, Unreadable>,
+    ) -> Came {
+        let content = match content {
             Ok(content) => content,
             Err(unreadable) => {
                 tracing::warn!(what = %unreadable.what, "a message that is no result");
+                // No better one comes from the worker that sent it, and the secret says whose it is.
+                if let Some(waiter) = correlation.and_then(|id| self.all().remove(&id))
+                    && waiter.tell.send(Err(Lost::Unreadable)).is_err()
+                {
+                    tracing::debug!("nobody waits for it any longer");
+                }
                 return Came::Unreadable;
             }
         };
         let mut all = self.all();
-        let waiter = arrival.correlation.and_then(|id| all.get(&id));
+        let waiter = correlation.and_then(|id| all.get(&id));
         let named = content.result.job_id.as_ref();
         // The secret says whose it is; a job's name that differs is a stranger's.
         if waiter.is_none_or(|waiter| named.is_some_and(|id| *id != waiter.job)) {
@@ -165,8 +180,9 @@ impl Waiting {
         if content.result.outcome == Outcome::WorkerLost {
             return Came::Provisional;
         }
-        let waiter = arrival.correlation.and_then(|id| all.remove(&id));
-        match waiter.map(|waiter| waiter.tell.send(Box::new(content.result.clone()))) {
+        let waiter = correlation.and_then(|id| all.remove(&id));
+        let result = Box::new(content.result.clone());
+        match waiter.map(|waiter| waiter.tell.send(Ok(result))) {
             Some(Ok(())) => Came::Awaited,
             Some(Err(_)) | None => Came::Unawaited,
         }
@@ -185,7 +201,7 @@ impl Waiting {
                 arrival = client.next() => arrival,
             };
             let Some(arrival) = arrival else { break };
-            metrics.result(self.hand(&arrival));
+            metrics.result(self.hand(arrival.correlation, &arrival.content));
             if let Err(error) = arrival.take().await {
                 tracing::debug!(%error, "a result comes again");
             }
@@ -226,5 +242,38 @@ impl Unwanted {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn waiter(waiting: &Waiting) -> (CorrelationId, oneshot::Receiver<Answered>) {
+        let (tell, told) = oneshot::channel();
+        let job = JobId::parse("a").expect("an id");
+        let correlation = CorrelationId::random();
+        waiting.all().insert(correlation, Waiter { job, tell });
+        (correlation, told)
+    }
+
+    #[test]
+    fn a_result_that_does_not_read_is_told_at_once_to_whoever_waits_for_it_and_to_nobody_else() {
+        let waiting = Waiting::default();
+        let ((correlation, mut told), (_, mut other)) = (waiter(&waiting), waiter(&waiting));
+        let unreadable = Err(Unreadable {
+            what: "cut off".to_owned(),
+            body: Bytes::new(),
+        });
+        for stranger in [None, Some(CorrelationId::random())] {
+            assert_eq!(waiting.hand(stranger, &unreadable), Came::Unreadable);
+            told.try_recv().expect_err("it is somebody else's");
+        }
+        let came = waiting.hand(Some(correlation), &unreadable);
+        assert_eq!(came, Came::Unreadable);
+        let told = told.try_recv().expect("told at once");
+        assert!(matches!(told, Err(Lost::Unreadable)), "{told:?}");
+        other.try_recv().expect_err("that one waits on");
     }
 }
