@@ -168,7 +168,10 @@ async fn code_exec(
             note(&job, &result, answer.end);
             Ok(answer)
         }
-        Err(Lost::Deadline) => Err(Answer::late()),
+        Err(Lost::Deadline) => {
+            tracing::warn!(id = job.id.as_str(), "no worker answered in time");
+            Err(Answer::late())
+        }
         Err(Lost::Unsent) => {
             tracing::warn!("the broker did not take a job in time");
             Err(Answer::no_broker())
