@@ -32,7 +32,8 @@ mod json;
 mod fleet;
 mod answer;
 mod traceback;
-pub(crate) mod repr;
+mod repr;
+pub(crate) mod verdict;
 mod checks;
 mod rounds;
 mod listener;
@@ -42,12 +43,13 @@ mod metrics;
 pub use life::{ServeError, run};
 pub use metrics::{Metrics, MetricsError};
 
-use answer::{Answer, End, SEE_LOGS};
+use answer::{Answer, End};
 use call::{Call, Refused};
 use checks::Gate;
 use fleet::{Fleet, Lost};
 use form::Encoding;
 use listener::NoBody;
+use verdict::SEE_LOGS;
 
 /// What all requests share.
 struct Service {

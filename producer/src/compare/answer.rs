@@ -1,11 +1,11 @@
 //! What came of one job on either side, and where the two differ.
 
 use jailfleet::job::Job;
-use jailfleet::outcome::Outcome;
 use jailfleet::result::JobResult;
 
 use super::emsg;
 use super::value::{Object, Text, Value, read};
+use crate::serve::verdict;
 
 /// What one side says to a job.
 #[derive(Debug, Clone, PartialEq)]
@@ -77,23 +77,13 @@ impl Side {
             ),
             None => result.outcome.to_string(),
         };
-        match result.outcome {
-            Outcome::Rejected => return Self::Refused(told()),
-            Outcome::Expired
-            | Outcome::Cancelled
-            | Outcome::WorkerLost
-            | Outcome::EngineFault
-            | Outcome::Other => return Self::Nothing(told()),
-            Outcome::Exited
-            | Outcome::Signaled
-            | Outcome::CpuLimit
-            | Outcome::WallLimit
-            | Outcome::MemoryLimit
-            | Outcome::OutputLimit => {}
-        }
-        let emsg = emsg::of(result);
+        let (left, emsg) = match verdict::of(result) {
+            verdict::Verdict::Left(left) => (Some(left), None),
+            verdict::Verdict::Failed(words) => (None, Some(words)),
+            verdict::Verdict::Rejected(_) => return Self::Refused(told()),
+            verdict::Verdict::Late | verdict::Verdict::Fault => return Self::Nothing(told()),
+        };
         let given = job.globals.as_deref().unwrap_or("{}");
-        let left = result.globals.as_deref().filter(|_| emsg.is_none());
         match (read(given), left.map(read)) {
             (Ok(globals), None) => Self::Ran(Ran { globals, emsg }),
             (Ok(mut globals), Some(Ok(left))) => {
@@ -196,6 +186,7 @@ fn shortened(what: &str, codejail: &str, jailfleet: &str) -> Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jailfleet::outcome::Outcome;
     use jailfleet::result::WorkerStamp;
     use jailfleet::wire::{DecodeHint, WireCaps, decode_job};
 
@@ -253,6 +244,11 @@ mod tests {
         assert_eq!(
             result(Outcome::WallLimit, None, Some(9), None),
             failed("-9")
+        );
+        // A child was killed there, and the program told so itself.
+        assert_eq!(
+            result(Outcome::MemoryLimit, Some(3), Some(9), None),
+            failed("3")
         );
         let rejected = result(Outcome::Rejected, None, None, None);
         assert!(matches!(rejected, Side::Refused(_)), "{rejected:?}");

@@ -1,52 +1,9 @@
-//! `emsg`, the one text in which codejail tells what went wrong: how ours would read, and what of two
-//! such texts the platform's dark launch passes over when it compares them.
+//! `emsg`, the one text in which codejail tells what went wrong: what of two such texts the platform's
+//! dark launch passes over when it compares them.
 
 use std::sync::LazyLock;
 
-use jailfleet::outcome::Outcome;
-use jailfleet::result::JobResult;
 use regex::Regex;
-
-use crate::serve::repr;
-
-/// What codejail-service says when the wrapper's answer does not read, as after `sys.exit(0)`.
-const CORRUPTED: &str = "Sandboxed code produced corrupted stdout.";
-
-/// SIGXCPU and SIGKILL: how codejail tells of its two clocks.
-const CPU_STATUS: i32 = -24;
-const KILLED_STATUS: i32 = -9;
-
-/// The text that codejail's users would have got for this result; `None` for a run that left globals.
-pub(super) fn of(result: &JobResult) -> Option<String> {
-    let status = status(result);
-    if status == 0 {
-        return result.globals.is_none().then(|| CORRUPTED.to_owned());
-    }
-    let stderr = result.stderr.clone().unwrap_or_default();
-    // What the code prints is thrown away there, so that their stdout is empty whenever code fails.
-    Some(format!(
-        "Couldn't execute jailed code: stdout: b'', stderr: {} with status code: {status}",
-        repr::of_bytes(stderr.as_bytes())
-    ))
-}
-
-/// The status of a run as Python's `subprocess` has it.
-fn status(result: &JobResult) -> i32 {
-    match result.outcome {
-        Outcome::Exited => result.exit_code.unwrap_or(0),
-        Outcome::Signaled => result.signal.map_or(KILLED_STATUS, |signal| -signal),
-        Outcome::CpuLimit => CPU_STATUS,
-        Outcome::WallLimit
-        | Outcome::MemoryLimit
-        | Outcome::OutputLimit
-        | Outcome::Rejected
-        | Outcome::Expired
-        | Outcome::Cancelled
-        | Outcome::WorkerLost
-        | Outcome::EngineFault
-        | Outcome::Other => KILLED_STATUS,
-    }
-}
 
 /// A search and what takes its place.
 type Pass = (Regex, &'static str);
@@ -85,7 +42,7 @@ static DARKLAUNCH: LazyLock<Vec<Pass>> = LazyLock::new(|| {
 /// Ours, for what differs on purpose (docs/from-codejail.md).
 static OURS: LazyLock<Vec<Pass>> = LazyLock::new(|| {
     passes(&[
-        // The wrapper's own frame, with the marks below it; our tracebacks begin in the code.
+        // The wrapper's own frame, with the marks below it, which ours never has.
         (
             r#"  File "jailed_code", line XXX, in <module>\\n    exec\(code, g_dict\)\\n(?: *[~^]+\\n)?"#,
             "",
@@ -120,21 +77,6 @@ pub(super) fn normalised(emsg: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn bytes_are_written_as_python_writes_them() {
-        for (bytes, text) in [
-            (&b""[..], "b''"),
-            (b"it's", "b\"it's\""),
-            (b"it's \"it\"", "b'it\\'s \"it\"'"),
-            (
-                b"a\\b\n\r\t\0\x7f\xc3\xa9",
-                "b'a\\\\b\\n\\r\\t\\x00\\x7f\\xc3\\xa9'",
-            ),
-        ] {
-            assert_eq!(repr::of_bytes(bytes), text);
-        }
-    }
 
     #[test]
     fn the_frame_of_the_wrapper_and_the_name_of_the_sandbox_make_no_difference() {

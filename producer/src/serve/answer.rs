@@ -1,7 +1,5 @@
 //! What a caller is told, to the byte: a pure function of what became of its request.
 
-use jailfleet::blob::Blob;
-use jailfleet::outcome::{ErrorCode, Outcome};
 use jailfleet::rejection::{Rejection, RejectionCode};
 use jailfleet::result::JobResult;
 use jailfleet::settings::ServeShape;
@@ -10,13 +8,7 @@ use super::call::Refused;
 use super::form::NoForm;
 use super::guard::Foreign;
 use super::json::{self, Kind, Value};
-use super::repr;
-use super::traceback;
-
-/// The service's word for trouble that it does not explain to strangers.
-pub(super) const SEE_LOGS: &str = "Couldn't execute sandboxed code: See logs.";
-/// Its word for a run that ended well and left no globals.
-const CORRUPTED: &str = "Sandboxed code produced corrupted stdout.";
+use super::verdict::{self, Verdict};
 
 /// How a request ended: the label of its metric, in the service's own words where it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -264,29 +256,17 @@ impl Answer {
 
     /// What a result means for a caller that sent `globals`.
     pub(super) fn of_result(result: &JobResult, globals: &str, shape: ServeShape) -> Self {
-        match (verdict(result), &result.globals) {
-            (Verdict::Ended, Some(left)) => {
+        match verdict::of(result) {
+            Verdict::Left(left) => {
                 Self::executed(&merged(globals, left), None, shape, End::Success)
             }
-            (Verdict::Ended, None) => Self::failed(CORRUPTED, globals, shape),
-            (Verdict::Unexplained, _) => Self::failed(SEE_LOGS, globals, shape),
-            (Verdict::Failed(status), _) => {
-                let stderr = result.stderr.as_ref().map(Blob::as_bytes);
-                let stderr = traceback::with_wrapper(stderr.unwrap_or_default());
-                let stderr = repr::of_bytes(&stderr);
-                // What code prints is thrown away there before anybody can see it.
-                let words = format!(
-                    "Couldn't execute jailed code: stdout: b'', stderr: {stderr} with status code: \
-                     {status}"
-                );
-                Self::failed(&words, globals, shape)
-            }
-            (Verdict::Rejected(code), _) => {
+            Verdict::Failed(words) => Self::failed(&words, globals, shape),
+            Verdict::Rejected(Some(code)) => {
                 let message = result.error.as_ref().map(|error| error.message.as_str());
                 Self::rejected(code, message.unwrap_or("The job was refused"))
             }
-            (Verdict::Late, _) => Self::late(),
-            (Verdict::Fault, _) => Self::fault(),
+            Verdict::Late => Self::late(),
+            Verdict::Rejected(None) | Verdict::Fault => Self::fault(),
         }
     }
 
@@ -306,54 +286,6 @@ impl Answer {
     pub(super) fn late() -> Self {
         let what = "No worker answered in time; try again";
         Self::unavailable(what, End::Deadline)
-    }
-}
-
-/// What a result says to codejail's users.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// The code ended by itself, with 0.
-    Ended,
-    /// It ended otherwise, with this status in codejail's manner of counting.
-    Failed(i32),
-    /// It ran, and what it left could not be brought here.
-    Unexplained,
-    Rejected(RejectionCode),
-    Late,
-    Fault,
-}
-
-/// As SIGXCPU and SIGKILL: what codejail's limits end a program by.
-const BY_CPU_LIMIT: i32 = -24;
-const BY_KILL: i32 = -9;
-
-fn verdict(result: &JobResult) -> Verdict {
-    let code = result.error.as_ref().map(|error| error.code);
-    match result.outcome {
-        Outcome::Exited if result.exit_code == Some(0) => match code {
-            Some(ErrorCode::ResultTooLarge) => Verdict::Unexplained,
-            Some(_) | None => Verdict::Ended,
-        },
-        Outcome::Exited => result.exit_code.map_or(Verdict::Fault, Verdict::Failed),
-        Outcome::Signaled => match result.signal {
-            Some(signal) => Verdict::Failed(-signal),
-            None => Verdict::Fault,
-        },
-        Outcome::CpuLimit => Verdict::Failed(BY_CPU_LIMIT),
-        Outcome::WallLimit | Outcome::OutputLimit => Verdict::Failed(BY_KILL),
-        // A child may have been the one that was killed; then the program tells by its own code.
-        Outcome::MemoryLimit => match result.exit_code {
-            Some(code) if code != 0 => Verdict::Failed(code),
-            Some(_) | None => Verdict::Failed(BY_KILL),
-        },
-        Outcome::Rejected => match code {
-            Some(ErrorCode::Rejected(code)) => Verdict::Rejected(code),
-            Some(_) | None => Verdict::Fault,
-        },
-        Outcome::Expired => Verdict::Late,
-        Outcome::Cancelled | Outcome::WorkerLost | Outcome::EngineFault | Outcome::Other => {
-            Verdict::Fault
-        }
     }
 }
 

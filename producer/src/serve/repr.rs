@@ -156,6 +156,7 @@ mod tests {
             (b"\\ \n\r\t\0\x7f\x1b", "b'\\\\ \\n\\r\\t\\x00\\x7f\\x1b'"),
             ("é😀".as_bytes(), "b'\\xc3\\xa9\\xf0\\x9f\\x98\\x80'"),
             (b"\xff ~", "b'\\xff ~'"),
+            (b"it's \"it\"", "b'it\\'s \"it\"'"),
         ] {
             assert_eq!(of_bytes(bytes), repr);
         }

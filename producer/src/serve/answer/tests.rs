@@ -1,7 +1,9 @@
 //! The bytes of each answer.
 
+use super::super::verdict::{CORRUPTED, SEE_LOGS};
 use super::*;
-use jailfleet::outcome::ErrorDetail;
+use jailfleet::blob::Blob;
+use jailfleet::outcome::{ErrorCode, ErrorDetail, Outcome};
 use jailfleet::result::WorkerStamp;
 use proptest::prelude::*;
 
@@ -82,9 +84,19 @@ fn each_end_of_a_run_has_codejails_status() {
 fn a_good_end_without_globals_is_corrupted_output_and_a_cut_result_is_not_explained() {
     let ended = result(Outcome::Exited, Some(0), None);
     assert!(body(&ended).contains(CORRUPTED));
-    let mut cut = ended;
-    cut.error = Some(ErrorDetail::new(ErrorCode::ResultTooLarge, "too large"));
-    assert!(body(&cut).contains(SEE_LOGS));
+    for (outcome, code, signal) in [
+        (Outcome::Exited, Some(0), None),
+        (Outcome::Exited, Some(1), None),
+        (Outcome::Signaled, None, Some(11)),
+        (Outcome::CpuLimit, None, Some(9)),
+        (Outcome::WallLimit, None, Some(9)),
+        (Outcome::MemoryLimit, Some(3), None),
+        (Outcome::OutputLimit, None, Some(9)),
+    ] {
+        let mut cut = result(outcome, code, signal);
+        cut.error = Some(ErrorDetail::new(ErrorCode::ResultTooLarge, "too large"));
+        assert!(body(&cut).contains(SEE_LOGS), "{outcome}");
+    }
 }
 
 #[test]
