@@ -31,12 +31,12 @@ pub(super) enum Value {
     Object(Object),
 }
 
-/// A number by what it is worth.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A number by what it is worth. It takes no more room than its text did.
+#[derive(Debug, Clone)]
 pub(super) enum Number {
-    /// A whole one in decimal digits, also where it was written as a float.
+    /// A whole one in decimal digits.
     Whole(String),
-    /// Another float by its bits, or an infinity.
+    /// A float by its bits, or an infinity.
     Float(u64),
     /// Not a number.
     NaN,
@@ -67,6 +67,37 @@ impl Value {
     }
 }
 
+impl PartialEq for Number {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::NaN, Self::NaN) => true,
+            (Self::Whole(left), Self::Whole(right)) => left == right,
+            // By value: both zeros are equal.
+            (Self::Float(left), Self::Float(right)) => {
+                f64::from_bits(*left) == f64::from_bits(*right)
+            }
+            (Self::Whole(digits), Self::Float(bits)) | (Self::Float(bits), Self::Whole(digits)) => {
+                is_whole(f64::from_bits(*bits), digits)
+            }
+            (Self::NaN, Self::Whole(_) | Self::Float(_))
+            | (Self::Whole(_) | Self::Float(_), Self::NaN) => false,
+        }
+    }
+}
+
+/// The most letters of a finite float that is written out in full, its sign included.
+const MOST_DIGITS: usize = 310;
+
+/// Whether a float is that whole number. Written out in full it is exact, as Python's comparison of
+/// both kinds is.
+fn is_whole(float: f64, digits: &str) -> bool {
+    if !float.is_finite() || float.fract() != 0.0 || digits.len() > MOST_DIGITS {
+        return false;
+    }
+    // Adding makes one zero of both.
+    format!("{:.0}", float + 0.0) == digits
+}
+
 impl Number {
     /// Reads what [`python_object`] has let pass.
     fn read(text: &str) -> Self {
@@ -87,12 +118,7 @@ impl Number {
             // Digits of any number are a float; too large ones are an infinity, as in Python.
             digits => digits.parse().unwrap_or(f64::NAN),
         };
-        if value.is_finite() && value.fract() == 0.0 {
-            // Written out in full: exact, as Python's comparison of both kinds is.
-            Self::read(&format!("{value:.0}"))
-        } else {
-            Self::Float(value.to_bits())
-        }
+        Self::Float(value.to_bits())
     }
 }
 
@@ -269,7 +295,7 @@ impl Reader<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Value, read};
+    use super::{Number, Value, read};
     use proptest::prelude::*;
 
     fn value(text: &str) -> Value {
@@ -317,6 +343,25 @@ mod tests {
         ] {
             assert_ne!(value(left), value(right), "{left} {right}");
         }
+    }
+
+    #[test]
+    fn a_float_takes_no_more_room_than_it_has_bits_and_still_meets_a_whole_number() {
+        assert_eq!(Number::read("1e308"), Number::Float(1e308_f64.to_bits()));
+        let most = format!("{:.0}", f64::MAX);
+        for (float, whole, equal) in [
+            ("1.7976931348623157e308", most.clone(), true),
+            ("-1.7976931348623157e308", format!("-{most}"), true),
+            ("1.7976931348623157e308", format!("-{most}"), false),
+            ("1.7976931348623157e308", format!("{most}0"), false),
+            ("1e999", most, false),
+            ("-0.0", "-0".to_owned(), true),
+            ("0.5", "0".to_owned(), false),
+        ] {
+            assert_eq!(value(float) == value(&whole), equal, "{float} {whole}");
+            assert_eq!(value(&whole) == value(float), equal, "{whole} {float}");
+        }
+        assert_eq!(value("-0.0"), value("0.0"));
     }
 
     #[test]
