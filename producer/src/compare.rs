@@ -52,7 +52,10 @@ pub enum CompareError {
     /// The broker.
     #[error(transparent)]
     Client(#[from] ClientError),
-    /// Nobody reads what we print.
+    /// Signals cannot be waited for.
+    #[error("listen to signals")]
+    Signals(#[source] io::Error),
+    /// The report cannot be printed.
     #[error("write the report to stdout")]
     Print(#[source] io::Error),
 }
@@ -67,6 +70,7 @@ impl CompareError {
             Self::Input(InputError::Changed { .. })
             | Self::Changed { .. }
             | Self::Client(_)
+            | Self::Signals(_)
             | Self::Print(_) => Exit::Failed,
         }
     }

@@ -22,6 +22,7 @@ pub mod results;
 pub mod dedupe;
 pub mod summary;
 pub mod progress;
+mod stop;
 pub mod correlation;
 
 pub use jailfleet_program::{Clock, Moment};

@@ -9,7 +9,6 @@ use futures_util::{FutureExt, StreamExt};
 use jailfleet::settings::ProducerSettings;
 use jailfleet_program::{Clock, Moment};
 use jailfleet_queue::OutboxError;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{BulkError, Seat};
 use crate::client::{Arrival, Client, Publisher};
@@ -18,6 +17,7 @@ use crate::input::{Input, hex};
 use crate::journal::Journal;
 use crate::progress::{Progress, Stand};
 use crate::results::{Aside, ResultsFile};
+use crate::stop::Stop;
 use crate::summary::{Summary, Tally};
 
 /// How often the loop looks at clocks.
@@ -88,7 +88,10 @@ impl Batch {
         let window = settings.producer.window.max(1);
         let idle = settings.producer.idle_timeout_ms.duration();
         let room = usize::from(settings.producer.prefetch / 2);
-        let mut stop = Stop::listen()?;
+        let mut stop = Stop::listen().map_err(|source| BulkError::Io {
+            action: "listen to signals",
+            source,
+        })?;
         let mut publishing = Publishing::new();
         let mut progress = Progress::start(&self.stand(None));
         let mut tick = tokio::time::interval(TICK);
@@ -370,34 +373,6 @@ impl Batch {
             resumed: self.tally.resumed,
             held: self.ledger.held(),
             trouble,
-        }
-    }
-}
-
-/// The signals that ask us to stop.
-struct Stop {
-    interrupt: Signal,
-    terminate: Signal,
-}
-
-impl Stop {
-    fn listen() -> Result<Self, BulkError> {
-        let listen = |kind| {
-            signal(kind).map_err(|source| BulkError::Io {
-                action: "listen to signals",
-                source,
-            })
-        };
-        Ok(Self {
-            interrupt: listen(SignalKind::interrupt())?,
-            terminate: listen(SignalKind::terminate())?,
-        })
-    }
-
-    async fn came(&mut self) {
-        tokio::select! {
-            _ = self.interrupt.recv() => {}
-            _ = self.terminate.recv() => {}
         }
     }
 }

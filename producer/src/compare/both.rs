@@ -19,6 +19,7 @@ use crate::client::{Arrival, Client, ClientError};
 use crate::correlation::CorrelationId;
 use crate::dedupe::{Claim, Ledger, PROVISIONAL_GRACE, Reception};
 use crate::progress::{Progress, Stand};
+use crate::stop::Stop;
 
 /// How often the loop looks at clocks.
 const TICK: Duration = Duration::from_millis(50);
@@ -83,8 +84,7 @@ impl<'a> Both<'a> {
     pub(super) async fn run(&mut self, client: &mut Client) -> Result<End, CompareError> {
         let mut progress = Progress::start(&self.stand(None));
         let mut tick = tokio::time::interval(TICK);
-        let stop = tokio::signal::ctrl_c();
-        tokio::pin!(stop);
+        let mut stop = Stop::listen().map_err(CompareError::Signals)?;
         let end = loop {
             self.send_more(client)?;
             if self.pairs.is_empty() {
@@ -101,7 +101,7 @@ impl<'a> Both<'a> {
                     self.expire(now)?;
                     progress.show(&self.stand(client.trouble()), now);
                 }
-                _ = &mut stop => break End::Stopped,
+                () = stop.came() => break End::Stopped,
             }
         };
         progress.finish(&self.stand(client.trouble()), self.clock.now());

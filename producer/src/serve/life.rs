@@ -10,7 +10,6 @@ use jailfleet::settings::ProducerSettings;
 use jailfleet_program::Clock;
 use jailfleet_queue::DoorState;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -23,6 +22,7 @@ use super::{Service, admin, respond, rounds};
 use crate::cli::Exit;
 use crate::client::{Client, ClientError};
 use crate::progress::say;
+use crate::stop::Stop;
 
 /// Why the gateway ends or does not start.
 #[derive(Debug, thiserror::Error)]
@@ -123,12 +123,8 @@ async fn bind(
 }
 
 async fn told_to_stop() -> Result<(), ServeError> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(ServeError::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(ServeError::Signals)?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
+    let mut stop = Stop::listen().map_err(ServeError::Signals)?;
+    stop.came().await;
     Ok(())
 }
 
