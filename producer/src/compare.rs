@@ -24,7 +24,7 @@ mod service;
 mod report;
 mod both;
 
-use both::{Both, End};
+use both::{Both, End, Party};
 pub use service::Service;
 
 /// Why the comparison stopped.
@@ -118,7 +118,12 @@ pub async fn run(settings: &ProducerSettings, args: &CompareArgs) -> Result<Exit
         .map_err(CompareError::Print)?;
     match end {
         End::Complete => {}
-        End::Silent => say("jailfleet-producer: gave up: the codejail service gives no answers"),
+        End::Silent(Party::Codejail) => {
+            say("jailfleet-producer: gave up: the codejail service gives no answers");
+        }
+        End::Silent(Party::Jailfleet) => {
+            say("jailfleet-producer: gave up: the fleet gives no answers");
+        }
         End::Stopped => {
             say("jailfleet-producer: stopped");
             return Ok(Exit::Stopped);

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
-use jailfleet::job::{Job, JobId};
+use jailfleet::job::{EpochMs, Job, JobId};
 use jailfleet_program::{Clock, Moment};
 use jailfleet_queue::OutboxError;
 
@@ -23,16 +23,25 @@ use crate::stop::Stop;
 
 /// How often the loop looks at clocks.
 const TICK: Duration = Duration::from_millis(50);
-/// So many jobs in a row without any answer of the service, and it is not asked again.
+/// So many jobs in a row without any answer of one side, and it is not asked again.
 const SILENCES: u32 = 20;
+
+/// Whom a job is sent to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Party {
+    /// The codejail service.
+    Codejail,
+    /// Our fleet.
+    Jailfleet,
+}
 
 /// How the comparison ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// Every job was sent to both.
     Complete,
-    /// The service is away.
-    Silent,
+    /// That side is away.
+    Silent(Party),
     /// A signal came.
     Stopped,
 }
@@ -60,7 +69,8 @@ pub(super) struct Both<'a> {
     pairs: HashMap<usize, Pair>,
     ledger: Ledger,
     events: FuturesUnordered<BoxFuture<'static, Event>>,
-    silences: u32,
+    /// Jobs in a row without an answer of the service, and of the fleet.
+    silences: [u32; 2],
     published: usize,
     pub(super) report: Report,
 }
@@ -74,7 +84,7 @@ impl<'a> Both<'a> {
             pairs: HashMap::new(),
             ledger: Ledger::new(PROVISIONAL_GRACE),
             events: FuturesUnordered::new(),
-            silences: 0,
+            silences: [0; 2],
             published: 0,
             report: Report::beside(settled.input.bad.len()),
         }
@@ -90,8 +100,8 @@ impl<'a> Both<'a> {
             if self.pairs.is_empty() {
                 break End::Complete;
             }
-            if self.silences >= SILENCES {
-                break End::Silent;
+            if let Some(party) = self.silent() {
+                break End::Silent(party);
             }
             tokio::select! {
                 Some(event) = self.events.next(), if !self.events.is_empty() => self.hear(event)?,
@@ -106,6 +116,28 @@ impl<'a> Both<'a> {
         };
         progress.finish(&self.stand(client.trouble()), self.clock.now());
         Ok(end)
+    }
+
+    /// The side that has not answered for too long.
+    fn silent(&self) -> Option<Party> {
+        let [codejail, jailfleet] = self.silences;
+        if codejail >= SILENCES {
+            return Some(Party::Codejail);
+        }
+        (jailfleet >= SILENCES).then_some(Party::Jailfleet)
+    }
+
+    /// Counts an answer of one side, or that there is none.
+    fn heard(&mut self, party: Party, side: &Side) {
+        let [codejail, jailfleet] = &mut self.silences;
+        let silences = match party {
+            Party::Codejail => codejail,
+            Party::Jailfleet => jailfleet,
+        };
+        *silences = match side {
+            Side::Nothing(_) => *silences + 1,
+            Side::Ran(_) | Side::Refused(_) => 0,
+        };
     }
 
     /// The jobs of the input that were not compared yet.
@@ -135,7 +167,10 @@ impl<'a> Both<'a> {
                 continue;
             };
             let id = line.id.clone().unwrap_or_else(crate::bulk::fresh_id);
-            let job = input.job(line, &id)?;
+            let mut job = input.job(line, &id)?;
+            // Nobody waits for what is run later.
+            let latest = after(self.clock.epoch_ms(), self.settled.within);
+            job.deadline = Some(job.deadline.map_or(latest, |own| own.min(latest)));
             // It could be one when the input was read.
             let request = request::of(&job).map_err(|what| CompareError::Changed {
                 line: line.number,
@@ -176,8 +211,8 @@ impl<'a> Both<'a> {
                 self.jailfleet(number, why, None)
             }
             Event::Codejail(number, side) => {
+                self.heard(Party::Codejail, &side);
                 let silent = matches!(side, Side::Nothing(_));
-                self.silences = if silent { self.silences + 1 } else { 0 };
                 let Some(pair) = self.pairs.get_mut(&number) else {
                     return Ok(());
                 };
@@ -245,10 +280,18 @@ impl<'a> Both<'a> {
         side: Side,
         at: Option<Moment>,
     ) -> Result<(), CompareError> {
-        let Some(pair) = self.pairs.get_mut(&number) else {
+        let Some(pair) = self.pairs.get(&number) else {
             return Ok(());
         };
         let took = at.map(|at| at.saturating_sub(pair.since));
+        // Of two words about one job only the first says anything about the fleet.
+        let first = pair.jailfleet.is_none();
+        if first {
+            self.heard(Party::Jailfleet, &side);
+        }
+        let Some(pair) = self.pairs.get_mut(&number) else {
+            return Ok(());
+        };
         pair.jailfleet = Some((side, took));
         self.close(number)
     }
@@ -283,3 +326,12 @@ impl<'a> Both<'a> {
         Ok(())
     }
 }
+
+/// The moment so much later.
+fn after(now: EpochMs, within: Duration) -> EpochMs {
+    let within = u64::try_from(within.as_millis()).unwrap_or(u64::MAX);
+    EpochMs(now.0.saturating_add(within))
+}
+
+#[cfg(test)]
+mod tests;
