@@ -3,12 +3,13 @@
 //! What is compared is what a caller of `safe_exec` has in hand, as the platform's own dark launch does
 //! it: the globals by Python's `==`, and `emsg` after some normalisation.
 
-use std::io::{self, Write};
+use std::io;
 use std::time::Duration;
 
 use jailfleet::job::Name;
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire::WireCaps;
+use jailfleet_program::output;
 
 use crate::bulk::fresh_id;
 use crate::cli::{CompareArgs, Exit};
@@ -113,9 +114,7 @@ pub async fn run(settings: &ProducerSettings, args: &CompareArgs) -> Result<Exit
     } else {
         report.table(missing)
     };
-    io::stdout()
-        .write_all(text.as_bytes())
-        .map_err(CompareError::Print)?;
+    output::print(text.as_bytes()).map_err(CompareError::Print)?;
     match end {
         End::Complete => {}
         End::Silent(Party::Codejail) => {

@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 
 use jailfleet::settings::{self, Mistakes, SourceText};
+use jailfleet_program::output;
 
 use crate::cli::{Exit, ImportArgs};
 use crate::progress::say;
@@ -87,7 +88,7 @@ pub fn run(args: &ImportArgs) -> Result<Exit, ImportError> {
     }
     match &args.output {
         None => {
-            let printed = io::stdout().write_all(configuration.as_bytes());
+            let printed = output::print(configuration.as_bytes());
             printed.map_err(|source| ImportError::Write {
                 path: "to stdout".to_owned(),
                 source,

@@ -113,3 +113,24 @@ fn wrong_settings_are_told_all_at_once_with_exit_code_2_and_nothing_is_written()
         );
     }
 }
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the test starts the built producer"
+)]
+fn a_reader_that_has_had_enough_is_no_failure() {
+    let mut producer = Command::new(env!("CARGO_BIN_EXE_jailfleet-producer"))
+        .args(["import-codejail", "-"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
+    drop(producer.stdout.take());
+    let mut pipe = producer.stdin.take().expect("a pipe");
+    pipe.write_all(SETTINGS.as_bytes()).expect("it reads");
+    drop(pipe);
+    let ended = producer.wait_with_output().expect("it ends");
+    assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
+}

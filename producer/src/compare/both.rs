@@ -1,14 +1,13 @@
 //! The loop: each job goes to both sides at the same time, a few jobs at a time.
 
 use std::collections::{HashMap, VecDeque};
-use std::io::{self, Write};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use jailfleet::job::{EpochMs, Job, JobId};
-use jailfleet_program::{Clock, Moment};
+use jailfleet_program::{Clock, Moment, output};
 use jailfleet_queue::OutboxError;
 
 use super::answer::{Side, compare};
@@ -320,7 +319,8 @@ impl<'a> Both<'a> {
             jailfleet: jailfleet.1,
         };
         if self.settled.json {
-            writeln!(io::stdout(), "{}", one.to_json()).map_err(CompareError::Print)?;
+            let line = format!("{}\n", one.to_json());
+            output::print(line.as_bytes()).map_err(CompareError::Print)?;
         }
         self.report.add(one, self.settled.show);
         Ok(())

@@ -6,6 +6,7 @@ use jailfleet::job::Lane;
 use jailfleet::settings;
 use jailfleet::wire::WireCaps;
 use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor};
+use std::io::Write as _;
 
 const WITHIN: Duration = Duration::from_secs(30);
 
