@@ -144,17 +144,25 @@ fn text_of(path: &Path) -> Result<String, ImportError> {
 fn keep(path: &Path, configuration: &str) -> Result<(), ImportError> {
     let shown = || path.display().to_string();
     let made = OpenOptions::new().write(true).create_new(true).open(path);
-    let written = made.and_then(|mut file| {
-        file.write_all(configuration.as_bytes())?;
-        file.sync_data()
-    });
-    written.map_err(|source| {
+    let mut file = made.map_err(|source| {
         let path = shown();
         if source.kind() == io::ErrorKind::AlreadyExists {
             ImportError::Exists { path }
         } else {
             ImportError::Write { path, source }
         }
+    })?;
+    let written = file.write_all(configuration.as_bytes());
+    written.and_then(|()| file.sync_data()).map_err(|source| {
+        // Half a configuration helps nobody, and would be in the way of the next attempt.
+        if let Err(error) = std::fs::remove_file(path) {
+            say(&format!(
+                "jailfleet-producer: half of {} stays: {error}; remove it",
+                path.display()
+            ));
+        }
+        let path = shown();
+        ImportError::Write { path, source }
     })
 }
 

@@ -134,3 +134,32 @@ fn a_reader_that_has_had_enough_is_no_failure() {
     let ended = producer.wait_with_output().expect("it ends");
     assert_eq!(ended.status.code(), Some(0), "{}", text(&ended.stderr));
 }
+
+#[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a shell sets the limit, then becomes the built producer"
+)]
+fn a_file_that_cannot_be_written_to_its_end_is_not_left_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let settings = folder.path().join("lms.json");
+    let site = folder.path().join("site.toml");
+    fs::write(&settings, SETTINGS).expect("written");
+    // One block: the configuration has more, and the signal for that is ignored, so that a write fails.
+    let script = "trap '' XFSZ; ulimit -f 1; exec \"$@\"";
+    let ended = Command::new("sh")
+        .args(["-c", script, "sh", env!("CARGO_BIN_EXE_jailfleet-producer")])
+        .arg("import-codejail")
+        .arg(&settings)
+        .arg("--output")
+        .arg(&site)
+        .output()
+        .expect("it starts");
+    let said = text(&ended.stderr);
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("site.toml") && said.contains("File too large"),
+        "{said}"
+    );
+    assert!(!site.exists(), "half a configuration is there");
+}
