@@ -1,5 +1,6 @@
 //! How far a batch is: a bar on a terminal, a plain line now and then elsewhere. Always on stderr.
 
+use std::error::Error;
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
 use std::time::Duration;
@@ -103,6 +104,17 @@ pub fn say(line: &str) {
     if let Err(error) = writeln!(io::stderr().lock(), "{line}") {
         tracing::debug!(%error, "stderr is closed");
     }
+}
+
+/// What failed, and why, and why that.
+pub(crate) fn with_causes(error: &dyn Error) -> String {
+    let mut words = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        words.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    words
 }
 
 fn remark(stand: &Stand) -> String {

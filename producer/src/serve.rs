@@ -44,6 +44,7 @@ pub use life::{ServeError, run};
 pub use metrics::{Metrics, MetricsError};
 
 use answer::{Answer, End};
+pub(crate) use call::LIBRARY;
 use call::{Call, Refused};
 use checks::Gate;
 use fleet::{Fleet, Lost};
@@ -85,6 +86,9 @@ impl Service {
     }
 }
 
+/// Where code is run.
+const CODE_EXEC: &str = "/api/v0/code-exec";
+
 /// Answers any request of the compatible interface.
 async fn respond(service: &Service, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let serve = &service.settings.serve;
@@ -94,13 +98,15 @@ async fn respond(service: &Service, request: Request<Incoming>) -> Response<Full
         .map(|authority| authority.as_str());
     if let Err(foreign) = guard::admit(request.headers(), target, &serve.hosts) {
         let answer = Answer::foreign(foreign);
-        service.metrics.request(answer.end);
+        if request.uri().path() == CODE_EXEC {
+            service.metrics.request(answer.end);
+        }
         service.discard(request.into_body()).await;
         return in_json(answer);
     }
     let is_safe = *service.gate.borrow() == Gate::Safe;
     match (request.uri().path(), serve.shape) {
-        ("/api/v0/code-exec", _) => {
+        (CODE_EXEC, _) => {
             let mut tally = Tally::of(service);
             let (Ok(answer) | Err(answer)) = code_exec(service, request, &mut tally).await;
             tally.end = answer.end;

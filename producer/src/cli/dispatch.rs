@@ -164,11 +164,6 @@ fn print(bytes: &[u8]) -> Exit {
 
 /// Says what failed, and why, and why that.
 fn complain(error: &dyn Error) {
-    let mut text = format!("jailfleet-producer: failed to {error}");
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    progress::say(&text);
+    let words = progress::with_causes(error);
+    progress::say(&format!("jailfleet-producer: failed to {words}"));
 }

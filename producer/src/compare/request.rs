@@ -6,8 +6,7 @@ use jailfleet::job::{Job, JobFileKind};
 use jailfleet::limits::LimitsRequest;
 use serde_json::Value;
 
-/// The one file that the service takes.
-const LIBRARY: &str = "python_lib.zip";
+use crate::serve::LIBRARY;
 
 /// What is posted.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -17,7 +17,7 @@ use super::repr;
 use crate::bulk::fresh_id;
 
 /// The only name that a library may have, and the only entry of `python_path`.
-const LIBRARY: &str = "python_lib.zip";
+pub(crate) const LIBRARY: &str = "python_lib.zip";
 
 /// Code to run, with all that a caller said of it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,6 +1,5 @@
 //! Rounds of safety checks through the fleet, as long as the gateway runs.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Service;
 use super::checks::{Check, Gate, Told};
+use crate::progress::with_causes;
 
 /// How long a check may wait for a worker: one that was just started is not ready at once.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -84,15 +84,4 @@ async fn answer(service: &Service, check: Check) -> Told {
         Ok(result) => check.judge(&result),
         Err(lost) => Told::Nothing(with_causes(&lost)),
     }
-}
-
-/// An error with its causes, for a log.
-fn with_causes(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        words.push_str(&format!(": {cause}"));
-        source = cause.source();
-    }
-    words
 }

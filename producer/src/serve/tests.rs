@@ -166,3 +166,22 @@ async fn the_admin_port_says_whether_the_broker_is_away_or_blocks() {
         [Some(blocks), Some(blocks), Some(none), Some(none), None]
     );
 }
+
+#[tokio::test]
+async fn only_requests_to_run_code_are_counted_whoever_asks() {
+    let away = Away::new();
+    let foreign = "Host: evil.example\r\n\r\n";
+    for (request, refused) in [
+        (format!("GET /health/ HTTP/1.1\r\n{foreign}"), 0),
+        (format!("POST /api/v0/code-exec HTTP/1.1\r\n{foreign}"), 1),
+    ] {
+        let told = away.told(&request).await;
+        assert!(told.starts_with("HTTP/1.1 403 "), "{told}");
+        let line = format!("jailfleet_gateway_requests_total{{end=\"refused.host\"}} {refused}\n");
+        assert!(
+            away.counted().contains(&line),
+            "{request}: {}",
+            away.counted()
+        );
+    }
+}
