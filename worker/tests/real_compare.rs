@@ -14,11 +14,14 @@ mod worker;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::TcpListener;
 use std::process::{Child, Output, Stdio};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use jailfleet_harness::{Broker, require};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tempfile::NamedTempFile;
 use worker::Worker;
@@ -366,4 +369,32 @@ fn lines_that_a_service_could_not_run_are_all_named_before_anything_is_sent() {
     }
     let wrong = compare(nowhere, "https://codejail", &lines[0], &[]);
     assert_eq!(wrong.status.code(), Some(2));
+}
+
+#[test]
+fn either_signal_stops_a_comparison_which_then_reports_what_it_has() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    // It takes requests and says nothing; nor does anybody run the jobs.
+    let service = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = service.local_addr().expect("its address");
+    let jobs = file_of(&job("one", "x = 1", "{}", &Value::Null));
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let compare = worker::producer(&vhost.uri())
+            .args(["compare", "--json", "--timeout", "600", "--codejail-url"])
+            .args([&format!("http://{address}"), path_of(&jobs)])
+            .spawn()
+            .expect("it starts");
+        let asked = service.accept().expect("it asks");
+        let pid = i32::try_from(compare.id()).expect("a process id");
+        kill(Pid::from_raw(pid), signal).expect("it runs");
+        let output = compare.wait_with_output().expect("it ends");
+        drop(asked);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(5), "{signal}: {said}");
+        assert!(said.ends_with("jailfleet-producer: stopped\n"), "{said}");
+        let (_, summary) = report(&output);
+        assert_eq!(summary["missing"], 1, "{summary}");
+    }
 }
