@@ -40,6 +40,8 @@ pub enum Requirement {
     SlotUids,
     /// RabbitMQ, or the right to install it.
     Broker,
+    /// The program `curl`.
+    Curl,
     /// The processor that a test has machine code or call numbers for.
     X86,
 }
@@ -50,6 +52,11 @@ fn has_sys_resource() -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let mask = effective.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
     mask.is_some_and(|mask| mask & SYS_RESOURCE != 0)
+}
+
+fn is_in_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 impl Requirement {
@@ -68,6 +75,7 @@ impl Requirement {
                 Some(enabled.is_ok_and(|word| word.trim() == "Y"))
             }
             Self::SysResource => Some(has_sys_resource()),
+            Self::Curl => Some(is_in_path("curl")),
             Self::X86 => Some(cfg!(target_arch = "x86_64")),
             Self::CgroupMemory
             | Self::CgroupPids
@@ -90,6 +98,7 @@ impl Requirement {
             | Self::SlotUids
             | Self::Broker => true,
             Self::AppArmor
+            | Self::Curl
             | Self::X86
             | Self::SysResource
             | Self::CgroupFreezer
