@@ -65,7 +65,7 @@ use tiers::Extent;
 Examples:
   cargo xtask demo            the examples, without a broker; under a minute after the build
   cargo xtask demo --amqp     the same through RabbitMQ
-  cargo xtask check           before a commit: half a minute, four in a fresh clone
+  cargo xtask check           before a commit: under two minutes, four in a fresh clone
   cargo xtask vm test         the sandbox in a guest with AppArmor and cgroup v2
   cargo xtask test            what the README promises: 20 minutes in a fresh clone
 
@@ -148,7 +148,7 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
-    /// The tests that talk to a broker, on RabbitMQ 4.0 out of Debian trixie: about three minutes.
+    /// The tests that depend on the broker's release, on RabbitMQ 4.0 out of Debian trixie: about four minutes.
     Broker {
         #[command(flatten)]
         machine: Machine,

@@ -13,18 +13,45 @@ use jailfleet_harness::{Broker, Release};
 use std::fmt;
 
 /// Everything that talks to a broker and whose meaning may differ with its release.
-const TESTS: [&str; 11] = [
+const TESTS: [&str; 15] = [
+    "real_alike",
     "real_amqp",
     "real_broker",
     "real_bulk",
     "real_cancel",
+    "real_chaos",
     "real_drain",
+    "real_full",
     "real_kept",
     "real_node",
     "real_reaper",
     "real_tls",
     "real_topology",
     "real_twins",
+    "real_versions",
+];
+/// What talks to a broker and is not run again, and why.
+const NOT_AGAIN: [(&str, &str); 5] = [
+    (
+        "real_canary",
+        "a job among others; what the broker does with one is in real_amqp",
+    ),
+    (
+        "real_compare",
+        "jobs and results of an interactive lane, as in real_broker and real_kept",
+    ),
+    (
+        "real_faults",
+        "minutes of it: JAILFLEET_TEST_RABBITMQ=4.0 cargo xtask faults",
+    ),
+    (
+        "real_progress",
+        "what a terminal shows of jobs and results as in real_bulk",
+    ),
+    (
+        "real_serve",
+        "HTTP in front of jobs and results, as in real_broker and real_kept",
+    ),
 ];
 
 /// What stays unchecked without it.
@@ -50,6 +77,9 @@ pub(crate) fn run(workspace: &Workspace, install: Install) -> Result<()> {
     on_the_other(workspace, install, &mut account)?;
     for line in account.closing_lines() {
         println!("{line}");
+    }
+    for (name, reason) in NOT_AGAIN {
+        println!("Not run on it: {name} ({reason})");
     }
     Ok(())
 }
@@ -116,4 +146,45 @@ fn on_the_other(workspace: &Workspace, install: Install, account: &mut TestAccou
 fn provide(install: Install) -> Result<()> {
     needs::provide(&[Need::Debootstrap], install)?;
     Release::Four.provide()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{NOT_AGAIN, TESTS};
+    use std::path::{Path, PathBuf};
+
+    fn entries(folder: &Path) -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten();
+        entries.flatten().map(|entry| entry.path()).collect()
+    }
+
+    /// A test file, or one of the folder of the same name, starts a broker or asks for one.
+    fn talks_to_a_broker(file: &Path) -> bool {
+        let parts = entries(&file.with_extension(""));
+        [file.to_owned()].iter().chain(&parts).any(|path| {
+            let text = std::fs::read_to_string(path).unwrap_or_default();
+            text.contains("require!(") && text.contains("Broker")
+        })
+    }
+
+    #[test]
+    fn every_test_with_a_broker_runs_on_the_other_release_or_says_why_not() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+        let mut found = Vec::new();
+        for file in ["harness", "queue", "producer", "worker"]
+            .iter()
+            .flat_map(|member| entries(&root.join(member).join("tests")))
+        {
+            let name = file.file_stem().unwrap_or_default().to_string_lossy();
+            if name.starts_with("real_") && file.is_file() && talks_to_a_broker(&file) {
+                found.push(name.into_owned());
+            }
+        }
+        found.sort_unstable();
+        found.dedup();
+        let excused = NOT_AGAIN.iter().map(|(name, _)| *name);
+        let mut named: Vec<&str> = TESTS.into_iter().chain(excused).collect();
+        named.sort_unstable();
+        assert_eq!(named, found);
+    }
 }

@@ -1,4 +1,4 @@
-//! The tiers: what is checked in half a minute, in 20 minutes, and before a release.
+//! The tiers: what is checked in two minutes, in 20 minutes, and before a release.
 
 use crate::account::{SkipsFile, TestAccount};
 use crate::build::{HALTING_POINTS, WALL_REMOVAL};
