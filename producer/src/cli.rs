@@ -39,8 +39,9 @@ Exit codes of every subcommand but submit:
      compare: none differ, but some could not be compared (and 1 also says that some differ)
      dead, lost: some of what was named is not there, or could not be dealt with and stays
   4  bulk: every job has a result, but some say nothing about their program (engine_fault,
-     worker_lost), are in conflict with a second one, or could not be read
-  5  bulk: stopped by a signal; the same command goes on
+     worker_lost, an outcome that only a newer version knows), are in conflict with a second one,
+     or could not be read
+  5  bulk, compare: stopped by a signal; the same command goes on (bulk) or begins anew
 
 submit answers with the program's own exit code: see submit --help.";
 
@@ -56,7 +57,7 @@ Exit codes:
   128+N    signal N ended the program
   124      a limit of the job ended it (cpu_limit, wall_limit, memory_limit, output_limit)
   125      no word about the program: no result in time, no broker, a wrong configuration,
-           engine_fault, worker_lost
+           engine_fault, worker_lost, an outcome that only a newer version knows
   126      the job was not run: rejected, expired, cancelled
   2        the command line is wrong
 
