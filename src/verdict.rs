@@ -103,6 +103,10 @@ fn decide(
         Some(Acted::Wall) if cpu_was_withheld(evidence) => {
             return told(Outcome::EngineFault, ErrorCode::CpuWithheld, CPU_WITHHELD);
         }
+        // Nobody can make that of it but the kernel: what a program does for itself can be killed.
+        Some(Acted::Wall) if evidence.end == End::Lost => {
+            return told(Outcome::EngineFault, ErrorCode::JailLost, JAIL_STUCK);
+        }
         Some(Acted::Wall) => return (Outcome::WallLimit, None),
         Some(Acted::Cpu) => return (Outcome::CpuLimit, None),
         Some(Acted::Output) => return (Outcome::OutputLimit, None),
@@ -192,6 +196,8 @@ const CPU_WITHHELD: &str =
 const MEMORY_WITHHELD: &str = "the kernel killed a process of the run because the host's memory ran out, and \
                                not what the run may use; the run says nothing";
 const JAIL_LOST: &str = "the jail vanished without a word";
+const JAIL_STUCK: &str = "the program did not end when it was killed at its wall limit: it waits in the \
+                          kernel, as for a device or a file system of the host that does not answer";
 const JAIL_UNSTARTED: &str = "the program was never seen to start, and the jail is gone";
 
 fn memory_withheld() -> (Outcome, Option<ErrorDetail>) {

@@ -191,6 +191,58 @@ fn a_slot_that_is_stuck_in_the_kernel_is_quarantined_its_run_is_no_verdict_and_t
     fleet.stop();
 }
 
+/// The only process of that init's run.
+fn program_of(init: &str) -> String {
+    let children = read_to_string(format!("/proc/{init}/task/{init}/children"));
+    let children = children.expect("a list");
+    let mut children = children.split_whitespace();
+    let program = children.next().expect("a program runs").to_owned();
+    assert_eq!(children.next(), None, "it has no other");
+    program
+}
+
+#[test]
+fn a_program_that_waits_in_the_kernel_and_cannot_be_ended_gets_no_verdict_and_keeps_its_slot_out() {
+    require!(Root);
+    require!(CgroupFreezer => Path::new(Freezer::ROOT).join("cgroup.procs").exists());
+    let mut fleet = Fleet::start(1);
+    let job = bash("echo begun; exec sleep 100").limits(|limits| {
+        limits.wall_ms = Millis::new(300).expect("above zero");
+    });
+    let going = fleet.order(0, &job);
+    fleet.wait_for_output(&going);
+    // As if a file system of the host did not answer what the program asked of it.
+    let freezer = Freezer::of(&program_of(&newest_init(&fleet)));
+    let mut evidence = None;
+    while fleet.quarantined == 0 {
+        match fleet.report() {
+            Some(Report::Ended { evidence: seen, .. }) => evidence = Some(seen),
+            Some(Report::Quarantined { .. }) => fleet.quarantined += 1,
+            Some(Report::Started { .. }) => {}
+            other => panic!("unexpected {other:?}"),
+        }
+    }
+    let evidence = evidence.expect("the run has ended before its slot was given up");
+    assert_eq!(
+        (evidence.acted, evidence.end),
+        (Some(Acted::Wall), End::Lost)
+    );
+    let seen = Seen {
+        evidence,
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+    };
+    let told = judged(&fleet, &job, &seen);
+    assert_eq!(told.outcome, Outcome::EngineFault, "{told:?}");
+    drop(freezer);
+    let build = fleet.builds[0].next();
+    assert_eq!(fleet.report(), Some(Report::Idle { build }));
+    fleet.builds[0] = build;
+    assert_eq!(fleet.run(&bash("echo again")).out(), "again\n");
+    drop(going);
+    fleet.stop();
+}
+
 /// A group of version 1 in which a slot has as little of the CPU as somebody wants to leave it.
 struct Starved(PathBuf);
 

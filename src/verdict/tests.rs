@@ -146,6 +146,23 @@ fn a_vanished_jail_is_our_trouble() {
 }
 
 #[test]
+fn a_program_that_could_not_be_ended_at_its_wall_limit_waited_for_something_of_ours() {
+    let lost = |acted| Evidence {
+        acted: Some(acted),
+        ..ended(End::Lost)
+    };
+    let judged = judge(&lost(Acted::Wall), &limits(), &Program::MainFile);
+    assert_eq!(judged.outcome, Outcome::EngineFault);
+    let error = judged.error.expect("it says why");
+    assert_eq!(error.code, ErrorCode::JailLost);
+    assert!(error.message.contains("did not end"), "{}", error.message);
+    // What it did before is true all the same.
+    assert_eq!(outcome(&lost(Acted::Cpu)), Outcome::CpuLimit);
+    assert_eq!(outcome(&lost(Acted::Output)), Outcome::OutputLimit);
+    assert_eq!(outcome(&lost(Acted::Cancel)), Outcome::Cancelled);
+}
+
+#[test]
 fn memory_that_ran_out_before_the_start_is_our_trouble_and_after_it_the_programs() {
     let without_memory = |end| Evidence {
         oom_kills: 1,
