@@ -253,7 +253,10 @@ impl Store {
             Parcel::Retry { job, delay_ms } => {
                 let at = clock::now() + Duration::from_millis(delay_ms);
                 let source = Source::of(job.origin.lane);
-                self.aside.push((at, moved(job, source)));
+                let mut aside = moved(job, source);
+                // As one that waited in a broker's queue for it.
+                aside.envelope.dead_lettered = true;
+                self.aside.push((at, aside));
                 Ok(Published::Delivered)
             }
             Parcel::Suspect(job) => {

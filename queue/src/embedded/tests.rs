@@ -213,6 +213,7 @@ async fn a_retried_job_comes_back_and_a_suspect_comes_as_one() {
         .expect("settled");
     let second = next(&mut doors).await;
     assert_eq!(second.envelope.faults, 1);
+    assert!(second.envelope.dead_lettered);
     doors.outbox.suspect(moved).await.expect("moved");
     second
         .ticket
