@@ -32,8 +32,11 @@ impl Observed {
 /// How a run ended, by what its init told and what we know besides.
 pub(super) const fn seen_end(told: End, acted: Option<Acted>, started: Option<Instant>) -> End {
     match (told, acted, started) {
-        // An init that had to be killed with its run cannot say more than we know.
-        (End::Lost, Some(_), _) => End::Signaled(libc::SIGKILL),
+        // An init that had to be killed with its run cannot say more than we know. At the wall limit that is
+        // no end of the program: a run that can be killed is gone long before its init is given up.
+        (End::Lost, Some(Acted::Cpu | Acted::Output | Acted::Cancel | Acted::Drain), _) => {
+            End::Signaled(libc::SIGKILL)
+        }
         (End::Lost, None, None) => End::Unstarted,
         (end, _, _) => end,
     }
@@ -50,7 +53,9 @@ mod tests {
         assert_eq!(seen_end(End::Lost, None, None), End::Unstarted);
         assert_eq!(seen_end(End::Lost, None, started), End::Lost);
         let killed = End::Signaled(libc::SIGKILL);
-        assert_eq!(seen_end(End::Lost, Some(Acted::Wall), started), killed);
+        assert_eq!(seen_end(End::Lost, Some(Acted::Cpu), started), killed);
+        let at_the_wall = seen_end(End::Lost, Some(Acted::Wall), started);
+        assert_eq!(at_the_wall, End::Lost);
         assert_eq!(seen_end(End::Exited(0), None, started), End::Exited(0));
     }
 }
