@@ -204,6 +204,9 @@ class Door:
 
     def _unblocked(self, _connection: Any, _method: Any) -> None:
         self.trouble = None
+        # While it took nothing it could confirm nothing: that was no silence of its own.
+        now = time.monotonic()
+        self._unconfirmed = OrderedDict((tag, (order, now)) for tag, (order, _) in self._unconfirmed.items())
 
     def _drop_session(self, because: str) -> None:
         self._because = because
