@@ -8,27 +8,15 @@ use crate::programs::{Owned, capture, command, is_there, output, run};
 use crate::steps::both;
 use crate::venv;
 use crate::workspace::Workspace;
-use anyhow::{Context, Result, bail, ensure};
-use jailfleet_harness::debian::above_all_caches;
-use sha2::{Digest, Sha256};
+use anyhow::{Context, Result, bail};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-/// Jails see what lies under /usr, and codejail shall run the same interpreter.
-const PYTHON: &str = "/usr/bin/python3";
+mod environment;
+mod package;
 
-/// What the tests run with: one package of these is the client's own.
-const TOOLS: [&str; 6] = [
-    "pika==1.4.4",
-    "edx-codejail==4.1.0",
-    "six==1.17.0",
-    "Django==5.2.19",
-    "mypy==2.4.1",
-    "ruff==0.17.6",
-];
-/// What code in a jail of these tests can import.
-const IN_THE_JAIL: [&str; 1] = ["numpy==2.4.6"];
+use environment::{IN_THE_JAIL, TOOLS};
 
 /// The minor versions that the package says it runs on.
 const MINORS: std::ops::RangeInclusive<u32> = 9..=13;
@@ -51,13 +39,14 @@ pub(crate) fn check(
     needs::provide(&needs, install)?;
     let client = Client {
         folder: workspace.root().join("clients/python"),
-        tools: environment("tools", &TOOLS)?,
-        jail: environment("jail", &IN_THE_JAIL)?,
+        tools: environment::provide(&TOOLS)?,
+        jail: environment::provide(&IN_THE_JAIL)?,
     };
     client.lint()?;
-    *unseen = client.test_pure()?;
-    build::release(workspace)?;
     let folder = workspace.fresh_folder("python")?;
+    let installed = package::installed(&client, &folder)?;
+    *unseen = client.test_pure(&installed)?;
+    build::release(workspace)?;
     let config = client.worker_config(&folder)?;
     let mut fleet = Fleet::start(workspace, &folder, 1, |mut worker| {
         worker.arg("--config").arg(&config);
@@ -100,13 +89,14 @@ impl Client {
         run("mypy", self.tool().args(["-m", "mypy"]))
     }
 
-    /// The pure tests, under the tools' Python and every other one that is here; which are not is the answer.
-    fn test_pure(&self) -> Result<Option<String>> {
+    /// The pure tests of the installed client, under the tools' Python and every other one that is here;
+    /// which are not is the answer.
+    fn test_pure(&self, installed: &Path) -> Result<Option<String>> {
         let pure = |python: &mut Command| {
             python.args(["-m", "unittest", "discover", "-s", "tests", "-t", "."]);
             run("the pure tests of the Python client", python)
         };
-        pure(&mut self.tool())?;
+        pure(self.tool().env("PYTHONPATH", installed))?;
         let (mut tested, mut missing) = (Vec::new(), Vec::new());
         for minor in MINORS {
             let program = format!("python3.{minor}");
@@ -116,7 +106,7 @@ impl Client {
             };
             // Pika is Python alone, and so the same for all versions.
             let mut python = self.python(&found);
-            let path = [self.folder.join("src"), self.packages()?];
+            let path = [installed.to_path_buf(), self.packages()?];
             python.env("PYTHONPATH", std::env::join_paths(path)?);
             pure(&mut python).with_context(|| format!("with {program}"))?;
             tested.push(program);
@@ -160,7 +150,8 @@ impl Client {
             .args(["-m", "unittest", "discover", "--verbose"])
             .args(["-s", "tests", "-t", ".", "-p", "real_*.py"])
             .env("JAILFLEET_PYTHON_PRODUCER", producer)
-            .env("JAILFLEET_PYTHON_CALLS", calls.to_string());
+            .env("JAILFLEET_PYTHON_CALLS", calls.to_string())
+            .env("JAILFLEET_PYTHON_GATEWAY", workspace.release("jailfleet-producer"));
         fleet.point_at_broker(&mut tests)?;
         let mut tests = Owned::start("the tests of the Python client", &mut tests)?;
         match tests.wait_within(LONGEST)? {
@@ -205,75 +196,10 @@ fn starts(program: &Path) -> Result<bool> {
     Ok(answer.status.success())
 }
 
-/// A virtual environment with these packages, from PyPI if it is not in the cache, which lies outside
-/// the checkout.
-fn environment(name: &str, packages: &[&str]) -> Result<PathBuf> {
-    let cache = above_all_caches()?.join("jailfleet-python");
-    let version = capture(PYTHON, command(PYTHON).arg("--version"))?;
-    let folder = cache.join(folder_name(name, packages, version.trim()));
-    if folder.exists() {
-        return Ok(folder);
-    }
-    std::fs::create_dir_all(&cache).with_context(|| format!("make {}", cache.display()))?;
-    println!(
-        "Fetching {} from PyPI into {} ...",
-        packages.join(", "),
-        folder.display()
-    );
-    let work = tempfile::Builder::new()
-        .prefix("unfinished-")
-        .tempdir_in(&cache)
-        .context("make a folder for an environment")?;
-    let venv = work.path().join("venv");
-    let mut make = command(PYTHON);
-    run(
-        "python3 -m venv",
-        make.args(["-m", "venv", "--copies"]).arg(&venv),
-    )?;
-    let python = venv.join("bin/python");
-    let mut pip = command(&python);
-    pip.args(["-m", "pip", "install", "--quiet", "--only-binary=:all:"])
-        .arg("--disable-pip-version-check")
-        .args(packages);
-    run("pip install", &mut pip)?;
-    let mut compile = command(&python);
-    run(
-        "python -m compileall",
-        compile.args(["-m", "compileall", "-q"]).arg(&venv),
-    )?;
-    // What is half there never has the name of what is whole. Only `python -m` works in a folder that
-    // was moved, and only that is used.
-    std::fs::rename(&venv, &folder).context("put the environment in place")?;
-    ensure!(folder.is_dir(), "find the environment in its place");
-    Ok(folder)
-}
-
-/// Another list of packages, or another Python, is another environment.
-fn folder_name(name: &str, packages: &[&str], version: &str) -> String {
-    let digest = Sha256::digest(format!("{version}\n{}", packages.join("\n")));
-    let short: String = digest
-        .iter()
-        .take(6)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    format!("{name}-{short}")
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{MINORS, TOOLS, folder_name};
+    use super::MINORS;
     use crate::venv;
-
-    #[test]
-    fn another_package_or_another_python_is_another_environment() {
-        let name = |packages: &[&str], version| folder_name("tools", packages, version);
-        assert_eq!(name(&TOOLS, "Python 3.11.2"), name(&TOOLS, "Python 3.11.2"));
-        assert_ne!(
-            name(&TOOLS, "Python 3.11.2"),
-            name(&["pika"], "Python 3.11.2")
-        );
-        assert_ne!(name(&TOOLS, "Python 3.11.2"), name(&TOOLS, "Python 3.11.3"));
-    }
 
     #[test]
     fn the_package_names_the_versions_that_are_tested() {

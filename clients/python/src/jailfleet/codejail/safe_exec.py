@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterable
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, NoReturn, Optional
 
 from ..job import Job
@@ -14,9 +15,13 @@ from ..result import Result
 from . import _fleet
 from ._callable import make_callable
 from ._files import Name, Tree
-from .jail_code import is_configured, label_of, limits_of, run, status_of
+from .jail_code import label_of, limits_of, run, status_of
 
 log = logging.getLogger("codejail")
+
+#: The module, which is not what type checkers take its name for. What it says is asked there at each
+#: call, as codejail does: tests of other people patch it there.
+_jail_code = import_module(f"{__package__}.jail_code")
 
 #: Codejail runs code without any jail where this is true. Here it makes every call fail.
 ALWAYS_BE_UNSAFE = False
@@ -68,7 +73,8 @@ def safe_exec(
             slug=slug,
             extra_files=extra_files,
         )
-    if not is_configured("python"):
+        return  # Where somebody has put a function of his own in its place, as tests do.
+    if not _jail_code.is_configured("python"):
         raise RuntimeError("safe_exec has not been configured for Python")
     job = job_of(code, globals_dict, files, python_path, slug, extra_files)
     job = replace(job, **limits_of(limit_overrides_context))
