@@ -44,6 +44,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     closing: bool,
+    /// Whether the broker is to be away.
+    away: bool,
     rules: Vec<Armed>,
     lines: BTreeMap<u64, Line>,
     /// Frames by the name of their connection, their way and their kind.
@@ -98,6 +100,18 @@ impl ChaosProxy {
             shared: Arc::clone(&self.shared),
             at: state.rules.len() - 1,
         }
+    }
+
+    /// Is a broker that is away: every connection is reset, and so is whoever comes, until
+    /// [`Self::comes_back`].
+    pub fn goes_away(&self) {
+        self.shared.state().away = true;
+        self.cut("");
+    }
+
+    /// Lets clients through to the broker again.
+    pub fn comes_back(&self) {
+        self.shared.state().away = false;
     }
 
     /// Resets every connection whose name contains `part`, and says how many there were.
@@ -254,7 +268,7 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
         pumps.retain(|pump| !pump.is_finished());
         match TcpStream::connect_timeout(&shared.broker, CONNECT) {
             Ok(broker) => match begin(shared, Ends { client, broker }) {
-                Ok(new) => pumps.extend(new),
+                Ok(new) => pumps.extend(new.into_iter().flatten()),
                 Err(error) => eprintln!("the chaos proxy drops a connection: {error:#}"),
             },
             // The broker is away, and the client sees it.
@@ -268,11 +282,17 @@ fn accept(shared: &Arc<Shared>, listener: &TcpListener) {
     }
 }
 
-fn begin(shared: &Arc<Shared>, ends: Ends) -> Result<[JoinHandle<()>; 2]> {
+/// The pumps of a new connection; none where the broker is to be away.
+fn begin(shared: &Arc<Shared>, ends: Ends) -> Result<Option<[JoinHandle<()>; 2]>> {
     ends.prepare()?;
     let ends = Arc::new(ends);
     let id = {
         let mut state = shared.state();
+        if state.away {
+            reset_at_close(&ends.client);
+            reset_at_close(&ends.broker);
+            return Ok(None);
+        }
         state.started += 1;
         let id = state.started;
         state.lines.insert(id, Line::of(Arc::clone(&ends)));
@@ -285,7 +305,7 @@ fn begin(shared: &Arc<Shared>, ends: Ends) -> Result<[JoinHandle<()>; 2]> {
     };
     let first = start(Way::ToBroker).context("start a thread")?;
     match start(Way::ToClient) {
-        Ok(second) => Ok([first, second]),
+        Ok(second) => Ok(Some([first, second])),
         Err(error) => {
             end(&ends.client, Shutdown::Both);
             end(&ends.broker, Shutdown::Both);

@@ -176,9 +176,13 @@ async fn code_exec(
             note(&job, &result, answer.end);
             Ok(answer)
         }
-        Err(Lost::Deadline) => {
+        Err(Lost::Deadline) if service.door.borrow().is_ready() => {
             tracing::warn!(id = job.id.as_str(), "no worker answered in time");
             Err(Answer::late())
+        }
+        Err(Lost::Deadline) => {
+            tracing::warn!(id = job.id.as_str(), "the broker is away with an answer");
+            Err(Answer::cut_off())
         }
         Err(Lost::Unsent) => {
             tracing::warn!("the broker did not take a job in time");

@@ -16,6 +16,10 @@ mod service;
 mod sandbox;
 #[path = "real_serve/trouble.rs"]
 mod trouble;
+#[path = "real_serve/outage.rs"]
+mod outage;
+#[path = "real_serve/malformed.rs"]
+mod malformed;
 #[path = "real_serve/other.rs"]
 mod other;
 

@@ -151,7 +151,10 @@ impl Client {
             .args(["-s", "tests", "-t", ".", "-p", "real_*.py"])
             .env("JAILFLEET_PYTHON_PRODUCER", producer)
             .env("JAILFLEET_PYTHON_CALLS", calls.to_string())
-            .env("JAILFLEET_PYTHON_GATEWAY", workspace.release("jailfleet-producer"));
+            .env(
+                "JAILFLEET_PYTHON_GATEWAY",
+                workspace.release("jailfleet-producer"),
+            );
         fleet.point_at_broker(&mut tests)?;
         let mut tests = Owned::start("the tests of the Python client", &mut tests)?;
         match tests.wait_within(LONGEST)? {

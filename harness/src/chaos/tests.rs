@@ -281,3 +281,18 @@ fn whoever_comes_while_the_broker_is_away_is_sent_away_and_may_come_again() {
     let (mut broker, _) = listener.accept().expect("it comes");
     read(&mut broker, publish("x").len(), LONG).expect("it comes");
 }
+
+#[test]
+fn a_broker_that_goes_away_takes_nobody_until_it_comes_back() {
+    let mut party = Party::meet();
+    party.proxy.goes_away();
+    is_reset(&mut party.client);
+    let mut refused = TcpStream::connect(party.proxy.address).expect("it listens");
+    is_reset(&mut refused);
+    party.proxy.comes_back();
+    party.client = TcpStream::connect(party.proxy.address).expect("it listens");
+    let (refused, _) = party.listener.accept().expect("it came");
+    drop(refused);
+    (party.broker, _) = party.listener.accept().expect("it comes");
+    party.broker_gets(LONG, &start_ok(NAME));
+}

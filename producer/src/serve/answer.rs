@@ -282,6 +282,12 @@ impl Answer {
         Self::unavailable(what, End::Broker)
     }
 
+    /// The broker took the job, and was away when the caller's time was up: workers may well have answered.
+    pub(super) fn cut_off() -> Self {
+        let what = "The broker went away with the answer; try again";
+        Self::unavailable(what, End::Broker)
+    }
+
     /// The caller's time is up.
     pub(super) fn late() -> Self {
         let what = "No worker answered in time; try again";

@@ -150,6 +150,17 @@ impl Gateway {
         answer["globals_dict"].take()
     }
 
+    /// The same of any shape of the service: the older one wants all members, and always has a message.
+    pub(crate) fn left_of_any_shape(&self, code: &str) -> Value {
+        let payload = json!({
+            "code": code, "globals_dict": {}, "python_path": [], "limit_overrides_context": null,
+            "slug": null, "unsafely": false,
+        });
+        let mut answer = self.payload(&payload.to_string()).json();
+        assert!(answer["emsg"].is_null(), "{answer}");
+        answer["globals_dict"].take()
+    }
+
     /// What the code fails with.
     pub(crate) fn fails(&self, code: &str) -> String {
         let answer = self.run(code, &json!({}));
