@@ -222,9 +222,8 @@ enum Task {
     },
     /// The Python client: types, lints, and tests against a real worker and against codejail.
     Python {
-        /// How many generated calls go to the client and to codejail.
-        #[arg(long, default_value_t = tiers::PYTHON_CALLS)]
-        calls: usize,
+        #[command(flatten)]
+        trial: python::Trial,
         #[command(flatten)]
         machine: Machine,
     },
@@ -373,8 +372,8 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Vm { task } => return vm::perform(&workspace, task),
         Task::Containers { machine } => containers::run(&workspace, machine.install()),
         Task::Fresh { tried, machine } => fresh::run_there(&workspace, machine.install(), tried),
-        Task::Python { calls, machine } => {
-            python::check(&workspace, machine.install(), calls, &mut None)
+        Task::Python { trial, machine } => {
+            python::check(&workspace, machine.install(), trial, &mut None)
         }
         Task::Kubernetes { machine } => kubernetes::check(&workspace, machine.install()),
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),

@@ -21,18 +21,48 @@ use environment::{IN_THE_JAIL, TOOLS};
 /// The minor versions that the package says it runs on.
 const MINORS: std::ops::RangeInclusive<u32> = 9..=13;
 
+/// The tests that want nothing beside them but a worker and pika.
+const ALONE: [&str; 4] = [
+    "tests.real_client",
+    "tests.real_example",
+    "tests.real_remote_exec",
+    "tests.real_jail_code",
+];
+
+/// How many generated calls go to the client and to codejail, in `test`.
+pub(crate) const CALLS: usize = 100;
+
 /// Longer than all tests take on a busy machine.
 const LONGEST: Duration = Duration::from_secs(900);
 
-/// Checks and tests the client; `calls` generated calls go to it and to codejail. Says in `unseen` under
-/// which Pythons nobody has tried it.
+/// How much is tried with a real worker.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Trial {
+    /// How many generated calls go to the client and to codejail.
+    #[arg(long, default_value_t = CALLS)]
+    pub(crate) calls: usize,
+    /// With which Pythons the client's own tests meet a real worker.
+    #[arg(long, value_enum, default_value_t = Pythons::System)]
+    pub(crate) pythons: Pythons,
+}
+
+/// Pythons of this machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Pythons {
+    /// The system's.
+    System,
+    /// Every one that the package says it runs on, as far as it is here.
+    All,
+}
+
+/// Checks and tests the client. Says in `unseen` under which Pythons nobody has tried it.
 ///
 /// # Errors
 /// What does not pass.
 pub(crate) fn check(
     workspace: &Workspace,
     install: Install,
-    calls: usize,
+    trial: Trial,
     unseen: &mut Option<String>,
 ) -> Result<()> {
     let needs = [Need::Python, Need::Venv, Need::Pkill, Need::Rabbit];
@@ -45,16 +75,27 @@ pub(crate) fn check(
     client.lint()?;
     let folder = workspace.fresh_folder("python")?;
     let installed = package::installed(&client, &folder)?;
-    *unseen = client.test_pure(&installed)?;
+    let pythons = Interpreters::find()?;
+    client.test_pure(&installed, &pythons)?;
+    *unseen = pythons.unseen();
     build::release(workspace)?;
     let config = client.worker_config(&folder)?;
     let mut fleet = Fleet::start(workspace, &folder, 1, |mut worker| {
         worker.arg("--config").arg(&config);
         worker
     })?;
-    let tested = fleet
-        .wait_for_admin_port(1)
-        .and_then(|_its_address| client.test_real(workspace, &mut fleet, calls));
+    let tested = fleet.wait_for_admin_port(1).and_then(|_its_address| {
+        let producer = fleet.uri_of_a_producer(workspace)?;
+        let complete = |tests: &mut Command| {
+            tests.env("JAILFLEET_PYTHON_PRODUCER", &producer);
+            fleet.point_at_broker(tests)
+        };
+        client.test_real(workspace, trial.calls, complete)?;
+        match trial.pythons {
+            Pythons::System => Ok(()),
+            Pythons::All => client.test_real_alone(&installed, &pythons, complete),
+        }
+    });
     both(tested, fleet.stop())
 }
 
@@ -89,37 +130,27 @@ impl Client {
         run("mypy", self.tool().args(["-m", "mypy"]))
     }
 
-    /// The pure tests of the installed client, under the tools' Python and every other one that is here;
-    /// which are not is the answer.
-    fn test_pure(&self, installed: &Path) -> Result<Option<String>> {
+    /// The pure tests of the installed client, under the tools' Python and every other one that is here.
+    fn test_pure(&self, installed: &Path, pythons: &Interpreters) -> Result<()> {
         let pure = |python: &mut Command| {
             python.args(["-m", "unittest", "discover", "-s", "tests", "-t", "."]);
             run("the pure tests of the Python client", python)
         };
         pure(self.tool().env("PYTHONPATH", installed))?;
-        let (mut tested, mut missing) = (Vec::new(), Vec::new());
-        for minor in MINORS {
-            let program = format!("python3.{minor}");
-            let Some(found) = interpreter(minor)? else {
-                missing.push(program);
-                continue;
-            };
-            // Pika is Python alone, and so the same for all versions.
-            let mut python = self.python(&found);
-            let path = [installed.to_path_buf(), self.packages()?];
-            python.env("PYTHONPATH", std::env::join_paths(path)?);
-            pure(&mut python).with_context(|| format!("with {program}"))?;
-            tested.push(program);
+        for (name, found) in &pythons.here {
+            pure(&mut self.other(found, installed)?).with_context(|| format!("with {name}"))?;
         }
-        println!("Tested with {}", tested.join(", "));
-        let unseen = format!(
-            "NOT CHECKED: the Python client under {}, which this machine does not have",
-            missing.join(", ")
-        );
-        Ok((!missing.is_empty()).then(|| {
-            println!("{unseen}");
-            unseen
-        }))
+        println!("Tested with {}", pythons.names());
+        Ok(())
+    }
+
+    /// Another Python with the installed client and what it needs: pika is Python alone, and so the same for
+    /// all versions.
+    fn other(&self, python: &Path, installed: &Path) -> Result<Command> {
+        let path = [installed.to_path_buf(), self.packages()?];
+        let mut python = self.python(python);
+        python.env("PYTHONPATH", std::env::join_paths(path)?);
+        Ok(python)
     }
 
     /// Where the environment of the tools keeps its packages.
@@ -143,25 +174,88 @@ impl Client {
         Ok(file)
     }
 
-    fn test_real(&self, workspace: &Workspace, fleet: &mut Fleet, calls: usize) -> Result<()> {
-        let producer = fleet.uri_of_a_producer(workspace)?;
+    /// All tests that need a worker; `complete` tells them where the broker is.
+    fn test_real(
+        &self,
+        workspace: &Workspace,
+        calls: usize,
+        complete: impl Fn(&mut Command) -> Result<()>,
+    ) -> Result<()> {
         let mut tests = self.tool();
         tests
             .args(["-m", "unittest", "discover", "--verbose"])
             .args(["-s", "tests", "-t", ".", "-p", "real_*.py"])
-            .env("JAILFLEET_PYTHON_PRODUCER", producer)
             .env("JAILFLEET_PYTHON_CALLS", calls.to_string())
             .env(
                 "JAILFLEET_PYTHON_GATEWAY",
                 workspace.release("jailfleet-producer"),
             );
-        fleet.point_at_broker(&mut tests)?;
-        let mut tests = Owned::start("the tests of the Python client", &mut tests)?;
-        match tests.wait_within(LONGEST)? {
-            Some(status) if status.success() => Ok(()),
-            Some(status) => bail!("see the tests of the Python client pass: {status}"),
-            None => bail!("see the tests of the Python client end within {LONGEST:?}"),
+        complete(&mut tests)?;
+        passes("the tests of the Python client", &mut tests)
+    }
+
+    /// The tests that need a worker and nothing else of ours or of codejail's, under each Python.
+    fn test_real_alone(
+        &self,
+        installed: &Path,
+        pythons: &Interpreters,
+        complete: impl Fn(&mut Command) -> Result<()>,
+    ) -> Result<()> {
+        for (name, found) in &pythons.here {
+            let mut tests = self.other(found, installed)?;
+            tests.args(["-m", "unittest"]).args(ALONE);
+            complete(&mut tests)?;
+            println!("The client's own tests with a real worker, under {name} ...");
+            passes(&format!("the tests under {name}"), &mut tests)?;
         }
+        Ok(())
+    }
+}
+
+fn passes(name: &str, tests: &mut Command) -> Result<()> {
+    let mut tests = Owned::start(name, tests)?;
+    match tests.wait_within(LONGEST)? {
+        Some(status) if status.success() => Ok(()),
+        Some(status) => bail!("see {name} pass: {status}"),
+        None => bail!("see {name} end within {LONGEST:?}"),
+    }
+}
+
+/// The Pythons that the package says it runs on: by name, those that are here and those that are not.
+struct Interpreters {
+    here: Vec<(String, PathBuf)>,
+    missing: Vec<String>,
+}
+
+impl Interpreters {
+    fn find() -> Result<Self> {
+        let (mut here, mut missing) = (Vec::new(), Vec::new());
+        for minor in MINORS {
+            let name = format!("python3.{minor}");
+            match interpreter(minor)? {
+                Some(found) => here.push((name, found)),
+                None => missing.push(name),
+            }
+        }
+        Ok(Self { here, missing })
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<&str> = self.here.iter().map(|(name, _)| name.as_str()).collect();
+        names.join(", ")
+    }
+
+    /// Which Pythons nobody has tried, in words.
+    fn unseen(&self) -> Option<String> {
+        if self.missing.is_empty() {
+            return None;
+        }
+        let unseen = format!(
+            "NOT CHECKED: the Python client under {}, which this machine does not have",
+            self.missing.join(", ")
+        );
+        println!("{unseen}");
+        Some(unseen)
     }
 }
 

@@ -20,9 +20,6 @@ const FUZZ_SECONDS: u64 = 60;
 /// How long a hostile worker talks to wardens, in `test --all`.
 const HOSTILE_SECONDS: u64 = 300;
 
-/// How many generated calls go to the Python client and to codejail, in `test`.
-pub(crate) const PYTHON_CALLS: usize = 100;
-
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -40,10 +37,16 @@ impl Extent {
         }
     }
 
-    fn python_calls(self) -> usize {
+    fn python(self) -> python::Trial {
         match self {
-            Self::Usual => PYTHON_CALLS,
-            Self::All => 5 * PYTHON_CALLS,
+            Self::Usual => python::Trial {
+                calls: python::CALLS,
+                pythons: python::Pythons::System,
+            },
+            Self::All => python::Trial {
+                calls: 5 * python::CALLS,
+                pythons: python::Pythons::All,
+            },
         }
     }
 
@@ -240,7 +243,7 @@ fn whole_fleets(workspace: &Workspace, install: Install, extent: Extent, steps: 
     });
     let mut unseen = None;
     steps.perform("the Python client", || {
-        python::check(workspace, install, extent.python_calls(), &mut unseen)
+        python::check(workspace, install, extent.python(), &mut unseen)
     });
     if let Some(line) = unseen {
         steps.remember(line);

@@ -1,4 +1,4 @@
-"""The gateway as the platform speaks to it: by `requests`, in both encodings, with packages of courses behind it."""
+"""The gateway as the platform speaks to it: by `requests`, in both encodings, with packages behind it."""
 
 import io
 import json
