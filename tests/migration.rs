@@ -1,9 +1,12 @@
-//! The guide for those who come from codejail: whatever it says to be tested is.
+//! The pages for those who come from codejail: whatever they say to be tested is, and no difference is without
+//! a reason.
 
 use std::path::Path;
 
 /// The guide.
 const GUIDE: &str = include_str!("../docs/from-codejail.md");
+/// What differs at the HTTP interface.
+const GATEWAY: &str = include_str!("../docs/gateway.md");
 /// Where tests are; files of others' making, such as build output, are in none of them.
 const FOLDERS: [&str; 10] = [
     "src", "queue", "sandbox", "program", "worker", "producer", "clients", "xtask", "harness",
@@ -11,11 +14,36 @@ const FOLDERS: [&str; 10] = [
 ];
 /// The weaknesses of codejail that were found.
 const WEAKNESSES: usize = 29;
+/// What its users complain of.
+const COMPLAINTS: usize = 40;
+/// Tables that say what is different there and here.
+const TABLES_OF_DIFFERENCES: usize = 4;
 
-/// The rows of all tables whose last column is headed `test`, as cells.
-fn tested_rows(page: &str) -> Vec<Vec<String>> {
-    let mut rows = Vec::new();
-    let mut tested = false;
+/// A table: its heads, and its rows as cells.
+struct Table {
+    heads: Vec<String>,
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn is_tested(&self) -> bool {
+        self.heads.last().is_some_and(|head| head == "test")
+    }
+
+    /// Where its reasons stand, if it has any.
+    fn why(&self) -> Option<usize> {
+        let mut heads = self.heads.iter();
+        heads.position(|head| head.starts_with("why"))
+    }
+
+    /// Whether it tells what is different between a thing there and ours.
+    fn tells_differences(&self) -> bool {
+        self.heads.get(1).is_some_and(|head| head == "here") && self.why().is_some()
+    }
+}
+
+fn tables(page: &str) -> Vec<Table> {
+    let mut tables: Vec<Table> = Vec::new();
     let mut in_table = false;
     for line in page.lines() {
         let Some(row) = line.strip_prefix('|').and_then(|row| row.strip_suffix('|')) else {
@@ -23,14 +51,26 @@ fn tested_rows(page: &str) -> Vec<Vec<String>> {
             continue;
         };
         let cells: Vec<String> = row.split('|').map(|cell| cell.trim().to_owned()).collect();
-        if !in_table {
-            tested = cells.last().is_some_and(|head| head == "test");
-        } else if tested && !cells.iter().all(|cell| cell.starts_with("---")) {
-            rows.push(cells);
+        match tables.last_mut() {
+            Some(table) if in_table => {
+                if !cells.iter().all(|cell| cell.starts_with("---")) {
+                    table.rows.push(cells);
+                }
+            }
+            Some(_) | None => tables.push(Table {
+                heads: cells,
+                rows: Vec::new(),
+            }),
         }
         in_table = true;
     }
-    rows
+    tables
+}
+
+/// The rows of all tables whose last column is headed `test`.
+fn tested_rows(page: &str) -> Vec<Vec<String>> {
+    let tested = tables(page).into_iter().filter(Table::is_tested);
+    tested.flat_map(|table| table.rows).collect()
 }
 
 /// The names in the last cell.
@@ -78,33 +118,56 @@ fn every_test_that_the_guide_names_exists() {
         .iter()
         .map(|folder| sources_below(&root.join(folder)));
     let sources: String = folders.collect();
-    let rows = tested_rows(GUIDE);
-    let named: usize = rows.iter().map(|row| tests_of(row).len()).sum();
-    assert!(
-        named > 60,
-        "{named} tests were found in {} rows",
-        rows.len()
-    );
-    assert_eq!(missing(&rows, &sources), [""; 0]);
-}
-
-#[test]
-fn every_weakness_has_its_row_and_a_test_that_shows_it_gone() {
-    let rows = tested_rows(GUIDE);
-    let numbered = |row: &&Vec<String>| row.first().is_some_and(|cell| is_number(cell));
-    let weaknesses: Vec<&Vec<String>> = rows.iter().filter(numbered).collect();
-    let numbers: Vec<&str> = weaknesses.iter().map(|row| row[0].as_str()).collect();
-    let all: Vec<String> = (1..=WEAKNESSES)
-        .map(|number| format!("W{number}"))
-        .collect();
-    assert_eq!(numbers, all);
-    for row in weaknesses {
-        assert!(!tests_of(row).is_empty(), "{} names no test", row[0]);
+    for (page, least) in [(GUIDE, 200), (GATEWAY, 14)] {
+        let rows = tested_rows(page);
+        let named: usize = rows.iter().map(|row| tests_of(row).len()).sum();
+        assert!(
+            named >= least,
+            "{named} tests were found in {} rows",
+            rows.len()
+        );
+        assert_eq!(missing(&rows, &sources), [""; 0]);
     }
 }
 
-fn is_number(cell: &str) -> bool {
-    let digits = cell.strip_prefix('W').unwrap_or_default();
+#[test]
+fn every_weakness_and_every_complaint_has_its_row_and_a_test_that_shows_it_gone() {
+    for (letter, count) in [('W', WEAKNESSES), ('C', COMPLAINTS)] {
+        let rows = tested_rows(GUIDE);
+        let numbered = |row: &&Vec<String>| row.first().is_some_and(|cell| is_number(cell, letter));
+        let found: Vec<&Vec<String>> = rows.iter().filter(numbered).collect();
+        let numbers: Vec<&str> = found.iter().map(|row| row[0].as_str()).collect();
+        let all: Vec<String> = (1..=count)
+            .map(|number| format!("{letter}{number}"))
+            .collect();
+        assert_eq!(numbers, all);
+    }
+}
+
+#[test]
+fn every_row_of_these_pages_has_what_its_table_promises_and_every_difference_a_reason() {
+    let mut of_differences = 0;
+    for table in [GUIDE, GATEWAY].into_iter().flat_map(tables) {
+        of_differences += usize::from(table.tells_differences());
+        let why = table.why();
+        assert!(
+            why.is_none() || table.is_tested(),
+            "a table with reasons names tests: {:?}",
+            table.heads
+        );
+        for row in &table.rows {
+            assert_eq!(row.len(), table.heads.len(), "{row:?}");
+            let unsaid = why.is_some_and(|at| row[at].is_empty());
+            assert!(!unsaid, "no reason: {row:?}");
+            let untested = table.is_tested() && tests_of(row).is_empty();
+            assert!(!untested, "no test: {row:?}");
+        }
+    }
+    assert_eq!(of_differences, TABLES_OF_DIFFERENCES);
+}
+
+fn is_number(cell: &str, letter: char) -> bool {
+    let digits = cell.strip_prefix(letter).unwrap_or_default();
     !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 

@@ -92,7 +92,7 @@ enum Task {
     },
     /// Tests on the real kernel and a real broker, then every demo.
     Test {
-        /// Everything: more turmoil, every fault at every step of a job, those tests of the broker that depend on its release on RabbitMQ 4.0, a broker of three nodes, a job that kills its workers among a thousand, workers that come and go, all guests and kernels, five minutes of a hostile worker, workers in containers, manifests for Kubernetes, the demo on a fresh Debian, a soak of 100,000 runs, 500 calls to codejail and to the Python client, bench, a minute of each fuzz target, and the licences as well.
+        /// Everything: more turmoil, every fault at every step of a job, those tests of the broker that depend on its release on RabbitMQ 4.0, a broker of three nodes, a job that kills its workers among a thousand, workers that come and go, all guests and kernels, five minutes of a hostile worker, workers in containers, manifests for Kubernetes, the demo on a fresh Debian, a soak of 100,000 runs, 500 calls to codejail and to the Python client, that client with every Python that is here, bench, a minute of each fuzz target, and the licences as well.
         #[arg(long)]
         all: bool,
         #[command(flatten)]
@@ -220,7 +220,7 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
-    /// The Python client: types, lints, and tests against a real worker and against codejail.
+    /// The Python client: types, lints, its package, and tests against a real worker and against codejail.
     Python {
         #[command(flatten)]
         trial: python::Trial,

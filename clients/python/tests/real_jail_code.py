@@ -223,6 +223,17 @@ class Limits(Jail):
         result = python("import time; time.sleep(1.5); print('Done!')")
         self.assertEqual((result.stdout, result.result.limits["wall_ms"]), (b"Done!\n", 120_000))
 
+    def test_memory_and_output_without_end_are_a_kill_whose_outcome_says_why(self):
+        set_limit("CPU", 10)
+        set_limit("REALTIME", 20)
+        for code, outcome in (
+            ("kept = []\nwhile True: kept.append(bytearray(10_000_000))", "memory_limit"),
+            ("while True: print('x' * 10_000)", "output_limit"),
+        ):
+            result = python(code)
+            self.assertEqual((result.status, result.result.outcome), (-signal.SIGKILL, outcome))
+            self.assertLessEqual(len(result.stdout), 8_388_608)
+
     def test_an_override_applies_in_its_context_alone(self):
         codejail.override_limit("REALTIME", 3, "course")
         code = "import time; time.sleep(1.5); print('Done!')"

@@ -1,5 +1,6 @@
 """safe_exec does what codejail's own tests of it assert, each here under the name of its behaviour."""
 
+import datetime
 import io
 import json
 import logging
@@ -13,9 +14,10 @@ from pathlib import Path
 from unittest import mock
 
 import jailfleet.codejail as codejail
+from jailfleet import NoResult
 from jailfleet.codejail import SafeExecException, _fleet, json_safe, not_safe_exec, safe_exec, set_limit
 from jailfleet.codejail import jail_code as jail_module
-from tests.support import PATIENCE_S, OnFleet
+from tests.support import PATIENCE_S, OnFleet, channel
 
 
 def executed(code, **given):
@@ -196,6 +198,20 @@ class Configuration(OnFleet):
         with self.assertRaisesRegex(RuntimeError, "without a jail"):
             not_safe_exec("a = 17", names)
         self.assertEqual(names, {})
+
+    def test_a_call_waits_for_a_free_slot_as_long_as_it_was_told(self):
+        codejail.connect(pool="python-tests", wait_s=0.2)
+        self.addCleanup(codejail.connect, wait_s=PATIENCE_S)
+        with channel() as beside, mock.patch.object(_fleet, "TRAVEL_S", 0.1):
+            queue = beside.queue_declare("", exclusive=True).method.queue
+            beside.queue_bind(queue, "jailfleet.jobs", "python-tests.interactive")
+            before = datetime.datetime.now(datetime.timezone.utc)
+            # It waits for a slot, then for the run, then for the way back.
+            with self.assertRaisesRegex(NoResult, "within 1.3 s"):
+                executed("a = 17")
+            _, _, body = beside.basic_get(queue, auto_ack=True)
+        deadline = datetime.datetime.fromisoformat(json.loads(body)["deadline"].replace("Z", "+00:00"))
+        self.assertAlmostEqual((deadline - before).total_seconds(), 0.2, delta=PATIENCE_S / 2)
 
     def test_code_is_logged_when_somebody_asks_for_it(self):
         asked = mock.patch.object(safe_exec, "LOG_ALL_CODE", True)

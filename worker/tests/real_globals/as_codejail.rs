@@ -205,6 +205,12 @@ fn the_codes_name_and_builtins_are_those_of_an_exec_and_are_not_left() {
 }
 
 #[test]
+fn nothing_but_pythons_own_is_imported_for_the_code() {
+    let code = "import sys\nfound = [name for name in ('six', 'simplejson', 'json') if name in sys.modules]";
+    assert_eq!(exec(code, "{}"), json!({ "found": [] }));
+}
+
+#[test]
 fn sys_exit_keeps_its_code_and_leaves_no_globals() {
     let results = run_all(&[
         job("import sys\nx = 1\nsys.exit(3)", "{}"),

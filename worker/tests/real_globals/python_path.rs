@@ -20,8 +20,9 @@ fn folders_and_zip_files_are_imported_from() {
         { "path": "lib/module.py", "content": "where = 'folder'\n" },
         { "path": "python_lib.zip", "content": { "base64": ZIP } }
     ]);
-    let code = "import module, zipped, os\nx = [module.where, zipped.where]\n\
-                os.chdir('tmp')\nimport module as m";
+    // Wherever the code stands by then.
+    let code = "import module, os\nx = [module.where]\nos.chdir('tmp')\nimport zipped\n\
+                x.append(zipped.where)";
     assert_eq!(
         with_path(code, &files, &["lib", "python_lib.zip"]),
         json!({ "x": ["folder", "zip"] })

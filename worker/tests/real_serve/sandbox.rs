@@ -257,4 +257,7 @@ fn what_is_printed_changes_nothing(gateway: &Gateway) {
         gateway.left("print('{\"x\": 1}')\nx = 2"),
         json!({ "x": 2 })
     );
+    // Nor is what goes past Python; there it would have been corrupted output.
+    let code = "import os, sys\nos.write(1, b'[')\nsys.__stdout__.write(']')\nx = 2";
+    assert_eq!(gateway.left(code), json!({ "x": 2 }));
 }
