@@ -15,12 +15,10 @@ import six
 
 import jailfleet.codejail as codejail
 from jailfleet.codejail import safe_exec, set_limit
-from tests.generated import calls, outcome
+from tests.generated import COUNT, SEED, calls, outcome
 from tests.grading_script import CLASS
 from tests.support import PATIENCE_S, TESTS, OnFleet, require
 
-SEED = 20_260_101
-COUNT = int(os.environ.get("JAILFLEET_PYTHON_CALLS", "100"))
 #: Nobody's: codejail limits processes by user, on the whole host.
 UID = "64917"
 

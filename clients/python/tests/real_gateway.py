@@ -7,10 +7,13 @@ import os
 import subprocess
 import unittest
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import requests
 
+import jailfleet.codejail as codejail
+from tests.generated import COUNT, SEED, calls, outcome, said, same_about
 from tests.support import PATIENCE_S, settings, wait_until
 
 SERVE = os.environ.get("JAILFLEET_PYTHON_GATEWAY", "")
@@ -150,6 +153,41 @@ class Packages(Gateway):
         code = "import random2\nr = random2.Random(5)\nseen = [r.random() for _ in range(3)]"
         again = self.left(code)["seen"]
         self.assertEqual((len(set(again)), self.left(code)["seen"]), (3, again))
+
+
+class Generated(Gateway):
+    """The calls that real_beside_codejail gives to codejail, by HTTP and by the function that takes its place."""
+
+    def test_generated_calls_have_the_results_of_the_function_that_codejail_is_compared_with(self):
+        profiles = {"limits": "profiles", "profiles": {"a course": "course"}}
+        codejail.connect(runtimes={"python": "python-numpy"}, wait_s=PATIENCE_S, **profiles)
+        self.addCleanup(codejail.connect, wait_s=PATIENCE_S)
+        given = calls(SEED, COUNT)
+
+        def by_function(call):
+            names = json.loads(json.dumps(call["globals"]))
+            course = {"limit_overrides_context": "a course"}
+            return outcome(lambda names: codejail.safe_exec(call["code"], names, **course), names)
+
+        with ThreadPoolExecutor(4) as threads:
+            ours = list(threads.map(by_function, given))
+            theirs = list(threads.map(self.by_http, given))
+        differ = [found for found in zip(given, ours, theirs) if found[1] != found[2]]
+        self.assertEqual(differ, [])
+
+    def by_http(self, call):
+        """What the service says, in the words of the function that it calls."""
+        answer = self.call(call["code"], call["globals"])
+        names, emsg = said(answer["globals_dict"]), answer.get("emsg")
+        if emsg is None:
+            return {"globals": names}
+        if emsg == "Sandboxed code produced corrupted stdout.":
+            return {
+                "raised": "JSONDecodeError",
+                "words": "Expecting value: line 1 column 1 (char 0)",
+                "globals": names,
+            }
+        return {"raised": "SafeExecException", "words": same_about(emsg), "globals": names}
 
 
 class Away(unittest.TestCase):
