@@ -156,7 +156,7 @@ class Packages(Gateway):
 
 
 class Generated(Gateway):
-    """The calls that real_beside_codejail gives to codejail, by HTTP and by the function that takes its place."""
+    """The calls that real_beside_codejail gives to codejail, by HTTP and by the function in its place."""
 
     def test_generated_calls_have_the_results_of_the_function_that_codejail_is_compared_with(self):
         profiles = {"limits": "profiles", "profiles": {"a course": "course"}}
