@@ -1,7 +1,12 @@
 //! The order of the checks, and their words.
 
+use super::super::answer::Answer;
 use super::*;
 use jailfleet::settings;
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+use proptest::sample::select;
 
 const GOOD: &str = r#""code": "x", "globals_dict": {}"#;
 
@@ -194,4 +199,63 @@ fn the_older_shape_wants_all_six_takes_other_names_and_passes_over_unsafely() {
     assert!(call.is_complete() && call.python_path.len() == 1);
     assert_eq!(read(&all("[\"../x\"]"), &[]), Err(Refused::PythonPath));
     assert_eq!(read(&all("[]"), &["/tmp/test.txt"]), Err(Refused::Files));
+}
+
+/// Names that a library may have in the older shape, and some that only look so.
+fn names() -> impl Strategy<Value = String> {
+    const ODD: [&str; 10] = [
+        "python_lib.zip",
+        "jailed_code",
+        "tmp",
+        ".",
+        "..",
+        "",
+        "a\0b",
+        "a\nb",
+        "-",
+        "\u{202e}x",
+    ];
+    prop_oneof![
+        3 => select(&ODD[..]).prop_map(str::to_owned),
+        1 => "[^/]{0,8}",
+        1 => Just("x".repeat(300)),
+    ]
+}
+
+proptest! {
+    /// A job that a worker would refuse for what the caller said is the caller's mistake.
+    #[test]
+    fn nothing_that_a_caller_can_say_makes_a_job_that_is_a_fault_of_ours(
+        code in "[^x]{0,20}",
+        given in vec((".{0,4}", prop_oneof![Just("NaN".to_owned()), Just("\"\\udc00\"".to_owned()),
+            Just("[".repeat(950) + &"]".repeat(950)), "[0-9]{1,4400}", Just("{\"a\":1,\"a\":2}".to_owned())]), 0..4),
+        context in option::of(".{0,300}"),
+        slug in option::of(".{0,300}"),
+        path in vec(names(), 0..3),
+        files in vec(names(), 0..3),
+        older in any::<bool>(),
+    ) {
+        let globals: Vec<String> = given
+            .iter()
+            .map(|(name, value)| format!("{}:{value}", serde_json::json!(name)))
+            .collect();
+        let payload = format!(
+            "{{\"code\":{},\"globals_dict\":{{{}}},\"python_path\":{},\"limit_overrides_context\":{},\
+             \"slug\":{},\"unsafely\":false}}",
+            serde_json::json!(code), globals.join(","), serde_json::json!(path),
+            serde_json::json!(context), serde_json::json!(slug),
+        );
+        let shape = if older { ServeShape::Edunext } else { ServeShape::Openedx };
+        let mut taken: Vec<&str> = files.iter().map(String::as_str).collect();
+        // The reader of forms keeps one of each name.
+        taken.sort_unstable();
+        taken.dedup();
+        let settings = settings::producer_settings(None, &[], &[]).expect("good settings");
+        if let Ok(call) = Call::read(form(&payload, &taken), shape)
+            && let Err(rejection) = call.job(&settings, EpochMs(1))
+        {
+            let answer = Answer::of_rejection(&rejection);
+            prop_assert!(answer.status < 500, "{} {:?}", rejection.message, rejection.code);
+        }
+    }
 }
