@@ -10,6 +10,7 @@ mod publish;
 mod reap;
 mod control;
 pub mod producer;
+pub mod logbook;
 pub mod shelf;
 pub mod canceller;
 

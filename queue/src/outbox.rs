@@ -99,6 +99,17 @@ pub struct Stray {
     pub key: String,
 }
 
+/// What a gateway writes into a logbook.
+#[derive(Debug, Clone)]
+pub(crate) struct Note {
+    /// The logbook's exchange.
+    pub(crate) exchange: String,
+    /// Tells it from its neighbours.
+    pub(crate) id: String,
+    /// What it says.
+    pub(crate) body: Bytes,
+}
+
 /// Why a message is not safe with the broker. Its delivery must not be acked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OutboxError {
@@ -149,6 +160,7 @@ pub(crate) enum Parcel {
     Park(Parked),
     Stray(Stray),
     Job(crate::envelope::JobMessage),
+    Note(Note),
 }
 
 impl Parcel {
@@ -164,6 +176,7 @@ impl Parcel {
             Self::Park(letter) => letter.body.len(),
             Self::Stray(job) => job.body.len(),
             Self::Job(job) => job.body.len(),
+            Self::Note(note) => note.body.len(),
         }
     }
 }

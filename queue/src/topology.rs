@@ -4,6 +4,7 @@
 //! exists is taken as it is; where its arguments are others, that is told.
 
 mod cancels;
+mod logbook;
 mod names;
 mod definitions;
 mod rights;
@@ -13,6 +14,7 @@ mod verify;
 pub(crate) use cancels::MARK_KEY;
 pub(crate) use declare::{DeclareError, declare};
 pub use definitions::arguments;
+pub use logbook::LOGBOOK_DAYS;
 pub use names::Names;
 pub use rights::{Party, Rights};
 pub(crate) use verify::Verifier;

@@ -107,6 +107,11 @@ impl Post {
                 key: lane_key(&job.pool, job.lane),
                 properties: properties::of_job(job),
             },
+            Parcel::Note(note) => Addressed {
+                exchange: note.exchange.clone(),
+                key: String::new(),
+                properties: properties::of_mark(&note.id),
+            },
         }
     }
 

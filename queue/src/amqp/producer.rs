@@ -56,8 +56,8 @@ pub enum ReplyQueue {
 /// The sending half: cheap to clone, so that many publishes can be under way.
 #[derive(Debug, Clone)]
 pub struct JobSender {
-    outbox: Outbox,
-    prefix: Arc<str>,
+    pub(super) outbox: Outbox,
+    pub(super) prefix: Arc<str>,
 }
 
 impl JobSender {

@@ -153,8 +153,8 @@ pub(super) fn of_cancel(id: &str, sent: EpochMs) -> BasicProperties {
     .with_timestamp(sent.0 / 1000)
 }
 
-/// The properties of a mark behind the cancels of the past: it has no body, and only its writer
-/// reads it.
+/// The properties of a mark, which has no body and which only its writer reads, and of a note in a
+/// logbook.
 pub(super) fn of_mark(mark: &str) -> BasicProperties {
     BasicProperties::default()
         .with_delivery_mode(PERSISTENT)

@@ -40,6 +40,7 @@ impl Item {
             Parcel::Park(letter) => &letter.body,
             Parcel::Stray(job) => &job.body,
             Parcel::Job(job) => &job.body,
+            Parcel::Note(note) => &note.body,
         }
     }
 

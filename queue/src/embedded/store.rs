@@ -275,12 +275,15 @@ impl Store {
                 self.enqueue(back);
                 Ok(Published::Delivered)
             }
-            // There is no upgraded worker inside one process to wait for, and nobody reaps.
-            Parcel::Newer { .. } | Parcel::Job(_) | Parcel::Park(_) | Parcel::Stray(_) => {
-                Err(OutboxError::Homeless {
-                    destination: "the embedded door".to_owned(),
-                })
-            }
+            // There is no upgraded worker inside one process to wait for, nobody reaps, and no
+            // gateway asks.
+            Parcel::Newer { .. }
+            | Parcel::Job(_)
+            | Parcel::Park(_)
+            | Parcel::Stray(_)
+            | Parcel::Note(_) => Err(OutboxError::Homeless {
+                destination: "the embedded door".to_owned(),
+            }),
         };
         crate::amqp::answer(order.done, word);
     }
