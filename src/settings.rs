@@ -15,10 +15,12 @@ mod reader;
 mod worker;
 mod runtimes;
 mod serve;
+mod api;
 mod producer;
 mod print;
 mod reference;
 
+pub use api::{ApiDoor, ApiSection, TlsFiles};
 pub use key::join as dotted_key;
 pub use mistake::{Mistake, Mistakes};
 pub use print::quoted as toml_text;

@@ -1,5 +1,6 @@
 //! Writes settings as TOML, for people and for the digest.
 
+use super::api::ApiSection;
 use super::key;
 use super::schema::{AUTO, MAIN_FILE};
 use super::sections::{
@@ -80,6 +81,7 @@ impl ProducerSettings {
         page.whole("message_bytes", producer.message_bytes);
         page.whole("result_bytes", producer.result_bytes);
         serve(&mut page, &self.serve);
+        api(&mut page, &self.api);
         log(&mut page, &self.log);
         page.0
     }
@@ -105,6 +107,28 @@ fn serve(page: &mut Page, serve: &ServeSection) {
     page.whole("head_timeout_ms", serve.head_timeout_ms.get());
     page.whole("body_timeout_ms", serve.body_timeout_ms.get());
     page.whole("check_interval_ms", serve.check_interval_ms.get());
+}
+
+fn api(page: &mut Page, api: &ApiSection) {
+    page.section("api");
+    let door = api.door.as_ref();
+    let tls = door.and_then(|door| door.tls.as_ref());
+    let listen = door.map(|door| door.listen.to_string());
+    page.text("listen", listen.as_deref().unwrap_or_default());
+    page.text("tenants_file", door.map_or("", |door| &door.tenants_file));
+    page.text("tls_cert_file", tls.map_or("", |tls| &tls.cert_file));
+    page.text("tls_key_file", tls.map_or("", |tls| &tls.key_file));
+    page.text("logbook", &api.logbook);
+    page.whole("body_bytes", api.body_bytes);
+    page.whole("jobs", api.jobs);
+    page.whole("connections", api.connections);
+    page.whole("waits", api.waits);
+    page.whole("head_timeout_ms", api.head_timeout_ms.get());
+    page.whole("body_timeout_ms", api.body_timeout_ms.get());
+    page.whole("wait_ms", api.wait_ms.get());
+    page.whole("events_ms", api.events_ms.get());
+    page.whole("kept_jobs", api.kept_jobs);
+    page.whole("cache_bytes", api.cache_bytes);
 }
 
 fn worker(page: &mut Page, worker: &WorkerSection) {

@@ -2,18 +2,20 @@
 
 use super::reader::Reader;
 use super::sections::{ProducerSection, ProducerSettings};
-use super::{serve, worker};
+use super::{api, serve, worker};
 use crate::job::Lane;
 
 pub(super) fn producer_settings(read: &mut Reader) -> Option<ProducerSettings> {
     let amqp = worker::amqp(read);
     let producer = producer(read);
     let serve = serve::serve(read);
+    let api = api::api(read);
     let log = worker::log(read);
     Some(ProducerSettings {
         amqp: amqp?,
         producer: producer?,
         serve: serve?,
+        api: api?,
         log: log?,
     })
 }

@@ -20,11 +20,11 @@ pub fn reference() -> String {
         section(&mut page, group, &worker);
     }
     page.push_str("\n### The producer\n\n`[amqp]` and `[log]` have the keys above.\n");
-    for group in PRODUCER
-        .groups
-        .iter()
-        .filter(|group| group.path == ["producer"] || group.path == ["serve"])
-    {
+    for group in PRODUCER.groups.iter().filter(|group| {
+        [["producer"], ["serve"], ["api"]]
+            .iter()
+            .any(|own| group.path == own)
+    }) {
         section(&mut page, group, &producer);
     }
     page.push('\n');

@@ -1,6 +1,7 @@
 //! The sections of the two configurations as typed values. Every number in them comes from a TOML
 //! text; there are no defaults in code.
 
+use super::api::ApiSection;
 use super::mistake::Mistake;
 use super::schema::Shape;
 use super::secret::Secret;
@@ -339,6 +340,8 @@ pub struct ProducerSettings {
     pub producer: ProducerSection,
     /// `[serve]`.
     pub serve: ServeSection,
+    /// `[api]`.
+    pub api: ApiSection,
     /// `[log]`.
     pub log: LogSection,
 }

@@ -48,7 +48,7 @@ pub(in crate::settings) const WORKER: Schema = Schema {
         group(&["runtimes", "*", "ceiling"], LIMIT_KEYS),
         group(&["profiles", "*"], LIMIT_KEYS),
     ],
-    foreign: &["producer", "serve"],
+    foreign: &["producer", "serve", "api"],
 };
 
 /// The producer's schema.
@@ -57,6 +57,7 @@ pub(in crate::settings) const PRODUCER: Schema = Schema {
         group(&["amqp"], AMQP_KEYS),
         group(&["producer"], PRODUCER_KEYS),
         group(&["serve"], SERVE_KEYS),
+        group(&["api"], API_KEYS),
         group(&["log"], LOG_KEYS),
     ],
     foreign: &[
@@ -229,6 +230,33 @@ const SERVE_KEYS: &[KeySpec] = &[
     key("body_timeout_ms", whole(MS, 10, 600_000), "How long a request's body may take."),
     key("check_interval_ms", whole(MS, 100, DAY_MS),
         "From one round of safety checks that all passed to the next."),
+];
+
+#[rustfmt::skip]
+const API_KEYS: &[KeySpec] = &[
+    key("listen", Kind::Optional(Shape::Address),
+        "Where the gateway's own interface answers; without TLS a loopback or private address; port 0 takes any; `\"\"`: nowhere."),
+    key("tenants_file", Kind::Optional(Shape::Path),
+        "A file with the tenants, the hashes of their tokens and what each may do; read again when it changes."),
+    key("tls_cert_file", Kind::Optional(Shape::Path),
+        "PEM file of our certificate and those between it and its authority; `\"\"`: no TLS. Read again when it changes."),
+    key("tls_key_file", Kind::Optional(Shape::Path), "PEM file of the certificate's key."),
+    key("logbook", Kind::Text(Shape::Label),
+        "The stream `<prefix>.reply.<logbook>`: gateways with the same one answer for each other's jobs."),
+    key("body_bytes", whole(BYTES, KIB, 128 * MIB), "The most that a request's body may be."),
+    key("jobs", whole("jobs", 1, 10_000), "The most jobs of one request."),
+    key("connections", whole("connections", 2, 10_000),
+        "Connections served at one time; a further one waits in the listen queue."),
+    key("waits", whole("requests", 1, 9999),
+        "Requests that wait for results at one time, event streams among them; a further one gets a 503."),
+    key("head_timeout_ms", whole(MS, 10, 600_000), "How long a request's head, and a TLS handshake, may take."),
+    key("body_timeout_ms", whole(MS, 10, 600_000), "How long a request's body may take."),
+    key("wait_ms", whole(MS, 1, 600_000), "The longest that `wait_ms` of a question can be."),
+    key("events_ms", whole(MS, 10, DAY_MS), "How long a stream of events lasts; its client connects again."),
+    key("kept_jobs", whole("jobs", 1, 10_000_000),
+        "Jobs that are known at one time, of all tenants; the oldest are forgotten first."),
+    key("cache_bytes", whole(BYTES, MIB, 64 * GIB),
+        "Results of late that are kept in memory; older ones are read from the logbook when asked for."),
 ];
 
 #[rustfmt::skip]
