@@ -11,6 +11,7 @@ pub mod submit;
 pub mod bulk;
 pub mod cancel;
 pub mod serve;
+pub mod api;
 pub mod dead;
 pub mod lost;
 mod kept;

@@ -3,8 +3,8 @@
 //!
 //! What callers may rely on is the contract of openedx/codejail-service: paths, both encodings of the
 //! body, the order of its checks, and every byte of its answers. It knows no authentication, so that
-//! `guard` and the address that is listened on have to stand in for it. An interface of our own
-//! belongs beside this one, on a listener and with a handler of its own.
+//! `guard` and the address that is listened on have to stand in for it. An gateway's own
+//! interface is beside this one, on a listener and with a handler of its own: `crate::api`.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -36,13 +36,14 @@ mod repr;
 pub(crate) mod verdict;
 mod checks;
 mod rounds;
-mod listener;
+pub(crate) mod listener;
 mod admin;
-mod metrics;
+pub(crate) mod metrics;
 
 pub use life::{ServeError, run};
 pub use metrics::{Metrics, MetricsError};
 
+use crate::api::Unready;
 use answer::{Answer, End};
 pub(crate) use call::LIBRARY;
 use call::{Call, Refused};
@@ -59,6 +60,8 @@ struct Service {
     fleet: OnceLock<Fleet>,
     gate: watch::Receiver<Gate>,
     door: watch::Receiver<DoorState>,
+    /// The gateway's own interface, where there is one.
+    own: Option<Unready>,
     metrics: Arc<Metrics>,
     clock: Clock,
     stop: CancellationToken,

@@ -13,6 +13,7 @@ use jailfleet_queue::{DoorState, Link};
 use super::Service;
 use super::checks::Gate;
 use super::listener::Caps;
+use crate::api::Unready;
 
 /// What the admin port grants.
 pub(super) const CAPS: Caps = Caps {
@@ -24,8 +25,13 @@ pub(super) const CAPS: Caps = Caps {
 /// Why no code would be run now; `None` when it would.
 pub(super) fn unready(service: &Service) -> Option<&'static str> {
     let door = no_way(&service.door.borrow());
+    let own = service.own.as_ref();
+    let own_trouble = own.and_then(Unready::why);
     match *service.gate.borrow() {
         _ if service.stop.is_cancelled() => Some("stopping"),
+        _ if own_trouble.is_some() => own_trouble,
+        // Then that is all it is for.
+        _ if own.is_some() && !service.settings.serve.enabled => None,
         _ if !service.settings.serve.enabled => Some("switched off (serve.enabled)"),
         _ if door.is_some() => door,
         Gate::Starting => Some("no worker has answered the safety checks yet"),
@@ -53,6 +59,9 @@ pub(super) fn respond(
 ) -> Response<Full<Bytes>> {
     let metrics = || {
         service.metrics.door(&service.door.borrow());
+        if let Some(own) = &service.own {
+            service.metrics.api().door(&own.door());
+        }
         service.metrics.render()
     };
     let health = Health {

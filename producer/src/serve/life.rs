@@ -16,9 +16,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::checks::Gate;
 use super::fleet::Fleet;
-use super::listener::{self, Caps};
+use super::listener::{self, Caps, Transport};
 use super::metrics::{Held, Metrics, MetricsError};
 use super::{Service, admin, respond, rounds};
+use crate::api::{self, ApiError, Running};
 use crate::cli::Exit;
 use crate::client::{Client, ClientError};
 use crate::progress::say;
@@ -37,6 +38,9 @@ pub enum ServeError {
         /// What the system said.
         source: io::Error,
     },
+    /// The gateway's own interface.
+    #[error(transparent)]
+    Api(#[from] ApiError),
     /// The broker.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -59,6 +63,11 @@ pub async fn run(settings: &ProducerSettings) -> Result<Exit, ServeError> {
     let serve = &settings.serve;
     let (callers, address) = bind(serve.listen, "serve.listen").await?;
     let (admin, admin_address) = bind(serve.admin_listen, "serve.admin_listen").await?;
+    let metrics = Arc::new(Metrics::new()?);
+    let mut own = match &settings.api.door {
+        Some(door) => Some(api::open(settings, door, Arc::clone(&metrics)).await?),
+        None => None,
+    };
     let (gate, gate_seen) = watch::channel(Gate::Starting);
     let (door, door_seen) = watch::channel(DoorState::default());
     let service = Arc::new(Service {
@@ -66,13 +75,15 @@ pub async fn run(settings: &ProducerSettings) -> Result<Exit, ServeError> {
         fleet: OnceLock::new(),
         gate: gate_seen,
         door: door_seen,
-        metrics: Arc::new(Metrics::new()?),
+        own: own.as_ref().map(Running::unready),
+        metrics,
         clock: Clock::start(),
         stop: CancellationToken::new(),
     });
     say(&format!(
         "jailfleet-producer: serving codejail's interface at http://{address}, metrics at \
-         http://{admin_address}"
+         http://{admin_address}{}",
+        beside(own.as_ref()),
     ));
     let (no_calls, no_fleet) = (CancellationToken::new(), CancellationToken::new());
     let mut interface = JoinSet::new();
@@ -90,14 +101,23 @@ pub async fn run(settings: &ProducerSettings) -> Result<Exit, ServeError> {
         ended = &mut broker => ended.and(Err(ServeError::Ended("the connection to the broker"))),
         _ = interface.join_next() => Err(ServeError::Ended("the interface")),
         _ = rest.join_next() => Err(ServeError::Ended("the admin port")),
+        () = ended_of(own.as_mut()) => Err(ServeError::Ended("the gateway's own interface")),
     };
     service.stop.cancel();
     no_calls.cancel();
     if ended.is_ok() {
+        // Both interfaces at the same time: who stops a gateway waits for the slower one.
+        let own = async {
+            match own.take() {
+                Some(own) => own.close().await,
+                None => {}
+            }
+        };
+        let mut own = Box::pin(own);
         // Callers get their answers while the fleet is still there; each has a deadline.
         let answered = async { while interface.join_next().await.is_some() {} };
         let gone = tokio::select! {
-            () = answered => None,
+            ((), ()) = async { tokio::join!(answered, own.as_mut()) } => None,
             ended = &mut broker => Some(ended),
         };
         no_fleet.cancel();
@@ -108,6 +128,22 @@ pub async fn run(settings: &ProducerSettings) -> Result<Exit, ServeError> {
         while rest.join_next().await.is_some() {}
     }
     ended.map(|()| Exit::Done)
+}
+
+/// Where our own interface is, for people.
+fn beside(own: Option<&Running>) -> String {
+    own.map_or_else(String::new, |own| {
+        let (scheme, address) = (own.scheme, own.address);
+        format!(", jobs at {scheme}://{address}/api/v1")
+    })
+}
+
+/// Never, where there is none.
+async fn ended_of(own: Option<&mut Running>) {
+    match own {
+        Some(own) => own.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn bind(
@@ -140,7 +176,7 @@ async fn serve_callers(listener: TcpListener, service: Arc<Service>, stop: Cance
         let service = Arc::clone(&service);
         async move { respond(&service, request).await }
     };
-    listener::serve(listener, caps, held, handler, stop).await;
+    listener::serve(listener, Transport::Plain, caps, held, handler, stop).await;
 }
 
 async fn serve_admin(listener: TcpListener, service: Arc<Service>, stop: CancellationToken) {
@@ -148,7 +184,8 @@ async fn serve_admin(listener: TcpListener, service: Arc<Service>, stop: Cancell
         let response = admin::respond(&service, request.method(), request.uri().path());
         std::future::ready(response)
     };
-    listener::serve(listener, admin::CAPS, Held::unseen(), handler, stop).await;
+    let (caps, held) = (admin::CAPS, Held::unseen());
+    listener::serve(listener, Transport::Plain, caps, held, handler, stop).await;
 }
 
 /// Connects, then keeps the results flowing, the checks going and the unwanted jobs cancelled.

@@ -11,16 +11,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
+use futures_rustls::TlsAcceptor;
+use futures_rustls::rustls::ServerConfig;
+use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
+use tokio_util::compat::{FuturesAsyncReadCompatExt, TokioAsyncReadCompatExt};
 use tokio_util::sync::CancellationToken;
 
 use super::metrics::Held;
@@ -34,35 +38,46 @@ const PAUSE: Duration = Duration::from_millis(200);
 
 /// What a listener grants.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Caps {
+pub(crate) struct Caps {
     /// Connections at one time; a further one waits in the listen queue.
-    pub(super) connections: usize,
+    pub(crate) connections: usize,
     /// How long a request's head may take.
-    pub(super) head: Duration,
+    pub(crate) head: Duration,
     /// How long everything between head and answer may take.
-    pub(super) work: Duration,
+    pub(crate) work: Duration,
+}
+
+/// How callers speak.
+#[derive(Debug, Clone)]
+pub(crate) enum Transport {
+    /// Plainly: in this host or a private network.
+    Plain,
+    /// By TLS, as is said here for the next handshake.
+    Tls(watch::Receiver<Arc<ServerConfig>>),
 }
 
 /// Binds an address and says which one it became.
 ///
 /// # Errors
 /// When it is taken or not ours.
-pub(super) async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
+pub(crate) async fn bind(address: SocketAddr) -> io::Result<(TcpListener, SocketAddr)> {
     let listener = TcpListener::bind(address).await?;
     let bound = listener.local_addr()?;
     Ok((listener, bound))
 }
 
 /// Serves until `stop`, then lets what is under way come to its end.
-pub(super) async fn serve<H, A>(
+pub(crate) async fn serve<H, A, B>(
     listener: TcpListener,
+    transport: Transport,
     caps: Caps,
     held: Held,
     handler: H,
     stop: CancellationToken,
 ) where
     H: Fn(Request<Incoming>) -> A + Clone + Send + Sync + 'static,
-    A: Future<Output = Response<Full<Bytes>>> + Send + 'static,
+    A: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes, Error = Infallible> + Send + 'static,
 {
     let permits = Arc::new(Semaphore::new(caps.connections));
     let mut connections = JoinSet::new();
@@ -80,9 +95,10 @@ pub(super) async fn serve<H, A>(
         match accepted {
             Ok((stream, _)) => {
                 let (handler, held) = (handler.clone(), held.clone());
+                let transport = transport.clone();
                 connections.spawn(async move {
                     let place = held.take();
-                    connection(stream, caps, handler).await;
+                    welcome(stream, transport, caps, handler).await;
                     drop((place, permit));
                 });
             }
@@ -97,10 +113,31 @@ pub(super) async fn serve<H, A>(
     while connections.join_next().await.is_some() {}
 }
 
-async fn connection<H, A>(stream: TcpStream, caps: Caps, handler: H)
+/// Shakes hands where that is wanted, within the time of a head.
+async fn welcome<H, A, B>(stream: TcpStream, transport: Transport, caps: Caps, handler: H)
 where
     H: Fn(Request<Incoming>) -> A,
-    A: Future<Output = Response<Full<Bytes>>>,
+    A: Future<Output = Response<B>>,
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
+{
+    let config = match transport {
+        Transport::Plain => return connection(stream, caps, handler).await,
+        Transport::Tls(config) => Arc::clone(&config.borrow()),
+    };
+    let handshake = TlsAcceptor::from(config).accept(stream.compat());
+    match timeout(caps.head, handshake).await {
+        Ok(Ok(stream)) => connection(stream.compat(), caps, handler).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a handshake failed"),
+        Err(_elapsed) => tracing::debug!("a handshake took too long"),
+    }
+}
+
+async fn connection<S, H, A, B>(stream: S, caps: Caps, handler: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    H: Fn(Request<Incoming>) -> A,
+    A: Future<Output = Response<B>>,
+    B: Body<Data = Bytes, Error = Infallible> + 'static,
 {
     let service = service_fn(|request| {
         let answer = handler(request);
@@ -122,7 +159,7 @@ where
 
 /// Why there is no body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(super) enum NoBody {
+pub(crate) enum NoBody {
     #[error("The body is too large")]
     TooLarge,
     #[error("The body took too long")]
@@ -136,7 +173,7 @@ pub(super) enum NoBody {
 ///
 /// # Errors
 /// When it is too large or too slow, or breaks off.
-pub(super) async fn body(
+pub(crate) async fn body(
     mut body: Incoming,
     most: usize,
     within: Duration,
@@ -172,7 +209,7 @@ pub(super) async fn body(
 
 /// Reads a body that nobody wants, for a while. Whoever is refused is still writing, and a connection
 /// that is closed over what he wrote would take our answer with it.
-pub(super) async fn discard(mut body: Incoming, most: usize, within: Duration) {
+pub(crate) async fn discard(mut body: Incoming, most: usize, within: Duration) {
     let mut seen = 0_usize;
     let reading = async {
         while let Some(Ok(frame)) = body.frame().await {
@@ -189,6 +226,6 @@ pub(super) async fn discard(mut body: Incoming, most: usize, within: Duration) {
 }
 
 /// Whether the head says that the body is larger than that.
-pub(super) fn declares_more(body: &Incoming, most: usize) -> bool {
+pub(crate) fn declares_more(body: &Incoming, most: usize) -> bool {
     body.size_hint().lower() > u64::try_from(most).unwrap_or(u64::MAX)
 }

@@ -14,6 +14,7 @@ use prometheus::{
 
 use super::answer::End;
 use super::checks::{Check, Gate};
+use crate::api::ApiMetrics;
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
 pub type MetricsError = prometheus::Error;
@@ -92,6 +93,7 @@ pub struct Metrics {
     checks: GaugeVec,
     connected: IntGaugeVec,
     blocked: IntGauge,
+    api: ApiMetrics,
 }
 
 impl Metrics {
@@ -159,6 +161,7 @@ impl Metrics {
                 "jailfleet_amqp_blocked",
                 "1 while the broker blocks publishing.",
             )?,
+            api: ApiMetrics::new(&make)?,
             registry,
         };
         metrics.begin();
@@ -192,6 +195,11 @@ impl Metrics {
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&self.registry.gather(), &mut text)?;
         Ok(text)
+    }
+
+    /// Those of the gateway's own interface.
+    pub(crate) const fn api(&self) -> &ApiMetrics {
+        &self.api
     }
 
     pub(super) fn request(&self, end: End) {
@@ -242,14 +250,18 @@ impl Metrics {
 
 /// A gauge of what is held at one time.
 #[derive(Debug, Clone)]
-pub(super) struct Held(IntGauge);
+pub(crate) struct Held(IntGauge);
 
 /// One more of it, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Place(IntGauge);
+pub(crate) struct Place(IntGauge);
 
 impl Held {
-    pub(super) fn take(&self) -> Place {
+    pub(crate) const fn of(gauge: IntGauge) -> Self {
+        Self(gauge)
+    }
+
+    pub(crate) fn take(&self) -> Place {
         self.0.inc();
         Place(self.0.clone())
     }
@@ -267,7 +279,7 @@ impl Drop for Place {
 }
 
 /// Registers what it makes.
-struct Maker<'a>(&'a Registry);
+pub(crate) struct Maker<'a>(&'a Registry);
 
 impl Maker<'_> {
     fn keep<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, MetricsError> {
@@ -275,15 +287,25 @@ impl Maker<'_> {
         Ok(metric)
     }
 
-    fn counters(&self, name: &str, help: &str, label: &str) -> Result<IntCounterVec, MetricsError> {
+    pub(crate) fn counters(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> Result<IntCounterVec, MetricsError> {
         self.keep(IntCounterVec::new(Opts::new(name, help), &[label])?)
     }
 
-    fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
+    pub(crate) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, MetricsError> {
         self.keep(IntGauge::new(name, help)?)
     }
 
-    fn gauges(&self, name: &str, help: &str, label: &str) -> Result<IntGaugeVec, MetricsError> {
+    pub(crate) fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        label: &str,
+    ) -> Result<IntGaugeVec, MetricsError> {
         self.keep(IntGaugeVec::new(Opts::new(name, help), &[label])?)
     }
 }

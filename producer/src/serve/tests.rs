@@ -43,6 +43,7 @@ impl Away {
         let service = Service {
             settings,
             fleet: OnceLock::from(fleet),
+            own: None,
             gate: gate_seen,
             door: door_seen,
             metrics,
@@ -82,7 +83,14 @@ impl Away {
                 async move { respond(&service, request).await }
             }
         };
-        let served = listener::serve(listener, caps, Held::unseen(), handler, stop.clone());
+        let served = listener::serve(
+            listener,
+            listener::Transport::Plain,
+            caps,
+            Held::unseen(),
+            handler,
+            stop.clone(),
+        );
         let asked = async {
             let mut stream = TcpStream::connect(address).await.expect("connected");
             stream.write_all(request.as_bytes()).await.expect("written");
