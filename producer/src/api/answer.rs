@@ -29,12 +29,12 @@ pub(super) struct Failure {
     pub(super) index: Option<usize>,
     /// Which field of it.
     pub(super) field: Option<String>,
-    /// When to ask again.
-    pub(super) retry_after: Option<Duration>,
+    /// After how many seconds to ask again.
+    pub(super) retry_after_s: Option<u32>,
     /// The methods that there are.
     pub(super) allow: &'static [&'static str],
     /// What became of the jobs, where some were taken.
-    pub(super) jobs: Option<Value>,
+    pub(super) jobs: Option<Box<Value>>,
 }
 
 impl Failure {
@@ -45,7 +45,7 @@ impl Failure {
             message: message.into(),
             index: None,
             field: None,
-            retry_after: None,
+            retry_after_s: None,
             allow: &[],
             jobs: None,
         }
@@ -61,8 +61,10 @@ impl Failure {
         self
     }
 
-    pub(super) const fn after(mut self, wait: Duration) -> Self {
-        self.retry_after = Some(wait);
+    pub(super) fn after(mut self, wait: Duration) -> Self {
+        // Whole seconds, rounded up: before that it would be in vain.
+        let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+        self.retry_after_s = Some(u32::try_from(seconds.max(1)).unwrap_or(u32::MAX));
         self
     }
 
@@ -102,14 +104,12 @@ impl Failure {
         let mut body = Map::new();
         body.insert("error".to_owned(), Value::Object(error));
         if let Some(jobs) = &self.jobs {
-            body.insert("jobs".to_owned(), jobs.clone());
+            body.insert("jobs".to_owned(), Value::clone(jobs));
         }
         let mut response = json_answer(self.status, &Value::Object(body));
         let headers = response.headers_mut();
-        if let Some(wait) = self.retry_after {
-            // Whole seconds, rounded up: before that it would be in vain.
-            let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-            headers.insert(RETRY_AFTER, HeaderValue::from(seconds.max(1)));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));

@@ -110,11 +110,12 @@ mod tests {
         let (rates, now) = (Rates::default(), Duration::ZERO);
         let few = tenant("a", "waits = 1");
         let place = rates.wait(&few, now).expect("one place");
-        rates.wait(&few, now).expect_err("no second one");
+        let refused = rates.wait(&few, now).expect_err("no second one");
+        assert_eq!(refused.status.as_u16(), 429);
         let _more = rates
             .wait(&tenant("a", "waits = 2"), now)
             .expect("more now");
         drop(place);
-        rates.wait(&few, now).expect("it was given back");
+        let _place = rates.wait(&few, now).expect("it was given back");
     }
 }

@@ -35,6 +35,7 @@ use crate::input::hex;
 const WINDOW: usize = 64;
 
 /// A job that is to be published.
+#[derive(Debug)]
 struct Item {
     index: usize,
     job: Job,
@@ -44,6 +45,7 @@ struct Item {
 }
 
 /// What is to be done with each job of a request.
+#[derive(Debug)]
 struct Plan {
     new: Vec<Item>,
     /// Ids and states, in the order of the request.
@@ -338,7 +340,7 @@ async fn settle(
         .map(|(_, (key, state))| view::receipt(tenant, key, state))
         .collect();
     Err(Failure {
-        jobs: Some(Value::Array(there)),
+        jobs: Some(Box::new(Value::Array(there))),
         ..Failure::unavailable(code, message)
     })
 }

@@ -108,9 +108,8 @@ pub async fn run(settings: &ProducerSettings) -> Result<Exit, ServeError> {
     if ended.is_ok() {
         // Both interfaces at the same time: who stops a gateway waits for the slower one.
         let own = async {
-            match own.take() {
-                Some(own) => own.close().await,
-                None => {}
+            if let Some(own) = own.take() {
+                own.close().await;
             }
         };
         let mut own = Box::pin(own);

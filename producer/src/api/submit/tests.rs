@@ -37,15 +37,13 @@ fn what_is_known_is_not_sent_again_what_is_unknown_is_and_what_differs_refuses_a
     };
     index.note(1, sent);
     let jobs = vec![job("a", "1"), job("b", "1"), job("c", "1")];
-    let planned = plan(&index, jobs, 1500, CONFIRM).ok().expect("a plan");
+    let planned = plan(&index, jobs, 1500, CONFIRM).expect("a plan");
     let told: Vec<_> = planned.receipts.iter().map(|(_, state)| *state).collect();
     assert_eq!(told, ["accepted", "queued", "queued"]);
     assert_eq!(ids(&planned.new), ["t:c"]);
     assert_eq!(planned.new[0].index, 2);
     let other = vec![job("c", "1"), job("a", "2")];
-    let refused = plan(&index, other, 1500, CONFIRM)
-        .err()
-        .expect("a conflict");
+    let refused = plan(&index, other, 1500, CONFIRM).expect_err("a conflict");
     assert_eq!((refused.status.as_u16(), refused.index), (409, Some(1)));
 }
 
@@ -53,9 +51,9 @@ fn what_is_known_is_not_sent_again_what_is_unknown_is_and_what_differs_refuses_a
 fn a_job_that_was_never_said_to_be_sent_is_sent_after_a_while() {
     let mut index = Index::new(10);
     noted(&mut index, "n", &[job("a", "1")]);
-    let soon = plan(&index, vec![job("a", "1")], 3000, CONFIRM).ok();
+    let soon = plan(&index, vec![job("a", "1")], 3000, CONFIRM);
     assert!(soon.expect("a plan").new.is_empty());
-    let late = plan(&index, vec![job("a", "1")], 3001, CONFIRM).ok();
+    let late = plan(&index, vec![job("a", "1")], 3001, CONFIRM);
     let [item] = &late.expect("a plan").new[..] else {
         panic!("it is sent");
     };
