@@ -72,6 +72,11 @@ pub(crate) struct Gateway {
 impl Gateway {
     /// Starts one with these settings on top of those of the tests.
     pub(crate) fn start(uri: &str, settings: &[&str]) -> Self {
+        Self::start_and_say(uri, settings).0
+    }
+
+    /// The same, with the line in which it says where it is.
+    pub(crate) fn start_and_say(uri: &str, settings: &[&str]) -> (Self, String) {
         let usual = [
             "serve.admin_listen=127.0.0.1:0",
             "serve.profile=codejail",
@@ -99,12 +104,13 @@ impl Gateway {
                 eprintln!("gateway: {line}");
             }
         });
-        Self {
+        let gateway = Self {
             child,
             reader: Some(reader),
             address,
             admin,
-        }
+        };
+        (gateway, line)
     }
 
     /// Sends a whole request.
@@ -206,7 +212,7 @@ pub(crate) struct Reply {
 }
 
 impl Reply {
-    fn to(address: &str, request: &[u8]) -> Self {
+    pub(crate) fn to(address: &str, request: &[u8]) -> Self {
         let mut stream = connect(address);
         stream.write_all(request).expect("it reads");
         Self::from(stream)

@@ -1,0 +1,25 @@
+//! The gateway's own interface in front of a real RabbitMQ node, a real worker and its warden.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a field that is missing from an answer has to fail the test"
+)]
+
+#[path = "support/worker.rs"]
+#[expect(dead_code, reason = "shared with the tests that need no gateway")]
+mod worker;
+#[path = "real_serve/gateway.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the tests of the compatible interface"
+)]
+mod gateway;
+#[path = "real_api/own.rs"]
+mod own;
+#[path = "real_api/story.rs"]
+mod story;
+#[path = "real_api/replicas.rs"]
+mod replicas;
+#[path = "real_api/refused.rs"]
+mod refused;
+#[path = "real_api/sealed.rs"]
+mod sealed;
