@@ -83,7 +83,12 @@ fn a_job_is_posted_asked_for_waited_for_repeated_and_cancelled() {
         (200, Some("done"))
     );
 
-    // Each of them ran once.
+    each_ran_once(&own);
+    own.stops();
+    worker.stops();
+}
+
+fn each_ran_once(own: &Own) {
     own.until_exported("jailfleet_api_results_total{came=\"first\"} 2\n");
     let metrics = own.metrics();
     for line in [
@@ -95,8 +100,6 @@ fn a_job_is_posted_asked_for_waited_for_repeated_and_cancelled() {
     ] {
         assert!(metrics.contains(line), "{line}: {metrics}");
     }
-    own.stops();
-    worker.stops();
 }
 
 #[test]
