@@ -35,7 +35,7 @@ mod answer;
 mod metrics;
 
 pub use life::ApiError;
-pub(crate) use life::{Running, Unready, open};
+pub(crate) use life::{Bound, Running, Unready, bind, open};
 pub(crate) use metrics::ApiMetrics;
 
 use crate::serve::Metrics;

@@ -60,13 +60,20 @@ pub enum ApiError {
     Door(#[from] OpenError),
 }
 
-/// An interface that is open.
-#[derive(Debug)]
-pub(crate) struct Running {
-    /// Where it answers.
+/// An interface that has its address and its files, and talks to nobody yet.
+pub(crate) struct Bound {
+    /// Where it will answer.
     pub(crate) address: SocketAddr,
     /// How callers speak.
     pub(crate) scheme: &'static str,
+    listener: TcpListener,
+    files: Files,
+    door: ApiDoor,
+}
+
+/// An interface that is open.
+#[derive(Debug)]
+pub(crate) struct Running {
     api: Arc<Api>,
     callers: JoinSet<()>,
     rest: JoinSet<()>,
@@ -74,22 +81,41 @@ pub(crate) struct Running {
     no_broker: CancellationToken,
 }
 
-/// Opens the interface behind that door of the settings.
+/// Takes the address of that door of the settings.
 ///
 /// # Errors
-/// When the address is taken, or a file does not do.
-pub(crate) async fn open(
-    settings: &ProducerSettings,
-    door: &ApiDoor,
-    metrics: Arc<Metrics>,
-) -> Result<Running, ApiError> {
+/// When it is taken, or a file does not do.
+pub(crate) async fn bind(door: &ApiDoor) -> Result<Bound, ApiError> {
     let files = Files::read(door)?;
-    let listener = TcpListener::bind(door.listen).await;
-    let bound = listener.and_then(|listener| Ok((listener.local_addr()?, listener)));
-    let (address, listener) = bound.map_err(|source| ApiError::Listen {
+    let bound = listener::bind(door.listen).await;
+    let (listener, address) = bound.map_err(|source| ApiError::Listen {
         address: door.listen,
         source,
     })?;
+    Ok(Bound {
+        address,
+        scheme: if files.tls.is_some() { "https" } else { "http" },
+        listener,
+        files,
+        door: door.clone(),
+    })
+}
+
+/// Opens the interface.
+///
+/// # Errors
+/// When the broker's URI cannot be read, or threads cannot be started.
+pub(crate) fn open(
+    bound: Bound,
+    settings: &ProducerSettings,
+    metrics: Arc<Metrics>,
+) -> Result<Running, ApiError> {
+    let Bound {
+        listener,
+        files,
+        door,
+        ..
+    } = bound;
     let clock = Clock::start();
     let section = &settings.api;
     let pools = [settings.producer.pool.clone()];
@@ -123,12 +149,11 @@ pub(crate) async fn open(
             (Some(tls), Transport::Tls(seen))
         }
     };
-    let scheme = if tls.is_some() { "https" } else { "http" };
     let mut rest = JoinSet::new();
     rest.spawn(Arc::clone(&api.book).keep(logbook, no_broker.clone()));
     rest.spawn(Arc::clone(&api.book).tidy(no_broker.clone()));
     rest.spawn(wishes.serve(settings.amqp.clone(), clock, no_broker.clone()));
-    rest.spawn(watch_files(door.clone(), tenants, tls, no_broker.clone()));
+    rest.spawn(watch_files(door, tenants, tls, no_broker.clone()));
     let mut callers = JoinSet::new();
     callers.spawn(serve(
         listener,
@@ -137,8 +162,6 @@ pub(crate) async fn open(
         no_callers.clone(),
     ));
     Ok(Running {
-        address,
-        scheme,
         api,
         callers,
         rest,

@@ -19,7 +19,7 @@ use super::fleet::Fleet;
 use super::listener::{self, Caps, Transport};
 use super::metrics::{Held, Metrics, MetricsError};
 use super::{Service, admin, respond, rounds};
-use crate::api::{self, ApiError, Running};
+use crate::api::{self, ApiError, Bound, Running};
 use crate::cli::Exit;
 use crate::client::{Client, ClientError};
 use crate::progress::say;
@@ -64,10 +64,17 @@ pub async fn run(settings: &ProducerSettings) -> Result<Exit, ServeError> {
     let (callers, address) = bind(serve.listen, "serve.listen").await?;
     let (admin, admin_address) = bind(serve.admin_listen, "serve.admin_listen").await?;
     let metrics = Arc::new(Metrics::new()?);
-    let mut own = match &settings.api.door {
-        Some(door) => Some(api::open(settings, door, Arc::clone(&metrics)).await?),
+    let own = match &settings.api.door {
+        Some(door) => Some(api::bind(door).await?),
         None => None,
     };
+    say(&format!(
+        "jailfleet-producer: serving codejail's interface at http://{address}, metrics at \
+         http://{admin_address}{}",
+        own.as_ref().map_or_else(String::new, beside),
+    ));
+    let own = own.map(|bound| api::open(bound, settings, Arc::clone(&metrics)));
+    let mut own = own.transpose()?;
     let (gate, gate_seen) = watch::channel(Gate::Starting);
     let (door, door_seen) = watch::channel(DoorState::default());
     let service = Arc::new(Service {
@@ -80,11 +87,6 @@ pub async fn run(settings: &ProducerSettings) -> Result<Exit, ServeError> {
         clock: Clock::start(),
         stop: CancellationToken::new(),
     });
-    say(&format!(
-        "jailfleet-producer: serving codejail's interface at http://{address}, metrics at \
-         http://{admin_address}{}",
-        beside(own.as_ref()),
-    ));
     let (no_calls, no_fleet) = (CancellationToken::new(), CancellationToken::new());
     let mut interface = JoinSet::new();
     interface.spawn(serve_callers(
@@ -130,11 +132,9 @@ pub async fn run(settings: &ProducerSettings) -> Result<Exit, ServeError> {
 }
 
 /// Where our own interface is, for people.
-fn beside(own: Option<&Running>) -> String {
-    own.map_or_else(String::new, |own| {
-        let (scheme, address) = (own.scheme, own.address);
-        format!(", jobs at {scheme}://{address}/api/v1")
-    })
+fn beside(own: &Bound) -> String {
+    let (scheme, address) = (own.scheme, own.address);
+    format!(", jobs at {scheme}://{address}/api/v1")
 }
 
 /// Never, where there is none.
