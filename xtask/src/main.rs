@@ -13,6 +13,7 @@ mod needs;
 mod doctor;
 mod build;
 mod schema;
+mod schemathesis;
 mod seccomp_profile;
 mod example;
 mod answer;
@@ -227,6 +228,14 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
+    /// The gateway's own interface: schemathesis asks whatever its OpenAPI document allows, and finds no 5xx.
+    Schemathesis {
+        /// How many questions for each operation.
+        #[arg(long, default_value_t = tiers::FUZZER_EXAMPLES)]
+        examples: usize,
+        #[command(flatten)]
+        machine: Machine,
+    },
     /// The manifests of deploy/kubernetes against the schemas of the API.
     Kubernetes {
         #[command(flatten)]
@@ -374,6 +383,9 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Fresh { tried, machine } => fresh::run_there(&workspace, machine.install(), tried),
         Task::Python { trial, machine } => {
             python::check(&workspace, machine.install(), trial, &mut None)
+        }
+        Task::Schemathesis { examples, machine } => {
+            schemathesis::run(&workspace, machine.install(), examples)
         }
         Task::Kubernetes { machine } => kubernetes::check(&workspace, machine.install()),
         Task::InstallProfiles { root } => profiles::install(&workspace, &root),

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-mod environment;
+pub(crate) mod environment;
 mod package;
 
 use environment::{IN_THE_JAIL, TOOLS};

@@ -10,7 +10,8 @@ use crate::unchecked::must_all_be_checked;
 use crate::workspace::Workspace;
 use crate::{
     Machine, bench, build, containers, demo, deny, footprint, fresh, fuzz, humaneval, kubernetes,
-    many, poison, prometheus, python, quorum, releases, scale, schema, soak, tools, turmoil, vm,
+    many, poison, prometheus, python, quorum, releases, scale, schema, schemathesis, soak, tools,
+    turmoil, vm,
 };
 use anyhow::{Context, Result, bail, ensure};
 use jailfleet_harness::Broker;
@@ -19,6 +20,9 @@ use jailfleet_harness::Broker;
 const FUZZ_SECONDS: u64 = 60;
 /// How long a hostile worker talks to wardens, in `test --all`.
 const HOSTILE_SECONDS: u64 = 300;
+
+/// How many questions schemathesis has for each operation of the gateway, in `test`.
+pub(crate) const FUZZER_EXAMPLES: usize = 50;
 
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +51,13 @@ impl Extent {
                 calls: 5 * python::CALLS,
                 pythons: python::Pythons::All,
             },
+        }
+    }
+
+    fn fuzzer_examples(self) -> usize {
+        match self {
+            Self::Usual => FUZZER_EXAMPLES,
+            Self::All => 10 * FUZZER_EXAMPLES,
         }
     }
 
@@ -248,6 +259,10 @@ fn whole_fleets(workspace: &Workspace, install: Install, extent: Extent, steps: 
     if let Some(line) = unseen {
         steps.remember(line);
     }
+    let examples = extent.fuzzer_examples();
+    steps.perform("schemathesis asks the gateway", || {
+        schemathesis::run(workspace, install, examples)
+    });
 }
 
 /// What only `test --all` runs; answers with what could not be checked.

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 const PYTHON: &str = "/usr/bin/python3";
 
 /// What one environment holds.
-pub(super) struct Packages {
+pub(crate) struct Packages {
     name: &'static str,
     pinned: &'static [&'static str],
     /// Packages that ask for a newer Python than they need, and come without what they depend on.
@@ -54,7 +54,7 @@ pub(super) const IN_THE_JAIL: Packages = Packages {
 ///
 /// # Errors
 /// When it cannot be fetched or made.
-pub(super) fn provide(packages: &Packages) -> Result<PathBuf> {
+pub(crate) fn provide(packages: &Packages) -> Result<PathBuf> {
     let cache = above_all_caches()?.join("jailfleet-python");
     let version = capture(PYTHON, command(PYTHON).arg("--version"))?;
     let folder = cache.join(packages.folder(version.trim()));
@@ -105,6 +105,15 @@ fn install(python: &Path, packages: &[&str], more: &[&str]) -> Result<()> {
 }
 
 impl Packages {
+    /// These, each in one version.
+    pub(crate) const fn pinned(name: &'static str, pinned: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            pinned,
+            whatever_the_python: &[],
+        }
+    }
+
     fn all(&self) -> Vec<&'static str> {
         [self.pinned, self.whatever_the_python].concat()
     }
