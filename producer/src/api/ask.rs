@@ -11,7 +11,7 @@ use tokio::time::{sleep, timeout};
 
 use super::Api;
 use super::answer::{Body, Failure, json_answer};
-use super::index::{Index, Known};
+use super::index::{Index, Known, Standing};
 use super::order;
 use super::tenants::Tenant;
 use super::view;
@@ -142,10 +142,11 @@ pub(super) async fn batch_key(api: &Api, tenant: &Tenant, name: &str) -> Result<
 
 async fn known(api: &Api, key: &str) -> Result<Known, Failure> {
     let find = |index: &Index| index.job(key).cloned();
-    if let Some(known) = api.book.look(find) {
+    let known = api.book.look(find);
+    if let Some(known) = known.filter(|known| known.standing != Standing::Accepted) {
         return Ok(known);
     }
-    // Another gateway may just have accepted it.
+    // Another gateway may just have accepted it, or said that it is sent.
     up_to_now(api).await?;
     api.book.look(find).ok_or_else(|| Failure::unknown("job"))
 }

@@ -18,6 +18,9 @@ that it listens on loopback and private addresses only, and refuses what web pag
 section [serve] of the configuration has the rest; /metrics, /healthz and /readyz are at
 serve.admin_listen.
 
+With api.listen it has an interface of its own beside that, at /api/v1: any job, for callers
+with tokens, asked for later at any gateway. docs/gateway.md shows how.
+
 Exit codes: 0 stopped by SIGTERM or SIGINT, with every request under way answered, 1 failed,
 2 wrong command line or configuration.";
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::gateway::{Gateway, Reply, connect};
-use crate::worker;
+use crate::worker::{self, Worker};
 
 /// A token of the tenant `exams`, which may use both lanes and limits of its own.
 pub(crate) const EXAMS: &str = "exams-token-0123456789";
@@ -33,6 +33,12 @@ pub(crate) fn tenants() -> String {
     let slow =
         "lanes = [\"bulk\"]\nown_limits = false\nrequests_per_s = 3\njobs_per_s = 3\nwaits = 1";
     entry("exams", EXAMS, &exams) + &entry("site", SITE, &site) + &entry("slow", SLOW, slow)
+}
+
+/// A worker on that vhost.
+pub(crate) fn worker(uri: &str) -> Worker {
+    let port = ["--set", "admin.listen=127.0.0.1:0"];
+    Worker::start(&port, &[("JAILFLEET__AMQP__URI", uri)])
 }
 
 /// A gateway whose own interface has read its logbook.

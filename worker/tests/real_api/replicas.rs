@@ -4,12 +4,7 @@ use jailfleet_harness::{Broker, require};
 use serde_json::json;
 
 use crate::gateway::get;
-use crate::own::{EXAMS, Own, SITE, python, python_in};
-use crate::worker::Worker;
-
-fn worker(uri: &str) -> Worker {
-    Worker::start(&[], &[("JAILFLEET__AMQP__URI", uri)])
-}
+use crate::own::{self, EXAMS, Own, SITE, python, python_in};
 
 #[test]
 fn any_gateway_answers_for_what_another_accepted_and_so_does_one_that_was_started_later() {
@@ -37,7 +32,7 @@ fn any_gateway_answers_for_what_another_accepted_and_so_does_one_that_was_starte
     assert_eq!(second.post(EXAMS, &python("l0", "1")).status, 409);
     first.stops();
 
-    let worker = worker(&vhost.uri());
+    let worker = own::worker(&vhost.uri());
     for n in 0..3 {
         second.done(EXAMS, &format!("l{n}"));
     }
@@ -94,7 +89,7 @@ fn another_tenants_job_is_as_unknown_as_one_of_nobody_and_its_names_are_free() {
     own.accepted(SITE, &python_in("b", "a", "print('site')"));
     // A cancel hits only the tenant's own.
     assert_eq!(own.ask(SITE, "DELETE", "/api/v1/batches/b").status, 202);
-    let worker = worker(&vhost.uri());
+    let worker = own::worker(&vhost.uri());
     assert_eq!(own.done(EXAMS, "a")["result"]["stdout"], "exams\n");
     assert_eq!(own.done(SITE, "a")["result"]["outcome"], "cancelled");
     own.stops();
@@ -126,7 +121,7 @@ fn a_broker_that_is_away_is_a_503_and_what_was_accepted_before_is_known_after() 
     own.until_exported("jailfleet_api_connected{role=\"consume\"} 1\n");
     assert_eq!(own.get(EXAMS, "/api/v1/jobs/b").status, 404);
     own.accepted(EXAMS, &python("b", "print(2)"));
-    let worker = worker(&uri);
+    let worker = own::worker(&uri);
     assert_eq!(own.done(EXAMS, "a")["result"]["stdout"], "1\n");
     assert_eq!(own.done(EXAMS, "b")["result"]["stdout"], "2\n");
     own.stops();

@@ -3,25 +3,16 @@
 use jailfleet_harness::{Broker, require};
 use serde_json::json;
 
-use crate::own::{EXAMS, Own, python, python_in};
-use crate::worker::{self, Worker};
+use crate::own::{self, EXAMS, Own, python, python_in};
 
 const SLEEP: &str = "import time\ntime.sleep(600)";
-
-/// A worker that lets programs sleep for longer than a test.
-fn worker(uri: &str) -> (Worker, tempfile::NamedTempFile) {
-    let config = worker::file_of("[runtime_defaults.limits]\nwall_ms = 600000\n");
-    let path = config.path().to_str().expect("a plain path");
-    let broker = [("JAILFLEET__AMQP__URI", uri)];
-    (Worker::start(&["--config", path], &broker), config)
-}
 
 #[test]
 fn a_job_is_posted_asked_for_waited_for_repeated_and_cancelled() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let (worker, _config) = worker(&vhost.uri());
+    let worker = own::worker(&vhost.uri());
     let own = Own::start(&vhost.uri(), &[]);
 
     let reply = own.post(EXAMS, &python_in("night", "a:1", "print(6 * 7)"));
@@ -107,7 +98,7 @@ fn a_batch_tells_each_result_once_and_goes_on_where_its_listener_was() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");
     let vhost = broker.vhost().expect("a vhost");
-    let (worker, _config) = worker(&vhost.uri());
+    let worker = own::worker(&vhost.uri());
     let own = Own::start(&vhost.uri(), &[]);
     let jobs: Vec<_> = (0..5)
         .map(|n| python_in("b1", &format!("j{n}"), &format!("print({n})")))
