@@ -173,7 +173,9 @@ async fn work(settings: &ProducerSettings, batch: &mut Batch) -> Result<End, Bul
             let wait = settings.producer.idle_timeout_ms.duration().as_secs();
             let why = match hindered {
                 Some(trouble) => format!("{trouble}."),
-                None => "is a worker running?".to_owned(),
+                None => "is a worker running? Results that found their queue gone or full: \
+                         `jailfleet-producer lost list`."
+                    .to_owned(),
             };
             say(&format!(
                 "gave up after {wait} s without news: {why} The same command goes on"

@@ -22,8 +22,8 @@ use jailfleet::result::JobResult;
 use jailfleet::settings::ProducerSettings;
 use jailfleet::wire;
 use jailfleet_program::Clock;
-use jailfleet_queue::amqp::OpenError;
 use jailfleet_queue::amqp::producer::{JobSender, ProducePlan, ProducerDoor, ReplyQueue};
+use jailfleet_queue::topology::ReplyLife;
 use jailfleet_queue::{DoorState, JobMessage, OutboxError};
 use tokio::sync::watch;
 use uuid::Uuid;
@@ -32,55 +32,11 @@ use crate::correlation::CorrelationId;
 use crate::dedupe::{Claim, Ledger, PROVISIONAL_GRACE, Reception};
 
 mod arrival;
+mod error;
 
 pub use arrival::{Arrival, Content, Unreadable};
-
-/// Why a client cannot go on.
-#[derive(Debug, thiserror::Error)]
-pub enum ClientError {
-    /// The door could not be opened at all.
-    #[error("open the door to the broker")]
-    Open(#[from] OpenError),
-    /// The broker did not answer in time.
-    #[error("reach the broker {uri} within {} ms: {trouble}", within.as_millis())]
-    Unreachable {
-        /// The broker's URI without its password.
-        uri: String,
-        /// How long it was tried.
-        within: Duration,
-        /// What went wrong last.
-        trouble: String,
-    },
-    /// A job could not be published.
-    #[error("publish the job {job_id}")]
-    Publish {
-        /// The job.
-        job_id: String,
-        /// Why.
-        source: OutboxError,
-    },
-    /// The broker did not take the job in time.
-    #[error("hand the job {job_id} to the broker within {} s: {trouble}; it may have it all the same: give the same --id when you try again", within.as_secs())]
-    NotTaken {
-        /// The job.
-        job_id: String,
-        /// How long it was tried.
-        within: Duration,
-        /// What it waited for.
-        trouble: String,
-    },
-    /// No result came in time.
-    #[error("get a result of the job {job_id} within {} s: is a worker of its pool and lane running?", within.as_secs())]
-    NoResult {
-        /// The job.
-        job_id: String,
-        /// How long it was waited for.
-        within: Duration,
-    },
-    /// The door closed under our hands.
-    #[error("go on with a door that closed")]
-    Closed,
-}
+pub use error::ClientError;
+use error::why_none;
 
 /// The sending half of a client: cheap to clone.
 #[derive(Debug, Clone)]
@@ -134,7 +90,8 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects with a fresh reply queue, to publish to those pools.
+    /// Connects with a fresh reply queue for a short while, to publish to those pools. In a cluster the
+    /// queue is on one node: a client that lives for long takes [`Client::connect_to_stay`].
     ///
     /// # Errors
     /// When the settings do not do, or the broker cannot be reached in time.
@@ -142,12 +99,22 @@ impl Client {
         settings: &ProducerSettings,
         pools: Vec<Name>,
     ) -> Result<Self, ClientError> {
-        let reply = format!("client-{}", Uuid::now_v7().simple());
-        Self::connect_as(settings, pools, &reply).await
+        Self::open(settings, pools, &fresh_reply(), ReplyLife::Passing).await
+    }
+
+    /// Connects with a fresh reply queue that outlives any one node of a cluster.
+    ///
+    /// # Errors
+    /// As [`Client::connect`].
+    pub async fn connect_to_stay(
+        settings: &ProducerSettings,
+        pools: Vec<Name>,
+    ) -> Result<Self, ClientError> {
+        Self::open(settings, pools, &fresh_reply(), ReplyLife::Lasting).await
     }
 
     /// Connects with the reply queue `<prefix>.reply.<reply>`, which is made if it is not there,
-    /// and still holds what came for an earlier run.
+    /// and still holds what came for an earlier run. It outlives any one node of a cluster.
     ///
     /// # Errors
     /// As [`Client::connect`].
@@ -156,8 +123,18 @@ impl Client {
         pools: Vec<Name>,
         reply: &str,
     ) -> Result<Self, ClientError> {
+        Self::open(settings, pools, reply, ReplyLife::Lasting).await
+    }
+
+    async fn open(
+        settings: &ProducerSettings,
+        pools: Vec<Name>,
+        reply: &str,
+        life: ReplyLife,
+    ) -> Result<Self, ClientError> {
         let plan = ProducePlan {
             reply: reply.to_owned(),
+            life,
             pools,
             prefetch: settings.producer.prefetch,
         };
@@ -267,7 +244,11 @@ impl Client {
         let job_id = job.id.as_str().to_owned();
         match far {
             Far::Lost(lost) => Ok(*lost),
-            Far::Taken => Err(ClientError::NoResult { job_id, within }),
+            Far::Taken => Err(ClientError::NoResult {
+                job_id,
+                within,
+                why: why_none(self.trouble()),
+            }),
             Far::Publishing => Err(ClientError::NotTaken {
                 job_id,
                 within,
@@ -365,4 +346,8 @@ impl Client {
         let within = self.patience();
         self.door.close(within).await
     }
+}
+
+fn fresh_reply() -> String {
+    format!("client-{}", Uuid::now_v7().simple())
 }

@@ -11,6 +11,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use jailfleet::settings::ReplyMode;
 use jailfleet_harness::Broker;
 use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor};
+use jailfleet_queue::topology::ReplyLife;
 use jailfleet_queue::{Disposition, amqp};
 use lapin::BasicProperties;
 use lapin::options::{BasicAckOptions, BasicPublishOptions, BasicQosOptions};
@@ -52,6 +53,7 @@ async fn fill(uri: &str, reply: &str) -> Result<ProducerDoor> {
     let amqp = section(uri, ReplyMode::Default);
     let plan = ProducePlan {
         reply: reply.to_owned(),
+        life: ReplyLife::Lasting,
         pools: vec![pool()],
         prefetch: 256,
     };

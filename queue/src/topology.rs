@@ -27,7 +27,7 @@ const HOUR_MS: i64 = 3_600_000;
 const DAY_MS: i64 = 24 * HOUR_MS;
 const GIB: i64 = 1 << 30;
 
-/// The most results that a reply queue holds; older ones move to the lost queue.
+/// The most results that a reply queue holds; what is beyond goes to the lost queue.
 const REPLY_LENGTH: i64 = 1_000_000;
 /// The longest that a retried job is put aside; each message brings its own shorter time.
 const RETRY_MS: i64 = 10 * 60_000;
@@ -101,6 +101,17 @@ pub enum Argument {
     Number(i64),
     /// Yes or no.
     Flag(bool),
+}
+
+/// How long a reply queue is needed, and with that where the broker keeps it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ReplyLife {
+    /// For a run that somebody goes on with, or a process that serves many: a quorum queue. While most of its
+    /// nodes live, it takes results, and whoever reads it may come to any of them.
+    Lasting,
+    /// For one producer that waits and goes: a classic queue, on the node at which it was made. Cheap to make
+    /// and to delete; each name of a quorum queue stays in the broker's memory until that is restarted.
+    Passing,
 }
 
 /// The argument that names an exchange's alternate.
@@ -184,17 +195,23 @@ impl Topology {
 
     /// Adds the reply queue `name`, bound under its own name to the results exchange.
     #[must_use]
-    pub fn with_reply_queue(mut self, names: &Names, name: &str) -> Self {
-        // Durable and classic, and no `x-expires`: that would delete results unread.
-        self.queue(
-            name,
-            vec![
+    pub fn with_reply_queue(mut self, names: &Names, name: &str, life: ReplyLife) -> Self {
+        let mut arguments = match life {
+            // A run that is stopped and goes on, again and again, hands results back each time.
+            ReplyLife::Lasting => {
+                let mut arguments = safe_dead_letters(&names.results_lost(), None);
+                arguments.push(("x-delivery-limit", Argument::Number(NO_LIMIT)));
+                arguments
+            }
+            ReplyLife::Passing => vec![
                 ("x-queue-type", text("classic")),
-                ("x-message-ttl", Argument::Number(7 * DAY_MS)),
-                ("x-max-length", Argument::Number(REPLY_LENGTH)),
                 ("x-dead-letter-exchange", text(&names.results_lost())),
             ],
-        );
+        };
+        // Durable, and no `x-expires`: that would delete results unread.
+        arguments.push(("x-message-ttl", Argument::Number(7 * DAY_MS)));
+        arguments.push(("x-max-length", Argument::Number(REPLY_LENGTH)));
+        self.queue(name, arguments);
         self.bind(name, &names.results(), name);
         self
     }

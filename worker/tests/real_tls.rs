@@ -20,6 +20,7 @@ use jailfleet::settings::{AmqpSection, worker_settings};
 use jailfleet_harness::{Authority, Broker, Issued, PASSWORD, require};
 use jailfleet_queue::JobMessage;
 use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor};
+use jailfleet_queue::topology::ReplyLife;
 use mistakes::valid;
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -55,6 +56,7 @@ impl Trust<'_> {
     fn open(&self) -> ProducerDoor {
         let plan = ProducePlan {
             reply: "tls".to_owned(),
+            life: ReplyLife::Passing,
             pools: vec![pool()],
             prefetch: 8,
         };

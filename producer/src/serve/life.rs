@@ -235,7 +235,7 @@ async fn connect(
     stop: &CancellationToken,
 ) -> Result<Option<Client>, ServeError> {
     loop {
-        let connecting = Client::connect(settings, vec![settings.producer.pool.clone()]);
+        let connecting = Client::connect_to_stay(settings, vec![settings.producer.pool.clone()]);
         let connected = tokio::select! {
             () = stop.cancelled() => return Ok(None),
             connected = connecting => connected,

@@ -5,6 +5,7 @@ use crate::client::Client;
 use jailfleet::settings;
 use jailfleet_queue::Link;
 use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor};
+use jailfleet_queue::topology::ReplyLife;
 use listener::Caps;
 use metrics::Held;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,6 +32,7 @@ impl Away {
         let settings = settings::producer_settings(None, &[], &set).expect("good settings");
         let plan = ProducePlan {
             reply: "gateway".to_owned(),
+            life: ReplyLife::Lasting,
             pools: vec![settings.producer.pool.clone()],
             prefetch: settings.producer.prefetch,
         };

@@ -3,7 +3,8 @@
 use jailfleet::job::Name;
 use jailfleet::reply;
 use jailfleet::settings::AmqpSection;
-use lapin::options::QueueDeleteOptions;
+use lapin::Channel;
+use lapin::options::{BasicGetOptions, QueueDeleteOptions};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
@@ -18,13 +19,15 @@ use crate::doors::{DoorState, Link, Sessions};
 use crate::envelope::{JobMessage, ResultDelivery};
 use crate::intake::Epoch;
 use crate::outbox::{Outbox, OutboxError, Parcel};
-use crate::topology::{Names, Topology};
+use crate::topology::{Names, ReplyLife, Topology};
 
 /// What a producer reads and writes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProducePlan {
     /// Last part of the reply queue's name, `<prefix>.reply.<reply>`: a client's or batch's id.
     pub reply: String,
+    /// How the reply queue is made, if it is not there.
+    pub life: ReplyLife,
     /// The pools that it publishes to.
     pub pools: Vec<Name>,
     /// How many results may be handed over and not yet settled.
@@ -35,6 +38,7 @@ pub struct ProducePlan {
 #[derive(Debug)]
 pub struct ProducerDoor {
     reply_queue: String,
+    life: ReplyLife,
     sender: JobSender,
     results: mpsc::Receiver<ResultDelivery>,
     epoch: Epoch,
@@ -101,12 +105,13 @@ impl ProducerDoor {
             }),
         };
         let epoch = Epoch::default();
-        let replies = jobs.clone().with_reply_queue(&names, &reply_queue);
+        let replies = jobs.clone().with_reply_queue(&names, &reply_queue, plan.life);
         // Nobody stops this intake apart from closing the whole door.
         drop(room.consume(Role::Consume, vec![line], replies, &epoch, None));
         let outbox = room.publish(amqp, jobs);
         Ok(Self {
             reply_queue,
+            life: plan.life,
             sender: JobSender {
                 outbox,
                 prefix: amqp.prefix.as_str().into(),
@@ -197,6 +202,7 @@ impl ProducerDoor {
     pub async fn close(self, within: Duration) -> ReplyQueue {
         let Self {
             reply_queue,
+            life,
             sender,
             mut results,
             mut sessions,
@@ -216,12 +222,12 @@ impl ProducerDoor {
         // A broker that takes no messages still deletes queues.
         let left = within.saturating_sub(clock::now() - started).max(GOODBYE);
         let gone = if reachable {
-            timeout(left, delete(&dialer, &reply_queue)).await
+            timeout(left, delete(&dialer, &reply_queue, life)).await
         } else {
             return ReplyQueue::Kept;
         };
         match gone {
-            Ok(Ok(())) => ReplyQueue::Deleted,
+            Ok(Ok(gone)) => gone,
             Ok(Err(error)) => {
                 tracing::info!(reply_queue, %error, "the reply queue stays");
                 ReplyQueue::Kept
@@ -231,19 +237,39 @@ impl ProducerDoor {
     }
 }
 
-async fn delete(dialer: &Dialer, queue: &str) -> Result<(), SessionError> {
+async fn delete(
+    dialer: &Dialer,
+    queue: &str,
+    life: ReplyLife,
+) -> Result<ReplyQueue, SessionError> {
     let Connected { connection, events } = dialer.connect(Role::Consume).await?;
     let channel = call("open a channel", connection.create_channel()).await?;
-    let options = QueueDeleteOptions {
-        if_empty: true,
-        ..QueueDeleteOptions::default()
-    };
-    let deleted = call(
-        "delete the reply queue",
-        channel.queue_delete(queue.into(), options),
-    )
-    .await;
+    let deleted = delete_if_empty(&channel, queue, life).await;
     drop(events);
     close(&connection).await;
-    deleted.map(drop)
+    deleted
+}
+
+async fn delete_if_empty(
+    channel: &Channel,
+    queue: &str,
+    life: ReplyLife,
+) -> Result<ReplyQueue, SessionError> {
+    // RabbitMQ closes the connection of who asks it to delete a quorum queue if it is empty. So we look first,
+    // by a message: what a quorum queue counts does not have in it yet what was only just given back. One that
+    // comes in between is a second result of a job that has its first one.
+    if life == ReplyLife::Lasting {
+        let look = channel.basic_get(queue.into(), BasicGetOptions { no_ack: false });
+        if call("look into the reply queue", look).await?.is_some() {
+            tracing::info!(queue, "the reply queue stays: it holds results still");
+            return Ok(ReplyQueue::Kept);
+        }
+    }
+    let options = QueueDeleteOptions {
+        if_empty: life == ReplyLife::Passing,
+        ..QueueDeleteOptions::default()
+    };
+    let delete = channel.queue_delete(queue.into(), options);
+    call("delete the reply queue", delete).await?;
+    Ok(ReplyQueue::Deleted)
 }

@@ -3,6 +3,10 @@
 /// What the broker or the network says, all in lower case, and what to do. The first that fits counts.
 const WORDS: &[(&[&str], &str)] = &[
     (
+        &["home node", "is down"],
+        "start that node: the queue lives on no other",
+    ),
+    (
         &["vhost", "not found"],
         "make the vhost with `rabbitmqctl add_vhost` and give the user its rights, or correct amqp.uri",
     ),
@@ -29,7 +33,7 @@ const WORDS: &[(&[&str], &str)] = &[
     ),
     (
         &["connection refused"],
-        "is the broker running, and is amqp.uri right",
+        "is the broker running, and is amqp.uri right; of a cluster, any node that runs will do",
     ),
     (
         &["no answer within"],
@@ -81,6 +85,10 @@ mod tests {
                 "restart_vhost",
             ),
             ("connect: no answer within 10s", "network"),
+            (
+                "NOT_FOUND - home node 'rabbit@b' of durable queue 'jailfleet.reply.x' in vhost '/' is down or inaccessible",
+                "start that node",
+            ),
         ] {
             let text = explained(trouble);
             assert!(text.starts_with(trouble) && text.contains(part), "{text}");

@@ -5,7 +5,9 @@ use super::*;
 fn table() -> Topology {
     let names = Names::new("jailfleet");
     let pool = Name::parse("default").expect("a name");
-    Topology::new(&names, &[pool]).with_reply_queue(&names, "jailfleet.reply.x")
+    Topology::new(&names, &[pool])
+        .with_reply_queue(&names, "jailfleet.reply.x", ReplyLife::Lasting)
+        .with_reply_queue(&names, "jailfleet.reply.y", ReplyLife::Passing)
 }
 
 fn argument<'a>(queue: &'a Queue, name: &str) -> Option<&'a Argument> {
@@ -116,15 +118,34 @@ fn a_queue_whose_messages_go_back_has_a_limit_that_every_broker_reads_alike() {
 #[test]
 fn no_reply_queue_expires_with_results_in_it() {
     let table = table();
-    let reply = table
-        .queues
-        .iter()
-        .find(|it| it.name.contains(".reply."))
-        .expect("there");
-    assert_eq!(argument(reply, "x-expires"), None);
+    let replies = table.queues.iter().filter(|it| it.name.contains(".reply."));
+    let mut seen = 0;
+    for reply in replies {
+        seen += 1;
+        assert_eq!(argument(reply, "x-expires"), None);
+        assert_eq!(
+            argument(reply, "x-dead-letter-exchange"),
+            Some(&text("jailfleet.results.lost"))
+        );
+    }
+    assert_eq!(seen, 2);
+}
+
+#[test]
+fn a_reply_queue_that_somebody_comes_back_to_is_on_several_nodes_and_gives_nothing_up() {
+    let table = table();
+    let lasting = table.queues.iter().find(|it| it.name.ends_with("reply.x"));
+    let lasting = lasting.expect("there");
+    assert_eq!(argument(lasting, "x-queue-type"), Some(&text("quorum")));
+    // A result that went back to its queue a few times is no worse for it.
     assert_eq!(
-        argument(reply, "x-dead-letter-exchange"),
-        Some(&text("jailfleet.results.lost"))
+        argument(lasting, "x-delivery-limit"),
+        Some(&Argument::Number(NO_LIMIT))
+    );
+    // A full one refuses, so that its worker knows and keeps the result elsewhere.
+    assert_eq!(
+        argument(lasting, "x-overflow"),
+        Some(&text("reject-publish"))
     );
 }
 
@@ -147,13 +168,14 @@ fn an_alternate_exchange_is_made_before_its_user() {
 fn the_page_for_operators_has_a_row_for_every_queue() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
     let page = std::fs::read_to_string(path).expect("the page is there");
-    for queue in table().queues {
+    for queue in table().with_cancels(&Names::new("jailfleet")).queues {
         let spelled = queue
             .name
             .replace("default", "<pool>")
             .replace(".interactive", ".<lane>")
             .replace(".bulk", ".<lane>")
-            .replace("reply.x", "reply.<client>");
+            .replace("reply.x", "reply.<client>")
+            .replace("reply.y", "reply.<client>");
         assert!(page.contains(&format!("\n| `{spelled}` | ")), "{spelled}");
     }
 }

@@ -7,6 +7,7 @@ use jailfleet::units::Millis;
 use jailfleet::wire::EncodedResult;
 use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor};
 use jailfleet_queue::amqp::{self, ConsumePlan};
+use jailfleet_queue::topology::ReplyLife;
 use jailfleet_queue::{Delivery, Disposition, Doors, JobMessage, Move, Outbox, Reply, Ticket};
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
@@ -58,6 +59,7 @@ pub(crate) fn plan(slots: usize) -> ConsumePlan {
 pub(crate) fn produce_plan(reply: &str) -> ProducePlan {
     ProducePlan {
         reply: reply.to_owned(),
+        life: ReplyLife::Lasting,
         pools: vec![pool()],
         prefetch: 64,
     }

@@ -6,7 +6,7 @@ use jailfleet::settings::{AmqpSection, ReplyMode, worker_settings};
 use jailfleet_harness::{Broker, User, Vhost, require};
 use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor};
 use jailfleet_queue::amqp::shelf::Shelf;
-use jailfleet_queue::topology::{Kept, Names, Party, Rights};
+use jailfleet_queue::topology::{Kept, Names, Party, ReplyLife, Rights};
 use jailfleet_queue::{Disposition, JobMessage};
 use lapin::types::AMQPValue;
 use serde_json::Value;
@@ -101,6 +101,7 @@ async fn worker_producer_and_operator_need_no_more_rights_than_they_are_said_to_
     until_drift(&admin, "unseen", |count| count > 0.0).await;
     let plan = ProducePlan {
         reply: "least".to_owned(),
+        life: ReplyLife::Lasting,
         pools: vec![pool("default")],
         prefetch: 8,
     };

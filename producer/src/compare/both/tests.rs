@@ -6,6 +6,7 @@ use jailfleet::job::Lane;
 use jailfleet::settings;
 use jailfleet::wire::WireCaps;
 use jailfleet_queue::amqp::producer::{ProducePlan, ProducerDoor};
+use jailfleet_queue::topology::ReplyLife;
 use std::io::Write as _;
 
 const WITHIN: Duration = Duration::from_secs(30);
@@ -16,6 +17,7 @@ fn settled(lines: &[String]) -> (Settled, Client) {
     let settings = settings::producer_settings(None, &[], &set).expect("good settings");
     let plan = ProducePlan {
         reply: "compare".to_owned(),
+        life: ReplyLife::Passing,
         pools: vec![settings.producer.pool.clone()],
         prefetch: settings.producer.prefetch,
     };
