@@ -13,13 +13,32 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// # Errors
 /// When nobody answers, or not with 200.
 pub(crate) fn get(address: &str, path: &str) -> Result<String> {
+    let head = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");
+    ask(address, path, &head)
+}
+
+/// What a form that is sent to `path` is answered with, where `address` says that all is well.
+///
+/// # Errors
+/// As [`get`].
+pub(crate) fn post(address: &str, path: &str, form: &str) -> Result<String> {
+    let kind = "application/x-www-form-urlencoded";
+    let length = form.len();
+    let request = format!(
+        "POST {path} HTTP/1.0\r\nHost: {address}\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\n\r\n{form}"
+    );
+    ask(address, path, &request)
+}
+
+fn ask(address: &str, path: &str, request: &str) -> Result<String> {
     let mut stream =
         TcpStream::connect(address).with_context(|| format!("reach http://{address}"))?;
     stream
         .set_read_timeout(Some(ANSWER))
         .context("set a limit to an answer")?;
     // By version 1.0 an answer ends with its connection, and comes in one piece.
-    write!(stream, "GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n")
+    stream
+        .write_all(request.as_bytes())
         .with_context(|| format!("ask http://{address}{path}"))?;
     let mut answer = String::new();
     stream

@@ -20,18 +20,38 @@ impl Noted {
 
     /// How many results the producer has received so far.
     pub(crate) fn received(&self) -> Result<usize> {
+        self.lines_with("\"received\"")
+    }
+
+    /// How many jobs the broker has confirmed so far.
+    pub(crate) fn confirmed(&self) -> Result<usize> {
+        self.lines_with("\"confirmed\"")
+    }
+
+    /// The last part of the reply queue's name.
+    pub(crate) fn reply(&self) -> Result<String> {
+        let file = File::open(&self.0).context("open the producer's journal")?;
+        let mut head = String::new();
+        let mut journal = BufReader::new(file);
+        journal.read_line(&mut head).context("read its head")?;
+        let head: Value = serde_json::from_str(&head).context("understand its head")?;
+        let reply = head.get("reply").and_then(Value::as_str);
+        Ok(reply.context("find the reply queue in it")?.to_owned())
+    }
+
+    fn lines_with(&self, word: &str) -> Result<usize> {
         let file = match File::open(&self.0) {
             Ok(file) => file,
             // It has not begun yet.
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(0),
             Err(error) => return Err(error).context("open the producer's journal"),
         };
-        let mut received = 0;
+        let mut count = 0;
         for line in BufReader::new(file).lines() {
             let line = line.context("read the producer's journal")?;
-            received += usize::from(line.contains("\"received\""));
+            count += usize::from(line.contains(word));
         }
-        Ok(received)
+        Ok(count)
     }
 }
 

@@ -1,23 +1,25 @@
-//! Three nodes that are one broker: the leader of the jobs queue is killed under load, and then most of the
-//! nodes; nothing is lost, nobody sees a result twice, and everybody says soon what he waits for.
+//! Three nodes that are one broker: the node of a producer and of its reply queue is killed, for a while and for
+//! good, then the leader of the jobs queue under load, and then most of the nodes; nothing is lost, nobody sees a result twice, and
+//! everybody says soon what he waits for.
 
 mod balancer;
+mod batch;
+mod replies;
 
-use crate::answer::{self, Answers};
 use crate::build;
 use crate::clock::Stopwatch;
 use crate::embedded;
 use crate::example::write_jobs;
 use crate::fleet::Fleet;
 use crate::needs::{self, Install, Need};
-use crate::noted::{self, Noted};
 use crate::programs::Owned;
 use crate::table::Table;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
 use balancer::Balancer;
+use batch::{Batch, job};
 use jailfleet_harness::{Cluster, Release};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -26,6 +28,8 @@ use std::time::Duration;
 const NODES: usize = 3;
 const WORKERS: usize = 2;
 const LANE: &str = "jailfleet.jobs.default.bulk";
+/// Where results go that find no queue of their own.
+const LOST: &str = "jailfleet.results.lost";
 /// How long a new leader may take, and until sessions have found it.
 const FAILOVER: Duration = Duration::from_secs(60);
 /// How long nodes that come back may take until results come again.
@@ -37,7 +41,7 @@ const LOOK: Duration = Duration::from_millis(50);
 /// What each of them says then.
 const SLOW: &str = "the broker takes longer than a second to answer";
 
-/// Sends two batches of `count` jobs, and deals each one of the two blows.
+/// Sends four batches of `count` jobs, and deals each one of the blows.
 pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Result<()> {
     needs::provide(&[Need::Pkill, Need::Rabbit], install)?;
     build::release(workspace)?;
@@ -51,9 +55,11 @@ pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Resu
     let ports = cluster.ports();
     // Workers come to the first node that lives, producers to the second: the leader of what workers make
     // and the home of a producer's reply queue are different nodes.
-    let (entry, middle) = (ports.clone(), ports.get(1).copied());
-    let entry = Balancer::before(entry)?;
-    let producers = middle.context("find the second node")?;
+    let [first, producers, last] = *ports.as_slice() else {
+        bail!("find {NODES} nodes: there are {}", ports.len());
+    };
+    let entry = Balancer::before(ports)?;
+    let gateways = Balancer::before(vec![producers, first, last])?;
     let mut fleet = Fleet::before_cluster(workspace, &folder, cluster, entry.port());
     for _ in 0..WORKERS {
         let number = fleet.add_worker(with_short_heartbeats(embedded::worker(workspace)))?;
@@ -61,36 +67,37 @@ pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Resu
     }
     let trial = Trial {
         producers,
+        elsewhere: first,
+        gateways: gateways.port(),
         folder,
         count,
     };
+    // These two first: while the first node leads the jobs and has the workers, the death of the second one
+    // makes no job run twice, which is counted.
+    trial.lose_the_replies_for_a_while(&mut fleet)?;
+    trial.lose_the_producers_node_for_good(&mut fleet)?;
     trial.kill_the_leader(&mut fleet)?;
     trial.lose_the_quorum(&mut fleet)?;
     fleet.stop()?;
-    drop(entry);
+    drop((entry, gateways));
     Ok(())
 }
 
-/// What both halves have in common.
+/// What all parts have in common.
 struct Trial {
-    /// The port at which producers come.
+    /// The port at which producers come, that of node 1.
     producers: u16,
+    /// That of another node.
+    elsewhere: u16,
+    /// The port before all nodes at which the gateway comes; it gets node 1 while that lives.
+    gateways: u16,
     folder: PathBuf,
     count: usize,
 }
 
-/// A batch under way.
-struct Batch {
-    name: &'static str,
-    bulk: Owned,
-    noted: Noted,
-    results: PathBuf,
-    summary: PathBuf,
-}
-
 impl Trial {
     fn kill_the_leader(&self, fleet: &mut Fleet) -> Result<()> {
-        let mut batch = self.start(fleet, "leader", self.count)?;
+        let mut batch = self.start(fleet, "leader", &[])?;
         batch.wait_for(self.count / 4, FAILOVER)?;
         let leader = fleet.cluster()?.leader(LANE)?;
         ensure!(leader != 1, "see the leader away from the producer's node");
@@ -107,11 +114,12 @@ impl Trial {
             watch.elapsed()
         );
         fleet.cluster()?.resume(&[leader])?;
-        self.finish(fleet, batch)
+        self.finish(fleet, batch)?;
+        Ok(())
     }
 
     fn lose_the_quorum(&self, fleet: &mut Fleet) -> Result<()> {
-        let mut batch = self.start(fleet, "quorum", self.count)?;
+        let mut batch = self.start(fleet, "quorum", &[])?;
         batch.wait_for(self.count / 4, FAILOVER)?;
         for node in [0, 2] {
             fleet.cluster()?.kill(node)?;
@@ -139,6 +147,13 @@ impl Trial {
                 program.words()?
             );
         }
+        // It could not make its reply queue without a majority, and may have given up.
+        let mut again = Owned::start("bulk", &mut self.late_bulk(fleet)?)?;
+        let status = again.wait_within(RECOVERY)?;
+        ensure!(
+            status.is_some_and(|status| status.success()),
+            "have the same bulk succeed at last: {status:?}"
+        );
         Ok(())
     }
 
@@ -146,21 +161,17 @@ impl Trial {
     fn ask_everybody(&self, fleet: &Fleet) -> Result<Vec<Asked>> {
         let code = self.folder.join("late.sh");
         std::fs::write(&code, "#!/bin/sh\necho late\n").context("write a program")?;
-        let late = self.folder.join("late.jsonl");
-        write_jobs(&late, [job("late", 0)].iter())?;
+        write_jobs(&Batch::jobs(&self.folder, "late"), [job("late", 0)].iter())?;
         let producer = || self.at_the_producers_node(fleet.producer_command()?);
         let with = |arguments: &[&str]| {
             let mut command = producer()?;
             command.args(arguments);
             Ok::<Command, anyhow::Error>(command)
         };
-        let mut bulk = producer()?;
-        bulk.arg("bulk").arg(&late).arg("--results");
-        bulk.arg(self.folder.join("late.results.jsonl"));
         let submit = self.at_the_producers_node(fleet.submit_command(&code)?)?;
         let all = [
             ("submit", submit, true),
-            ("bulk", bulk, true),
+            ("bulk", self.late_bulk(fleet)?, false),
             ("cancel", with(&["cancel", "--batch", "nobody"])?, false),
             ("dead list", with(&["dead", "list"])?, false),
             ("lost list", with(&["lost", "list"])?, false),
@@ -177,24 +188,21 @@ impl Trial {
         Ok(asked)
     }
 
-    fn start(&self, fleet: &Fleet, name: &'static str, count: usize) -> Result<Batch> {
-        let file = self.folder.join(format!("{name}.jsonl"));
-        let results = self.folder.join(format!("{name}.results.jsonl"));
-        let summary = self.folder.join(format!("{name}.summary.json"));
-        let jobs: Vec<Value> = (0..count).map(|number| job(name, number)).collect();
-        write_jobs(&file, jobs.iter())?;
-        println!("Sending {count} jobs to {WORKERS} workers ...");
+    fn late_bulk(&self, fleet: &Fleet) -> Result<Command> {
         let mut bulk = self.at_the_producers_node(fleet.producer_command()?)?;
-        bulk.arg("bulk").arg(&file).arg("--results").arg(&results);
-        let output = File::create(&summary).context("make a file for the summary")?;
-        bulk.arg("--json").stdout(output);
-        Ok(Batch {
-            name,
-            bulk: Owned::start("jailfleet-producer bulk", &mut bulk)?,
-            noted: Noted::of(&results),
-            results,
-            summary,
-        })
+        bulk.arg("bulk").arg(Batch::jobs(&self.folder, "late"));
+        bulk.arg("--results").arg(self.folder.join("late.results.jsonl"));
+        Ok(bulk)
+    }
+
+    /// Starts a batch at the producer's node, with more settings.
+    fn start(&self, fleet: &Fleet, name: &'static str, more: &[&str]) -> Result<Batch> {
+        let jobs: Vec<Value> = (0..self.count).map(|number| job(name, number)).collect();
+        write_jobs(&Batch::jobs(&self.folder, name), jobs.iter())?;
+        println!("Sending {} jobs to {WORKERS} workers ...", self.count);
+        let mut producer = self.at_the_producers_node(fleet.producer_command()?)?;
+        producer.args(more);
+        Batch::start(&self.folder, name, producer)
     }
 
     fn at_the_producers_node(&self, mut program: Command) -> Result<Command> {
@@ -206,59 +214,15 @@ impl Trial {
     }
 
     /// Waits for the end of a batch, and sees that each job has its one right result.
-    fn finish(&self, fleet: &mut Fleet, mut batch: Batch) -> Result<()> {
+    fn finish(&self, fleet: &mut Fleet, mut batch: Batch) -> Result<Batch> {
         batch.wait_for(self.count, RECOVERY)?;
-        let answers: Answers = fleet.finish_bulk(&mut batch.bulk, &batch.results)?;
-        for number in 0..self.count {
-            let id = id(batch.name, number);
-            let result = answers.get(&id);
-            let result = result.with_context(|| format!("find the result of {id}"))?;
-            let right = answer::summary(result) == "exited 0"
-                && answer::text(result, "stdout") == format!("{number}\n");
-            ensure!(right, "get the right answer of {id}: {result}");
-        }
-        let [duplicates, conflicts] = noted::counts(&batch.summary, ["duplicates", "conflicts"])?;
-        ensure!(conflicts == 0, "see no results in conflict: {conflicts}");
-        ensure!(
-            answers.len() == self.count,
-            "get {} results: {} came",
-            self.count,
-            answers.len()
-        );
+        let [came, duplicates] = batch.end(fleet, self.count)?;
         println!(
-            "{} jobs, {} right results; on the way the producer dropped {duplicates} equal duplicates",
-            self.count,
-            answers.len()
+            "{} jobs, {came} right results; on the way the producer dropped {duplicates} equal duplicates",
+            self.count
         );
-        Ok(())
-    }
-}
-
-impl Batch {
-    /// Waits until the producer has so many results; each must come `within` that time of the one before.
-    fn wait_for(&mut self, wanted: usize, within: Duration) -> Result<()> {
-        let (mut last, mut moved) = (0, Stopwatch::start());
-        loop {
-            let received = self.noted.received()?;
-            if received >= wanted {
-                return Ok(());
-            }
-            if received > last {
-                (last, moved) = (received, Stopwatch::start());
-            }
-            ensure!(
-                moved.elapsed() < within,
-                "see more than {received} results of {} within {within:?}",
-                self.name
-            );
-            if let Some(status) = self.bulk.wait_within(LOOK)? {
-                let received = self.noted.received()?;
-                ensure!(
-                    received >= wanted,
-                    "get {wanted} results: the producer ended with {status} after {received}"
-                );
-            }
-        }
+        batch::none_in(fleet, LOST)?;
+        Ok(batch)
     }
 }
 
@@ -346,17 +310,4 @@ fn wait_until_ready(fleet: &mut Fleet, number: usize) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn id(batch: &str, number: usize) -> String {
-    format!("{batch}.{number}")
-}
-
-fn job(batch: &str, number: usize) -> Value {
-    json!({
-        "v": 1,
-        "id": id(batch, number),
-        "runtime": "native",
-        "code": format!("#!/bin/sh\nsleep 0.02; echo {number}\n"),
-    })
 }

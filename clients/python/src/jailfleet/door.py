@@ -32,8 +32,16 @@ from .settings import Settings
 log = logging.getLogger("jailfleet")
 
 DAY_MS = 24 * 3_600_000
-#: As every other client of ours declares it: the broker refuses a queue with other arguments.
-REPLY_QUEUE = {"x-queue-type": "classic", "x-message-ttl": 7 * DAY_MS, "x-max-length": 1_000_000}
+#: A quorum queue: in a cluster it is on several nodes, so that the death of one of them takes no result away
+#: and this client goes on at another. The rest is as our other clients declare theirs (docs/broker.md).
+REPLY_QUEUE = {
+    "x-queue-type": "quorum",
+    "x-overflow": "reject-publish",
+    "x-dead-letter-strategy": "at-least-once",
+    "x-delivery-limit": 1_000_000_000,
+    "x-message-ttl": 7 * DAY_MS,
+    "x-max-length": 1_000_000,
+}
 #: Published and not yet confirmed, all together; a single job may be larger.
 UNCONFIRMED_BYTES = 32 << 20
 #: Pairs of results that differ, kept for who looks.
@@ -229,8 +237,15 @@ class Door:
         elif self._connection is None or self._reading is None or not self._reading.is_open:
             self._hang_up()
         else:
-            # A queue that is not empty stays: the broker closes the channel over it.
-            self._reading.queue_delete(self.reply_queue, if_empty=True, callback=lambda _: self._hang_up())
+            # RabbitMQ closes the connection of who asks it to delete a quorum queue if it is empty. So we
+            # look first; what is delivered to us is acked at once and is not in it any more.
+            self._reading.queue_declare(self.reply_queue, passive=True, callback=self._seen_at_the_end)
+
+    def _seen_at_the_end(self, declared: Any) -> None:
+        if declared.method.message_count > 0 or self._reading is None or not self._reading.is_open:
+            self._hang_up()
+        else:
+            self._reading.queue_delete(self.reply_queue, callback=lambda _: self._hang_up())
 
     def _hang_up(self) -> None:
         # One that is closing already needs no second word.
@@ -253,7 +268,7 @@ class Door:
             self._hang_up()
             return
         words = f"the broker said {reason.reply_code} {reason.reply_text}"
-        if reason.reply_code == 404:
+        if reason.reply_code == 404 and "no exchange" in str(reason.reply_text):
             words += "; start a worker once, or import the definitions of docs/broker.md"
         elif reason.reply_code == 403:
             words += "; docs/broker.md has the rights that a producer needs"
