@@ -341,15 +341,21 @@ impl Fleet {
         Ok(())
     }
 
-    /// Stops the workers, each of which must drain cleanly, and then the broker, in which no queue
-    /// of a producer may be left.
-    pub(crate) fn stop(mut self) -> Result<()> {
+    /// Stops the workers, each of which must drain cleanly.
+    pub(crate) fn drain(&mut self) -> Result<()> {
         for worker in self.workers.values() {
             worker.signal_term()?;
         }
         for number in self.numbers() {
             self.wait_for_drained(number)?;
         }
+        Ok(())
+    }
+
+    /// Stops the workers, each of which must drain cleanly, and then the broker, in which no queue
+    /// of a producer may be left.
+    pub(crate) fn stop(mut self) -> Result<()> {
+        self.drain()?;
         let queues = self.depths()?;
         let left: Vec<(&String, &u64)> = queues
             .iter()

@@ -191,7 +191,8 @@ impl Trial {
     fn late_bulk(&self, fleet: &Fleet) -> Result<Command> {
         let mut bulk = self.at_the_producers_node(fleet.producer_command()?)?;
         bulk.arg("bulk").arg(Batch::jobs(&self.folder, "late"));
-        bulk.arg("--results").arg(self.folder.join("late.results.jsonl"));
+        bulk.arg("--results")
+            .arg(self.folder.join("late.results.jsonl"));
         Ok(bulk)
     }
 

@@ -11,7 +11,7 @@ use crate::example::write_jobs;
 use crate::fleet::Fleet;
 use crate::needs::{self, Install, Need};
 use crate::noted::{self, Noted};
-use crate::programs::Owned;
+use crate::programs::{Owned, capture};
 use crate::table::Table;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -32,10 +32,14 @@ const LOOK: Duration = Duration::from_millis(200);
 /// Longer than any pause that is meant to be: the longest back-off, or a broker that starts.
 const STANDSTILL: Duration = Duration::from_secs(120);
 
+/// Cancels stay for workers to come, and lost results are looked at one by one.
+const QUEUES_THAT_KEEP: [&str; 2] = ["jailfleet.cancels", "jailfleet.results.lost"];
+
 /// A batch under way, and what it runs on.
 struct Turmoil<'a> {
     workspace: &'a Workspace,
     fleet: Fleet,
+    jobs: usize,
     bulk: Owned,
     files: Files,
     random: fastrand::Rng,
@@ -47,6 +51,8 @@ struct Files {
     jobs: PathBuf,
     results: PathBuf,
     summary: PathBuf,
+    /// Results that nobody waited for any longer.
+    late: PathBuf,
 }
 
 /// Sends `count` mixed jobs while blows fall, by a plan that `seed` decides.
@@ -63,6 +69,7 @@ pub(crate) fn run(
         jobs: folder.join("jobs.jsonl"),
         results: folder.join("results.jsonl"),
         summary: folder.join("summary.json"),
+        late: folder.join("late.jsonl"),
     };
     let jobs: Vec<Value> = (0..count).map(blows::job).collect();
     write_jobs(&files.jobs, jobs.iter())?;
@@ -79,6 +86,7 @@ pub(crate) fn run(
     let mut turmoil = Turmoil {
         workspace,
         fleet,
+        jobs: count,
         bulk,
         files,
         random,
@@ -173,6 +181,7 @@ impl Turmoil<'_> {
                     jobs,
                     results,
                     summary,
+                    ..
                 } = &self.files;
                 self.bulk = self.fleet.start_counted_bulk(jobs, results, summary)?;
             }
@@ -225,8 +234,36 @@ impl Turmoil<'_> {
              {conflicts} conflicts"
         );
         ensure!(conflicts == 0, "see no results in conflict: {conflicts}");
+        let confirmed = Noted::of(&self.files.results).reconcile(&answers, self.jobs)?;
+        println!("The broker confirmed {confirmed} jobs by the journal, and each has its result");
+        self.fleet.drain()?;
+        self.nothing_else(&answers)?;
         self.fleet.stop()?;
         Ok((answers, self.dealt))
+    }
+
+    /// Sees that the queues hold no job and no dead letter, and no result but second ones of jobs that have
+    /// theirs: who was frozen or cut off may publish one when nobody waits for it any longer.
+    fn nothing_else(&self, answers: &Answers) -> Result<()> {
+        let mut left = self.fleet.depths()?;
+        left.retain(|queue, depth| *depth > 0 && !QUEUES_THAT_KEEP.contains(&queue.as_str()));
+        ensure!(left.is_empty(), "leave nothing in other queues: {left:?}");
+        let mut fetch = self.fleet.producer_command()?;
+        fetch.args(["lost", "fetch", "--results"]);
+        capture("lost fetch", fetch.arg(&self.files.late))?;
+        let late = answer::read_all(&self.files.late)?;
+        for (id, result) in &late {
+            let equal = answers.get(id).is_some_and(|first| {
+                answer::summary(first) == answer::summary(result)
+                    && answer::text(first, "stdout") == answer::text(result, "stdout")
+            });
+            ensure!(equal, "have a lost result be a second one: {result}");
+        }
+        println!(
+            "No job or dead letter is left in a queue; {} results came a second time, late",
+            late.len()
+        );
+        Ok(())
     }
 }
 

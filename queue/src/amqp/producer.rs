@@ -105,7 +105,9 @@ impl ProducerDoor {
             }),
         };
         let epoch = Epoch::default();
-        let replies = jobs.clone().with_reply_queue(&names, &reply_queue, plan.life);
+        let replies = jobs
+            .clone()
+            .with_reply_queue(&names, &reply_queue, plan.life);
         // Nobody stops this intake apart from closing the whole door.
         drop(room.consume(Role::Consume, vec![line], replies, &epoch, None));
         let outbox = room.publish(amqp, jobs);
@@ -237,11 +239,7 @@ impl ProducerDoor {
     }
 }
 
-async fn delete(
-    dialer: &Dialer,
-    queue: &str,
-    life: ReplyLife,
-) -> Result<ReplyQueue, SessionError> {
+async fn delete(dialer: &Dialer, queue: &str, life: ReplyLife) -> Result<ReplyQueue, SessionError> {
     let Connected { connection, events } = dialer.connect(Role::Consume).await?;
     let channel = call("open a channel", connection.create_channel()).await?;
     let deleted = delete_if_empty(&channel, queue, life).await;

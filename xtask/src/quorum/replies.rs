@@ -21,7 +21,8 @@ const PATIENCE: &str = "producer.idle_timeout_ms=10000";
 /// What `bulk` ends with when it gave up.
 const GAVE_UP: i32 = 3;
 /// What the gateway is asked: `y = x + 1` with an `x` of 16.
-const CALL: &str = "payload=%7B%22code%22%3A%22y+%3D+x+%2B+1%22%2C%22globals_dict%22%3A%7B%22x%22%3A16%7D%7D";
+const CALL: &str =
+    "payload=%7B%22code%22%3A%22y+%3D+x+%2B+1%22%2C%22globals_dict%22%3A%7B%22x%22%3A16%7D%7D";
 /// How long a gateway may take to answer: until its own connection is made anew, and its caller's time.
 const GATEWAY: Duration = Duration::from_secs(60);
 
