@@ -165,10 +165,11 @@ fn an_alternate_exchange_is_made_before_its_user() {
 }
 
 #[test]
-fn the_page_for_operators_has_a_row_for_every_queue() {
+fn the_page_for_operators_has_a_row_for_every_queue_with_a_command_that_empties_it() {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/operations.md");
     let page = std::fs::read_to_string(path).expect("the page is there");
-    for queue in table().with_cancels(&Names::new("jailfleet")).queues {
+    let table = table().with_cancels(&Names::new("jailfleet"));
+    for queue in &table.queues {
         let spelled = queue
             .name
             .replace("default", "<pool>")
@@ -176,6 +177,23 @@ fn the_page_for_operators_has_a_row_for_every_queue() {
             .replace(".bulk", ".<lane>")
             .replace("reply.x", "reply.<client>")
             .replace("reply.y", "reply.<client>");
-        assert!(page.contains(&format!("\n| `{spelled}` | ")), "{spelled}");
+        let head = format!("| `{spelled}` | ");
+        let row = page.lines().find(|line| line.starts_with(&head));
+        let row = row.unwrap_or_else(|| panic!("no row for {spelled}"));
+        let empties = row.trim_end_matches(" |").rsplit(" | ").next();
+        let spans = empties.unwrap_or_default().split('`').skip(1).step_by(2);
+        let commands: Vec<&str> = spans.filter(|span| span.contains(' ')).collect();
+        assert!(!commands.is_empty(), "no command empties {spelled}");
+        for command in commands {
+            let Some(broker) = command.strip_prefix("rabbitmqctl ") else {
+                continue; // The producer's own are read by its command line, in its tests.
+            };
+            let (verb, name) = broker.split_once(' ').expect("a verb and a queue");
+            assert!(["purge_queue", "delete_queue"].contains(&verb), "{command}");
+            let known = table.queues.iter().any(|queue| queue.name == name);
+            assert!(known || name == "jailfleet.reply.NAME", "{command}");
+            // A stream cannot be purged.
+            assert!(verb == "delete_queue" || name != "jailfleet.cancels");
+        }
     }
 }
