@@ -6,7 +6,10 @@ use std::collections::BTreeMap;
 
 use jailfleet::job::Job;
 use jailfleet::outcome::Outcome;
+use jailfleet::settings;
+use jailfleet::wire::{self, DecodeHint, WireCaps};
 use jailfleet_harness::{Broker, require};
+use jailfleet_producer::client::Client;
 use jailfleet_producer::journal::replay;
 use support::{Answers, Files, LONG, Responder, kill, lines, producer, result, run};
 use tokio::io::AsyncWriteExt;
@@ -207,6 +210,65 @@ async fn a_batch_without_workers_gives_up_and_gets_its_results_later() {
         Some(&1),
         "it was confirmed, and published again"
     );
+    responder.stop().await;
+}
+
+/// Sends the first job of a batch once more, under its own secret, and leaves the answer in the reply queue.
+async fn answer_again(uri: &str, files: &Files, line: &str) {
+    let env = [("JAILFLEET__AMQP__URI".to_owned(), uri.to_owned())];
+    let settings = settings::producer_settings(None, &env, &[]).expect("good settings");
+    let journal = replay(&std::fs::read(&files.journal).expect("a journal")).expect("whole");
+    let reply = journal.header.expect("a header").reply;
+    let known = journal.jobs.get(&1).expect("the first job");
+    let job = wire::decode_job(
+        line.as_bytes(),
+        &DecodeHint::default(),
+        &WireCaps::default(),
+    );
+    let job = job.expect("a good job");
+    let pools = vec![job.pool.clone()];
+    let mut client = Client::connect_as(&settings, pools, &reply)
+        .await
+        .expect("it connects");
+    let published = client.publisher().publish(&job, known.correlation).await;
+    published.expect("the broker takes it");
+    let arrival = tokio::time::timeout(LONG, client.next()).await;
+    let arrival = arrival.expect("in time").expect("the door is open");
+    arrival.hand_back().await.expect("it goes back");
+    client.leave().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_left_in_the_reply_queue_of_a_complete_batch_is_taken_by_the_same_command() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let line = "{\"v\":1,\"id\":\"a\",\"runtime\":\"python\",\"code\":\"1\"}";
+    let files = Files::new(&[line.to_owned()]);
+    let responder = Responder::start(&vhost.uri(), 4, echo).await;
+    let first = run(&mut files.bulk(&vhost.uri(), &[])).await;
+    assert_eq!(first.status.code(), Some(0));
+    // As if a second result had come at the very end, over which the queue could not be deleted.
+    let whole = std::fs::read_to_string(&files.journal).expect("a journal");
+    let open = whole
+        .strip_suffix("{\"closed\":true}\n")
+        .expect("it was closed");
+    std::fs::write(&files.journal, open).expect("written");
+    answer_again(&vhost.uri(), &files, line).await;
+
+    let again = run(&mut files.bulk(&vhost.uri(), &["--json"])).await;
+    let said = String::from_utf8_lossy(&again.stderr);
+    assert_eq!(again.status.code(), Some(0), "{said}");
+    let summary: serde_json::Value = serde_json::from_slice(&again.stdout).expect("one object");
+    assert_eq!(
+        (&summary["results"], &summary["duplicates"]),
+        (&1.into(), &1.into()),
+        "{summary}"
+    );
+    let ours = format!("{}: ", vhost.name());
+    let mut replies = broker.queues().expect("a list");
+    replies.retain(|name| name.starts_with(&ours) && name.contains(".reply."));
+    assert_eq!(replies, [""; 0]);
     responder.stop().await;
 }
 

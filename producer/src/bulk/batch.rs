@@ -27,6 +27,9 @@ const FULL_PAUSE: Duration = Duration::from_millis(500);
 /// The most results that one sync of the results file pays for.
 const STORE_TOGETHER: usize = 512;
 
+/// How long nothing must have come before a reply queue counts as empty.
+const REST: Duration = Duration::from_secs(1);
+
 /// How a batch ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
@@ -84,6 +87,10 @@ impl Batch {
         client: &mut Client,
         settings: &ProducerSettings,
     ) -> Result<End, BulkError> {
+        if self.is_complete() {
+            self.take_the_rest(client).await?;
+            return Ok(End::Complete);
+        }
         let publisher = client.publisher();
         let window = settings.producer.window.max(1);
         let idle = settings.producer.idle_timeout_ms.duration();
@@ -141,6 +148,16 @@ impl Batch {
             .await?;
         progress.finish(&self.stand(client.trouble()), self.clock.now());
         Ok(end)
+    }
+
+    /// Takes what an earlier run left in the reply queue, though it had every result: second ones, over which
+    /// the queue would stay.
+    async fn take_the_rest(&mut self, client: &mut Client) -> Result<(), BulkError> {
+        while let Ok(arrival) = tokio::time::timeout(REST, client.next()).await {
+            let arrival = arrival.ok_or(crate::client::ClientError::Closed)?;
+            self.receive(vec![arrival]).await?;
+        }
+        Ok(())
     }
 
     /// Notes the next jobs in the journal, syncs it once for all of them, and publishes them. Waits
