@@ -133,9 +133,9 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
-    /// Three RabbitMQ nodes as one broker, of which the leader is killed, and then two: about four minutes.
+    /// Three RabbitMQ nodes as one broker, of which a producer's, the leader, and then two are killed: six minutes.
     Quorum {
-        /// How many jobs for each of the two.
+        /// How many jobs for each of the four.
         #[arg(long, default_value_t = 2_000)]
         jobs: usize,
         #[command(flatten)]

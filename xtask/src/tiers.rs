@@ -279,7 +279,7 @@ fn before_a_release(
         kubernetes::check(workspace, install)
     });
     steps.perform(
-        "a broker of three nodes loses its leader, and two nodes",
+        "a broker of three nodes loses a producer's, its leader, and two",
         || quorum::run(workspace, install, 2_000),
     );
     steps.perform("a job that kills its workers", || {
