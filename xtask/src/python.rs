@@ -99,6 +99,25 @@ pub(crate) fn check(
     both(tested, fleet.stop())
 }
 
+/// A script of the client's tests, for a Python that has pika.
+pub(crate) fn script(workspace: &Workspace, name: &str) -> Result<Command> {
+    let folder = workspace.root().join("clients/python");
+    let path = folder.join("tests").join(name);
+    let mut python = python_in(&folder, &environment("tools", &TOOLS)?.join("bin/python"));
+    python.arg(path);
+    Ok(python)
+}
+
+/// A Python that knows the client and leaves nothing in the checkout.
+fn python_in(folder: &Path, program: &Path) -> Command {
+    let mut python = command(program);
+    python
+        .current_dir(folder)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .env("PYTHONPATH", folder.join("src"));
+    python
+}
+
 /// The client's folder, and the environments that its tests need.
 struct Client {
     folder: PathBuf,
@@ -107,13 +126,9 @@ struct Client {
 }
 
 impl Client {
-    /// A Python that leaves nothing in the checkout.
     fn python(&self, program: impl AsRef<Path>) -> Command {
-        let mut python = command(program.as_ref());
+        let mut python = python_in(&self.folder, program.as_ref());
         python
-            .current_dir(&self.folder)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .env("PYTHONPATH", self.folder.join("src"))
             .env("MYPY_CACHE_DIR", self.tools.join("mypy"))
             .env("RUFF_NO_CACHE", "true");
         python

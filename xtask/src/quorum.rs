@@ -43,7 +43,8 @@ const SLOW: &str = "the broker takes longer than a second to answer";
 
 /// Sends four batches of `count` jobs, and deals each one of the blows.
 pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Result<()> {
-    needs::provide(&[Need::Pkill, Need::Rabbit], install)?;
+    let needs = [Need::Pkill, Need::Rabbit, Need::Python, Need::Venv];
+    needs::provide(&needs, install)?;
     build::release(workspace)?;
     let folder = workspace.fresh_folder("quorum")?;
     let release = Release::asked()?;
@@ -66,6 +67,7 @@ pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Resu
         wait_until_ready(&mut fleet, number)?;
     }
     let trial = Trial {
+        workspace,
         producers,
         elsewhere: first,
         gateways: gateways.port(),
@@ -84,7 +86,8 @@ pub(crate) fn run(workspace: &Workspace, install: Install, count: usize) -> Resu
 }
 
 /// What all parts have in common.
-struct Trial {
+struct Trial<'a> {
+    workspace: &'a Workspace,
     /// The port at which producers come, that of node 1.
     producers: u16,
     /// That of another node.
@@ -95,7 +98,7 @@ struct Trial {
     count: usize,
 }
 
-impl Trial {
+impl Trial<'_> {
     fn kill_the_leader(&self, fleet: &mut Fleet) -> Result<()> {
         let mut batch = self.start(fleet, "leader", &[])?;
         batch.wait_for(self.count / 4, FAILOVER)?;

@@ -7,6 +7,7 @@ use crate::clock::Stopwatch;
 use crate::fleet::Fleet;
 use crate::http;
 use crate::programs::Owned;
+use crate::python;
 use anyhow::{Context, Result, ensure};
 use jailfleet_harness::uri_at;
 use std::fs::File;
@@ -26,16 +27,20 @@ const CALL: &str =
 /// How long a gateway may take to answer: until its own connection is made anew, and its caller's time.
 const GATEWAY: Duration = Duration::from_secs(60);
 
-impl Trial {
+impl Trial<'_> {
     /// The node comes back while the producer still waits.
     pub(super) fn lose_the_replies_for_a_while(&self, fleet: &mut Fleet) -> Result<()> {
         let mut gateway = Gateway::start(self, fleet)?;
         gateway.wait_for_an_answer()?;
         let ran = finished(fleet)?;
+        let mut python = Script::start(self, fleet)?;
+        python.wait_for_more()?;
         let mut batch = self.start(fleet, "while", &[])?;
         self.kill_its_home(fleet, &mut batch)?;
         let after = gateway.wait_for_an_answer()?;
         println!("The gateway, which was connected there too, answered {after:.1?} later");
+        let after = python.wait_for_more()?;
+        println!("A Python client, as well, had answers {after:.1?} after that");
         wait_until_all_ran(fleet)?;
         let heard = batch.noted.received()?;
         ensure!(heard < self.count, "leave results to be heard of: {heard}");
@@ -43,6 +48,7 @@ impl Trial {
         fleet.cluster()?.resume(&[HOME])?;
         self.finish(fleet, batch)?;
         self.each_ran_once(fleet, ran)?;
+        python.stop()?;
         gateway.stop()
     }
 
@@ -139,7 +145,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(trial: &Trial, fleet: &Fleet) -> Result<Self> {
+    fn start(trial: &Trial<'_>, fleet: &Fleet) -> Result<Self> {
         let log = trial.folder.join("gateway.log");
         let file = File::create(&log).context("make a log")?;
         let mut serve: Command = fleet.producer_command()?;
@@ -182,6 +188,59 @@ impl Gateway {
     fn stop(mut self) -> Result<()> {
         let status = self.owned.terminate(GATEWAY)?;
         ensure!(status.success(), "stop the gateway in peace: {status}");
+        Ok(())
+    }
+}
+
+/// A Python client that sends jobs all the time.
+struct Script {
+    owned: Owned,
+    log: PathBuf,
+}
+
+impl Script {
+    fn start(trial: &Trial<'_>, fleet: &Fleet) -> Result<Self> {
+        let log = trial.folder.join("python.log");
+        let file = File::create(&log).context("make a log")?;
+        let mut script = python::script(trial.workspace, "through_a_cluster.py")?;
+        fleet.mark(&mut script)?;
+        script.env("JAILFLEET__AMQP__URI", uri_at(trial.gateways));
+        script.stdout(file.try_clone().context("make a log")?);
+        let owned = Owned::start("a Python client", script.stderr(file))?;
+        Ok(Self { owned, log })
+    }
+
+    /// Waits until it has more answers than could have been on their way.
+    fn wait_for_more(&mut self) -> Result<Duration> {
+        const MORE: usize = 20;
+        let watch = Stopwatch::start();
+        let before = self.answers()?;
+        while self.answers()? < before + MORE {
+            let ended = self.owned.wait_within(LOOK)?;
+            ensure!(
+                ended.is_none() && watch.elapsed() < FAILOVER,
+                "have a Python client get answers: {ended:?}\n{}",
+                self.words()?
+            );
+        }
+        Ok(watch.elapsed())
+    }
+
+    /// A line with a number for each; what else there is warns of connections.
+    fn answers(&self) -> Result<usize> {
+        let words = self.words()?;
+        let numbers = words.lines().filter(|line| line.parse::<usize>().is_ok());
+        Ok(numbers.count())
+    }
+
+    fn words(&self) -> Result<String> {
+        std::fs::read_to_string(&self.log).context("read what a Python client said")
+    }
+
+    fn stop(mut self) -> Result<()> {
+        let status = self.owned.terminate(GATEWAY)?;
+        let words = self.words()?;
+        ensure!(status.success(), "stop a Python client: {status}\n{words}");
         Ok(())
     }
 }
