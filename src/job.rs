@@ -1,5 +1,6 @@
 //! A job: what a producer asks for. A `Job` that exists is valid.
 
+use crate::artifact::ArtifactPath;
 use crate::blob::Blob;
 use crate::limits::LimitsRequest;
 use crate::rejection::{Rejection, RejectionCode};
@@ -229,6 +230,8 @@ pub struct Job {
     pub globals: Option<String>,
     /// Entries of `sys.path` among `files`.
     pub python_path: Vec<RelativePath>,
+    /// Files that the run leaves behind and the requester wants.
+    pub artifacts: Vec<ArtifactPath>,
     /// Limits that it asks for.
     pub limits: LimitsRequest,
     /// The named profile that it asks for.

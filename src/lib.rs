@@ -8,6 +8,7 @@
 pub mod units;
 pub mod blob;
 pub mod job;
+pub mod artifact;
 pub mod limits;
 pub mod wall;
 pub mod evidence;

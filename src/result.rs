@@ -1,5 +1,6 @@
 //! A job's result, typed. [`crate::wire`] turns it into a message and back.
 
+use crate::artifact::{Artifact, LeftOut};
 use crate::blob::Blob;
 use crate::job::{JobId, ProfileName};
 use crate::limits::Limits;
@@ -114,6 +115,10 @@ pub struct JobResult {
     pub truncated: Vec<Stream>,
     /// The globals that the code left, as JSON text. The program's word, never evidence.
     pub globals: Option<String>,
+    /// The artifacts that the run left. The program's word, never evidence.
+    pub artifacts: Vec<Artifact>,
+    /// What was wanted of it and is not among them.
+    pub artifacts_left_out: Vec<LeftOut>,
     /// What a person or program should know beyond the outcome.
     pub error: Option<ErrorDetail>,
     /// What the run used; absent where nothing ran.
@@ -150,6 +155,8 @@ impl JobResult {
             stderr: None,
             truncated: Vec::new(),
             globals: None,
+            artifacts: Vec::new(),
+            artifacts_left_out: Vec::new(),
             error,
             usage: None,
             limits: None,

@@ -45,7 +45,9 @@ pub const HEADER_DIGEST: &str = "jailfleet-result-digest";
 /// The version that is spoken here.
 pub const VERSION: u64 = 1;
 /// The newest minor version that is understood here.
-pub const MINOR: u64 = 0;
+pub const MINOR: u64 = 1;
+/// The minor version that brought `artifacts`: a job that has them must say it, or a newer one.
+pub(crate) const MINOR_OF_ARTIFACTS: u64 = 1;
 
 /// What a message may at most hold. Checked before, while and after it is parsed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,6 +64,8 @@ pub struct WireCaps {
     pub env: usize,
     /// Entries of `python_path`.
     pub python_path: usize,
+    /// Entries of `artifacts`.
+    pub artifacts: usize,
     /// Bytes of `globals`.
     pub globals_bytes: usize,
     /// Bytes of all of `argv` and `env` together, as the kernel counts them.
@@ -77,6 +81,7 @@ impl Default for WireCaps {
             argv: 1024,
             env: 256,
             python_path: 64,
+            artifacts: 64,
             globals_bytes: 1 << 20,
             argument_bytes: 128 << 10,
         }

@@ -181,6 +181,7 @@ fn make_job(settings: &ProducerSettings, args: &SubmitArgs) -> Result<Job, Submi
         stdin: blob(&args.stdin)?,
         globals: None,
         python_path: Vec::new(),
+        artifacts: Vec::new(),
         limits: limits(&args.limits)?,
         limit_profile: args
             .profile

@@ -197,6 +197,10 @@ fn caps(page: &mut Page, caps: &CapsSection) {
     page.whole("argv", caps.argv);
     page.whole("env", caps.env);
     page.whole("python_path", caps.python_path);
+    page.whole("artifacts", caps.artifacts);
+    page.whole("artifact_entries", caps.artifact_entries);
+    page.whole("artifact_bytes", caps.artifact_bytes);
+    page.whole("artifacts_bytes", caps.artifacts_bytes);
     page.whole("globals_bytes", caps.globals_bytes);
     page.whole("argument_bytes", caps.argument_bytes);
 }

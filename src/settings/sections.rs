@@ -289,10 +289,30 @@ pub struct CapsSection {
     pub env: usize,
     /// Entries of `python_path`.
     pub python_path: usize,
+    /// Entries of `artifacts`.
+    pub artifacts: usize,
+    /// Files and folders looked at in the folders among them.
+    pub artifact_entries: usize,
+    /// Bytes of one artifact.
+    pub artifact_bytes: usize,
+    /// Bytes of all artifacts of one job.
+    pub artifacts_bytes: usize,
     /// Bytes of `globals`, a job's and a result's.
     pub globals_bytes: usize,
     /// Bytes of arguments and variables together.
     pub argument_bytes: usize,
+}
+
+impl CapsSection {
+    /// What the artifacts of one job may be.
+    #[must_use]
+    pub const fn artifacts(&self) -> crate::artifact::ArtifactCaps {
+        crate::artifact::ArtifactCaps {
+            entries: self.artifact_entries,
+            file_bytes: self.artifact_bytes,
+            all_bytes: self.artifacts_bytes,
+        }
+    }
 }
 
 #[cfg(feature = "wire")]
@@ -307,6 +327,7 @@ impl CapsSection {
             argv: self.argv,
             env: self.env,
             python_path: self.python_path,
+            artifacts: self.artifacts,
             globals_bytes: self.globals_bytes,
             argument_bytes: self.argument_bytes,
         }

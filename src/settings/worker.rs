@@ -198,6 +198,10 @@ fn caps(read: &mut Reader) -> Option<CapsSection> {
     let argv = read.narrow("caps.argv");
     let env = read.narrow("caps.env");
     let python_path = read.narrow("caps.python_path");
+    let artifacts = read.narrow("caps.artifacts");
+    let artifact_entries = read.narrow("caps.artifact_entries");
+    let artifact_bytes = read.narrow("caps.artifact_bytes");
+    let artifacts_bytes = read.narrow("caps.artifacts_bytes");
     let globals_bytes = read.narrow("caps.globals_bytes");
     let argument_bytes = read.narrow("caps.argument_bytes");
     Some(CapsSection {
@@ -208,6 +212,10 @@ fn caps(read: &mut Reader) -> Option<CapsSection> {
         argv: argv?,
         env: env?,
         python_path: python_path?,
+        artifacts: artifacts?,
+        artifact_entries: artifact_entries?,
+        artifact_bytes: artifact_bytes?,
+        artifacts_bytes: artifacts_bytes?,
         globals_bytes: globals_bytes?,
         argument_bytes: argument_bytes?,
     })

@@ -67,6 +67,7 @@ fn entries_allowed(caps: &WireCaps) -> usize {
         .saturating_add(caps.argv)
         .saturating_add(caps.env)
         .saturating_add(caps.python_path)
+        .saturating_add(caps.artifacts)
         .saturating_add(ROOM)
 }
 

@@ -3,7 +3,7 @@
 use super::given::{Given, Object};
 use super::limits::LimitsMessage;
 use super::message::{EnvMessage, FileMessage, JobMessage};
-use super::{MINOR, VERSION};
+use super::{MINOR_OF_ARTIFACTS, VERSION};
 use crate::job::{EpochMs, Job, JobFile, JobFileKind};
 use crate::limits::LimitsRequest;
 
@@ -20,7 +20,8 @@ fn message(job: &Job) -> JobMessage {
     let limits = (job.limits != LimitsRequest::default()).then(|| Object(job.limits.into()));
     JobMessage {
         v: VERSION,
-        minor: Given((MINOR != 0).then_some(MINOR)),
+        // The lowest that the job needs: an older worker takes what it can.
+        minor: Given((!job.artifacts.is_empty()).then_some(MINOR_OF_ARTIFACTS)),
         id: Given(Some(job.id.as_str().to_owned())),
         runtime: job.runtime.as_str().to_owned(),
         code: Given(job.code.as_ref().map(Into::into)),
@@ -30,6 +31,7 @@ fn message(job: &Job) -> JobMessage {
         stdin: Given(job.stdin.as_ref().map(Into::into)),
         globals: Given(job.globals.clone()),
         python_path: list(job.python_path.iter().map(ToString::to_string).collect()),
+        artifacts: list(job.artifacts.iter().map(ToString::to_string).collect()),
         limits: Given::<Object<LimitsMessage>>(limits),
         limit_profile: Given(job.limit_profile.as_ref().map(ToString::to_string)),
         slug: Given(job.slug.clone()),

@@ -59,6 +59,10 @@ pub(super) struct JobMessage {
     /// Folders or zip files among `files` that Python imports from. Only with `globals`.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     pub(super) python_path: Given<Vec<String>>,
+    /// Paths of files that the run leaves behind and that the result is to bring; one that ends in a
+    /// slash is a folder with all its files. Since minor version 1.
+    #[serde(default, skip_serializing_if = "Given::is_absent")]
+    pub(super) artifacts: Given<Vec<String>>,
     /// The limits that the job asks for.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     pub(super) limits: Given<Object<LimitsMessage>>,

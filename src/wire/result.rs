@@ -1,5 +1,6 @@
 //! Writing and reading results.
 
+mod artifacts;
 mod message;
 
 pub(super) use message::ResultMessage;
@@ -7,6 +8,7 @@ pub(super) use message::ResultMessage;
 use super::given::Object;
 use super::refuse::{self, Unread};
 use super::{EncodedResult, VERSION, WireError, scan};
+use crate::artifact::{LeftOut, LeftOutReason};
 use crate::job::JobId;
 use crate::outcome::{ErrorCode, ErrorDetail};
 use crate::result::{JobResult, Stream};
@@ -21,8 +23,9 @@ const MOST_ENTRIES: usize = 65_536;
 /// What honest attempts at the same job may differ in, and so does not count for the digest.
 const CIRCUMSTANCES: [&str; 4] = ["usage", "timing", "worker", "walls"];
 
-/// Writes a result of at most `max_bytes`. One that is larger loses its payloads (`stdout`,
-/// `stderr`, `globals`, `grade`) and says `result_too_large`; what is left is small and fixed.
+/// Writes a result of at most `max_bytes`. One that is larger loses its artifacts first, each with its
+/// reason. Where that is not enough it loses its payloads (`stdout`, `stderr`, `globals`, `artifacts`,
+/// `artifacts_left_out`, `grade`) and says `result_too_large`; what is left is small and fixed.
 ///
 /// # Panics
 /// Never: a message of strings and numbers always encodes.
@@ -33,9 +36,31 @@ pub fn encode_result(result: &JobResult, max_bytes: usize) -> EncodedResult {
     if encoded.body.len() <= max_bytes {
         return encoded;
     }
-    let lighter = without_payloads(result, encoded.body.len(), max_bytes);
+    let whole_bytes = encoded.body.len();
+    if !result.artifacts.is_empty() {
+        let lighter = without_artifacts(result);
+        let encoded = encode(&lighter, ResultMessage::from(&lighter));
+        if encoded.body.len() <= max_bytes {
+            return encoded;
+        }
+    }
+    let lighter = without_payloads(result, whole_bytes, max_bytes);
     let message = ResultMessage::from(&lighter);
     encode(&lighter, message)
+}
+
+/// Output and globals say how the run went; artifacts are what it was asked for on top.
+fn without_artifacts(result: &JobResult) -> JobResult {
+    let left_out = result.artifacts.iter().map(|artifact| LeftOut {
+        path: artifact.path.clone().into(),
+        reason: LeftOutReason::ResultTooLarge,
+    });
+    let artifacts_left_out = left_out.chain(result.artifacts_left_out.iter().cloned());
+    JobResult {
+        artifacts_left_out: artifacts_left_out.collect(),
+        artifacts: Vec::new(),
+        ..result.clone()
+    }
 }
 
 fn encode(result: &JobResult, message: ResultMessage) -> EncodedResult {
@@ -77,6 +102,8 @@ fn without_payloads(result: &JobResult, bytes: usize, max_bytes: usize) -> JobRe
         stdout: None,
         stderr: None,
         globals: None,
+        artifacts: Vec::new(),
+        artifacts_left_out: Vec::new(),
         grade: None,
         error: Some(ErrorDetail::new(ErrorCode::ResultTooLarge, message)),
         ..result.clone()

@@ -4,6 +4,7 @@ use super::*;
 use crate::job::{EpochMs, Job, JobFileKind};
 use crate::rejection::RejectionCode;
 
+mod artifacts;
 mod caps;
 mod limits;
 mod properties;
@@ -19,9 +20,9 @@ fn decode(body: &str) -> Result<Job, Refused> {
     )
 }
 
-/// A job that says everything that version 1 can say, but grading.
+/// A job that says everything that this version can say, but grading.
 const FULL: &str = r#"{
-    "v": 1, "minor": 0, "id": "exam-7:alice.1", "runtime": "python",
+    "v": 1, "minor": 1, "id": "exam-7:alice.1", "runtime": "python",
     "code": "print(input())",
     "files": [
         {"path": "data/in.txt", "content": "hello\n"},
@@ -30,6 +31,7 @@ const FULL: &str = r#"{
     ],
     "argv": ["--fast", "data/in.txt"], "env": {"LANG": "C.UTF-8", "TZ": "UTC"},
     "stdin": {"base64": "aGkK"}, "globals": "{\"x\": NaN}", "python_path": ["lib", "data/"],
+    "artifacts": ["report.json", "tmp/plots/"],
     "limits": {"cpu_ms": 500, "file_bytes": 0}, "limit_profile": "course-v1:X+Y+2026",
     "slug": "exercise 7", "pool": "gpu", "lane": "interactive", "batch": "exam-7",
     "deadline": "2026-11-23T18:00:00.250+01:00"

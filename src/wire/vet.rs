@@ -5,7 +5,8 @@ use super::given::{Given, Object};
 use super::message::JobMessage;
 use super::python_json::python_object;
 use super::refuse::bad_limit;
-use super::{DecodeHint, WireCaps, env, files};
+use super::{DecodeHint, MINOR_OF_ARTIFACTS, WireCaps, env, files};
+use crate::artifact::ArtifactPath;
 use crate::blob::Blob;
 use crate::job::is_label;
 use crate::job::{EpochMs, Job, JobFile, JobId, Lane, Name, ProfileName, RelativePath};
@@ -44,6 +45,7 @@ pub(super) fn job(
         return Err(Rejection::new(RejectionCode::NoCode, text));
     }
     let python_path = python_path(message.python_path.0.unwrap_or_default(), &files, caps)?;
+    let artifacts = artifacts(message.artifacts, message.minor, caps)?;
     Ok(Job {
         id,
         runtime,
@@ -54,6 +56,7 @@ pub(super) fn job(
         stdin: blob("stdin", message.stdin)?,
         globals,
         python_path,
+        artifacts,
         limits,
         limit_profile,
         slug: label("slug", message.slug)?,
@@ -188,6 +191,38 @@ fn python_path(
         Err(Rejection::about(RejectionCode::BadPythonPath, &entry, complaint).in_field(&field))
     });
     vetted.collect()
+}
+
+/// What the requester wants of what the run leaves. No two of them can name one file, so that an answer
+/// has each path once.
+fn artifacts(
+    entries: Given<Vec<String>>,
+    minor: Given<u64>,
+    caps: &WireCaps,
+) -> Result<Vec<ArtifactPath>, Rejection> {
+    let Some(entries) = entries.0 else {
+        return Ok(Vec::new());
+    };
+    if minor.0.unwrap_or(0) < MINOR_OF_ARTIFACTS {
+        // An older worker would refuse it in the same word.
+        let text = format!(
+            "artifacts: unknown field in a job of minor version 0; say \"minor\": {MINOR_OF_ARTIFACTS}"
+        );
+        return Err(Rejection::new(RejectionCode::UnknownField, text));
+    }
+    within("artifacts", entries.len(), caps.artifacts)?;
+    let mut vetted: Vec<ArtifactPath> = Vec::with_capacity(entries.len());
+    for (place, entry) in entries.iter().enumerate() {
+        let field = format!("artifacts[{place}]");
+        let path = in_field(&field, ArtifactPath::parse(entry))?;
+        if vetted.iter().any(|other| other.meets(&path)) {
+            let complaint = "is there twice, or one of two lies below the other: leave one out";
+            let refusal = Rejection::about(RejectionCode::DuplicatePath, entry, complaint);
+            return Err(refusal.in_field(&field));
+        }
+        vetted.push(path);
+    }
+    Ok(vetted)
 }
 
 /// Refuses a list of more entries than allowed.

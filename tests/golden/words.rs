@@ -1,5 +1,6 @@
 //! The words that the golden messages say.
 
+use jailfleet::artifact::{Artifact, ArtifactPath, LeftOut, LeftOutReason};
 use jailfleet::blob::Blob;
 use jailfleet::cancel::{Cancel, Target};
 use jailfleet::job::{
@@ -24,6 +25,10 @@ fn path(text: &str) -> RelativePath {
     RelativePath::parse(text).expect("a path")
 }
 
+fn wanted(text: &str) -> ArtifactPath {
+    ArtifactPath::parse(text).expect("a path")
+}
+
 /// The least that a job says.
 fn plain_job() -> Job {
     Job {
@@ -36,6 +41,7 @@ fn plain_job() -> Job {
         stdin: None,
         globals: None,
         python_path: Vec::new(),
+        artifacts: Vec::new(),
         limits: LimitsRequest::default(),
         limit_profile: None,
         slug: None,
@@ -124,7 +130,13 @@ pub(crate) fn jobs() -> Vec<(String, Job)> {
         argv: vec!["run".to_owned()],
         ..plain_job()
     };
+    let artifacts = Job {
+        id: id("left"),
+        artifacts: vec![wanted("tmp/report.json"), wanted("tmp/plots/")],
+        ..plain_job()
+    };
     let jobs = [
+        ("artifacts", artifacts),
         ("plain", plain_job()),
         ("full", full_job()),
         ("binary", binary),
@@ -210,9 +222,32 @@ pub(crate) fn results() -> Vec<(String, JobResult)> {
         grade: Some("{\"cases\":[]}".to_owned()),
         ..ran(Outcome::Exited, Some(3), None)
     };
+    let file = |name, content, executable| Artifact {
+        path: path(name),
+        content,
+        executable,
+    };
+    let artifacts = JobResult {
+        artifacts: vec![
+            file("tmp/report.json", Blob::new("{\"ok\": true}\n"), false),
+            file("tmp/plots/a.png", Blob::new([137_u8, 80, 0]), false),
+            file("tmp/plots/again", Blob::default(), true),
+        ],
+        ..ran(Outcome::Exited, Some(0), None)
+    };
+    let left_out = LeftOutReason::ALL.iter().map(|reason| LeftOut {
+        path: wanted(&format!("tmp/{}/", reason.as_str())),
+        reason: *reason,
+    });
+    let nothing_left = JobResult {
+        artifacts_left_out: left_out.collect(),
+        ..ran(Outcome::WallLimit, None, Some(9))
+    };
     let bare = JobResult::without_run(None, Outcome::WorkerLost, None, stamp());
     let mut results: Vec<(String, JobResult)> = [
         ("exited", ran(Outcome::Exited, Some(0), None)),
+        ("exited-artifacts", artifacts),
+        ("wall_limit-nothing-left", nothing_left),
         ("exited-globals", globals),
         ("exited-graded", graded),
         ("signaled", ran(Outcome::Signaled, None, Some(11))),

@@ -434,6 +434,8 @@ pub(crate) fn ran(
             .map(|(stream, _)| *stream)
             .collect(),
         globals,
+        artifacts: Vec::new(),
+        artifacts_left_out: Vec::new(),
         // What stopped the run says more than that it therefore left nothing.
         error: error.or(no_globals),
         usage: Some(Usage {

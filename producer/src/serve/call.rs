@@ -133,6 +133,7 @@ impl Call {
             stdin: None,
             globals: Some(self.globals.clone()),
             python_path: self.python_path.clone(),
+            artifacts: Vec::new(),
             limits: LimitsRequest {
                 wall_ms,
                 ..LimitsRequest::default()

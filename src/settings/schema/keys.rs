@@ -164,6 +164,11 @@ const CAPS_KEYS: &[KeySpec] = &[
     key("argv", whole("arguments", 0, 100_000), "Arguments of a job."),
     key("env", whole("variables", 0, 10_000), "Variables of a job."),
     key("python_path", whole("entries", 0, 1000), "Entries of `python_path`."),
+    key("artifacts", whole("paths", 0, 1000), "Entries of `artifacts`; 0: no job may have any."),
+    key("artifact_entries", whole("entries", 1, 8192),
+        "Files and folders looked at in the folders among `artifacts`."),
+    key("artifact_bytes", whole(BYTES, 1, 64 * MIB), "Bytes of one artifact."),
+    key("artifacts_bytes", whole(BYTES, 1, 64 * MIB), "Bytes of all artifacts of a job together."),
     key("globals_bytes", whole(BYTES, 2, 64 * MIB), "Bytes of `globals`, a job's and a result's."),
     key("argument_bytes", whole(BYTES, 0, MIB), "Bytes of arguments and variables together."),
 ];

@@ -5,6 +5,7 @@ use super::super::blob::BlobMessage;
 use super::super::decimal::DecimalMs;
 use super::super::given::Given;
 use super::super::limits::LimitsInForceMessage;
+use super::artifacts::{self, ArtifactMessage, LeftOutMessage};
 use crate::job::JobId;
 use crate::outcome::{ErrorCode, ErrorDetail, Outcome};
 use crate::result::{JobResult, Stream, Timing, Usage, WorkerStamp};
@@ -52,6 +53,12 @@ pub(in crate::wire) struct ResultMessage {
     /// The globals that the code left, as JSON text: the program's word, never evidence.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     globals: Given<String>,
+    /// The files that were wanted and that the run left: the program's word, never evidence.
+    #[serde(default, skip_serializing_if = "Given::is_absent")]
+    artifacts: Given<Vec<ArtifactMessage>>,
+    /// What was wanted and is not among them, with the reason.
+    #[serde(default, skip_serializing_if = "Given::is_absent")]
+    artifacts_left_out: Given<Vec<LeftOutMessage>>,
     /// What one should know beyond the outcome.
     #[serde(default, skip_serializing_if = "Given::is_absent")]
     error: Given<ErrorMessage>,
@@ -184,6 +191,8 @@ impl From<&JobResult> for ResultMessage {
                     .collect(),
             ),
             globals: Given(result.globals.clone()),
+            artifacts: artifacts::list(&result.artifacts),
+            artifacts_left_out: artifacts::list(&result.artifacts_left_out),
             error: Given(result.error.as_ref().map(|error| ErrorMessage {
                 code: error.code.as_str().to_owned(),
                 message: error.message.clone(),
@@ -278,6 +287,9 @@ impl ResultMessage {
                 .filter_map(|name| Stream::parse(name))
                 .collect(),
             globals: self.globals.0,
+            artifacts: artifacts::artifacts(self.artifacts).ok_or("artifacts")?,
+            artifacts_left_out: artifacts::left_out(self.artifacts_left_out)
+                .ok_or("artifacts_left_out")?,
             error,
             usage: self.usage.0.map(UsageMessage::typed),
             limits: self

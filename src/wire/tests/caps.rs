@@ -13,6 +13,7 @@ fn caps_are_kept() {
         argv: 2,
         env: 1,
         python_path: 1,
+        artifacts: 1,
         globals_bytes: 11,
         argument_bytes: 40,
     };
@@ -31,6 +32,7 @@ fn caps_are_kept() {
     assert_eq!(code(&with(r#""argv":["a","b","c"]"#)), TooLarge);
     assert_eq!(code(&with(r#""env":{"A":"","B":""}"#)), TooLarge);
     assert_eq!(code(&with(r#""python_path":["A","B"]"#)), TooLarge);
+    assert_eq!(code(&with(r#""minor":1,"artifacts":["A","B"]"#)), TooLarge);
     assert_eq!(code(&with(r#""globals":"{\"a\": 12345}""#)), TooLarge);
     let two = r#""files":[{"path":"a","content":""},{"path":"b","content":""}]"#;
     assert_eq!(code(&with(two)), TooLarge);

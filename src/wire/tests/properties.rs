@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::{FULL, results};
+use crate::artifact::{ArtifactPath, LeftOutReason};
 use crate::blob::Blob;
 use crate::job::{EpochMs, Job, JobFile, JobFileKind, JobId, ProfileName, RelativePath};
 use crate::limits::LimitsRequest;
@@ -38,8 +39,29 @@ fn any_files() -> impl Strategy<Value = Vec<JobFile>> {
     })
 }
 
+fn any_wanted() -> impl Strategy<Value = Vec<ArtifactPath>> {
+    // One letter and no more below it: none of them meets another.
+    let paths = btree_map("[a-f](/[^/\u{0}]{3,9})?", any::<bool>(), 0..4);
+    paths.prop_map(|paths| {
+        let mut wanted: Vec<ArtifactPath> = Vec::new();
+        for (path, folder) in paths {
+            let path = if folder { format!("{path}/") } else { path };
+            let path = ArtifactPath::parse(&path).expect("plain");
+            if !wanted.iter().any(|other| other.meets(&path)) {
+                wanted.push(path);
+            }
+        }
+        wanted
+    })
+}
+
 fn any_job() -> impl Strategy<Value = Job> {
-    let labels = (of("[ -~]{1,20}"), of("\\PC{1,20}"), of("[ -~]{1,20}"));
+    let labels = (
+        of("[ -~]{1,20}"),
+        of("\\PC{1,20}"),
+        of("[ -~]{1,20}"),
+        any_wanted(),
+    );
     let limit = || of(1..=u64::MAX);
     let limits = (limit(), limit(), of(any::<u64>()), limit());
     let texts = (
@@ -55,6 +77,7 @@ fn any_job() -> impl Strategy<Value = Job> {
             code: Some(code),
             python_path: files.iter().map(|file| file.path.clone()).take(2).collect(),
             files,
+            artifacts: labels.3,
             argv: texts.0,
             env: texts
                 .1
@@ -92,22 +115,36 @@ fn any_result() -> impl Strategy<Value = JobResult> {
         of(any::<String>()),
         span(),
         of(span()),
+        (btree_map("[a-f]{1,3}", any_blob(), 0..4), any_wanted()),
     )
-        .prop_map(|(stdout, stderr, exit_code, globals, spent, queued)| {
-            let mut result = results::full();
-            result.stdout = stdout;
-            result.stderr = stderr;
-            result.exit_code = exit_code;
-            result.globals = globals;
-            result.usage = result.usage.map(|usage| crate::result::Usage {
-                cpu: spent,
-                ..usage
-            });
-            result.timing = result
-                .timing
-                .map(|timing| crate::result::Timing { queued, ..timing });
-            result
-        })
+        .prop_map(
+            |(stdout, stderr, exit_code, globals, spent, queued, left)| {
+                let mut result = results::full();
+                result.stdout = stdout;
+                result.stderr = stderr;
+                result.exit_code = exit_code;
+                result.globals = globals;
+                result.artifacts = left
+                    .0
+                    .into_iter()
+                    .map(|(path, content)| results::artifact(&path, content))
+                    .collect();
+                result.artifacts_left_out = left
+                    .1
+                    .iter()
+                    .zip(LeftOutReason::ALL.iter().cycle())
+                    .map(|(path, reason)| results::left_out(&path.to_string(), *reason))
+                    .collect();
+                result.usage = result.usage.map(|usage| crate::result::Usage {
+                    cpu: spent,
+                    ..usage
+                });
+                result.timing = result
+                    .timing
+                    .map(|timing| crate::result::Timing { queued, ..timing });
+                result
+            },
+        )
 }
 
 /// Messages near a valid one: bytes replaced, cut out, doubled, or taken from JSON's own alphabet.

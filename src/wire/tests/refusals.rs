@@ -320,6 +320,8 @@ fn hostile_text_is_cut_and_escaped_in_messages() {
         format!(r#""files":[{{"path":{json},"content":{json},"directory":{json}}}]"#),
         format!(r#""limits":{{"cpu_ms":{json}}}"#),
         format!(r#""deadline":{json}"#),
+        format!(r#""minor":1,"artifacts":[{json},{json}]"#),
+        format!(r#""minor":1,"artifacts":["/",{json}]"#),
     ] {
         let rejection = refusal(&with(&field));
         assert!(

@@ -1,12 +1,28 @@
 //! Results: written, read back, digested, and cut when they are too large.
 
 use super::super::*;
+use crate::artifact::{Artifact, ArtifactPath, LeftOut, LeftOutReason};
 use crate::blob::Blob;
 use crate::job::{JobId, ProfileName};
 use crate::outcome::{ErrorCode, ErrorDetail, Outcome};
 use crate::result::{JobResult, LimitsInForce, Stream, Timing, Usage, WorkerStamp};
 use crate::units::Elapsed;
 use crate::wall::{HeldWall, Wall};
+
+pub(super) fn artifact(path: &str, content: Blob) -> Artifact {
+    Artifact {
+        path: crate::job::RelativePath::parse(path).expect("a path"),
+        content,
+        executable: false,
+    }
+}
+
+pub(super) fn left_out(path: &str, reason: LeftOutReason) -> LeftOut {
+    LeftOut {
+        path: ArtifactPath::parse(path).expect("a path"),
+        reason,
+    }
+}
 
 /// A result that says everything.
 pub(super) fn full() -> JobResult {
@@ -34,6 +50,14 @@ pub(super) fn full() -> JobResult {
         stderr: Some(Blob::new([255_u8, 0])),
         truncated: vec![Stream::Stdout],
         globals: Some("{\"x\": NaN}".to_owned()),
+        artifacts: vec![
+            artifact("report.json", Blob::new("{}")),
+            Artifact {
+                executable: true,
+                ..artifact("out/a b.bin", Blob::new([255_u8]))
+            },
+        ],
+        artifacts_left_out: vec![left_out("out/pipe", LeftOutReason::NotARegularFile)],
         error: Some(ErrorDetail::new(ErrorCode::NoGlobals, "two objects")),
         usage: Some(Usage {
             cpu: Elapsed::from_micros(12_345),
