@@ -229,6 +229,22 @@ impl SlotCgroup {
         Ok(())
     }
 
+    /// Lets the slot have more memory than the run that has just ended. The next run is armed anew.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn make_room(&mut self, more_bytes: u64) -> io::Result<()> {
+        let Some(limits) = self.armed.take() else {
+            return Ok(());
+        };
+        let memory_bytes = limits.memory_bytes.get().saturating_add(more_bytes);
+        let tasks = limits.processes.get().saturating_add(OWN_TASKS);
+        for group in &self.groups {
+            group.limit(memory_bytes, tasks)?;
+        }
+        Ok(())
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn counters(&self) -> Counters {

@@ -5,13 +5,14 @@
 //! ends when its socket does, and the kernel kills everything in its pid namespace with it.
 
 mod build;
+mod collect;
 mod watch;
 
 use crate::jail;
 use crate::launch::{CleanEnvironment, room_for_arguments, room_for_environment};
 use crate::link::{Command, Word};
 use crate::marks::Marks;
-use crate::protocol::{DATAGRAM_BYTES, RUN_DESCRIPTORS, Residue, SIDE_DESCRIPTORS};
+use crate::protocol::{DATAGRAM_BYTES, Residue, RunDescriptors, SIDE_DESCRIPTORS};
 use crate::rlimits::Rlimits;
 use crate::root::Root;
 use crate::sys::clone::{Cloned, clone_process};
@@ -61,25 +62,7 @@ struct Order {
     run: u64,
     runtime: u16,
     limits: Limits,
-    fds: [OwnedFd; RUN_DESCRIPTORS],
-    side: Option<[OwnedFd; SIDE_DESCRIPTORS]>,
-}
-
-/// A run's descriptors and a harness's, if it has one.
-type ToldApart = (
-    [OwnedFd; RUN_DESCRIPTORS],
-    Option<[OwnedFd; SIDE_DESCRIPTORS]>,
-);
-
-/// The descriptors of a run, told apart; `None` where there are too few or too many.
-fn told_apart(mut fds: Vec<OwnedFd>) -> Option<ToldApart> {
-    let rest: Vec<_> = fds.drain(RUN_DESCRIPTORS.min(fds.len())..).collect();
-    let side = if rest.is_empty() {
-        None
-    } else {
-        Some(rest.try_into().ok()?)
-    };
-    Some((fds.try_into().ok()?, side))
+    fds: RunDescriptors,
 }
 
 impl Init<'_> {
@@ -114,32 +97,32 @@ impl Init<'_> {
             }
             let bytes = bytes.get(..message.length).unwrap_or_default();
             let command = Command::decode(bytes).map_err(io::Error::other)?;
-            match (command, told_apart(message.fds)) {
-                (
-                    Command::Run {
-                        run,
-                        runtime,
-                        limits,
-                    },
-                    Some((fds, side)),
-                ) => {
+            match command {
+                Command::Run {
+                    run,
+                    runtime,
+                    limits,
+                    extras,
+                } => {
+                    let fds = RunDescriptors::of(extras, message.fds);
                     return Ok(Some(Order {
                         run,
                         runtime,
                         limits,
-                        fds,
-                        side,
+                        fds: fds.ok_or(io::ErrorKind::InvalidData)?,
                     }));
                 }
                 // A kill that came after its run had ended.
-                (Command::Kill { .. }, _) => {}
-                (Command::Run { .. }, None) => return Err(io::ErrorKind::InvalidData.into()),
+                Command::Kill { .. } => {}
+                // Nothing is left of the run that it speaks of.
+                Command::Collect { .. } => return Err(io::ErrorKind::InvalidData.into()),
             }
         }
     }
 
-    fn serve_one(&mut self, order: Order) {
+    fn serve_one(&mut self, mut order: Order) {
         let run = order.run;
+        let artifacts = order.fds.artifacts.take();
         self.marks.begin();
         let before = watch::children_usage();
         let told = match self.start(order) {
@@ -163,6 +146,9 @@ impl Init<'_> {
             wall,
             unknown_calls,
         });
+        if let Some(artifacts) = artifacts {
+            self.bring_out(run, artifacts);
+        }
         if self.blueprint.service == Service::OneRun {
             return;
         }
@@ -191,9 +177,9 @@ impl Init<'_> {
             .map_err(|error| (Stage::Landlock, error))?;
         let fork = |error: io::Error| (Stage::Fork, error);
         let rlimits = Rlimits::of(&order.limits, self.blueprint.tasks, self.blueprint.memory);
-        let [payload, stdin, stdout, stderr] = &order.fds;
+        let [payload, stdin, stdout, stderr] = &order.fds.run;
         let payload = map_payload(payload).map_err(fork)?;
-        let side = order.side.as_ref().map(|[given, answer]| jail::Side {
+        let side = order.fds.side.as_ref().map(|[given, answer]| jail::Side {
             from: [given.as_fd(), answer.as_fd()],
             places: &mut self.places,
         });

@@ -4,6 +4,7 @@
 //! allocates nothing, logs nothing, and leaves by exec or by `_exit`. A stage that fails is told
 //! through a close-on-exec pipe, so that no failure of ours can look like the program's.
 
+pub mod collect;
 mod identity;
 mod start;
 mod unpack;
@@ -49,7 +50,7 @@ fn perform(stage: Stage, run: &mut Run<'_>) -> io::Result<()> {
         Stage::Unpack => unpack::write_files(run),
         Stage::WorkingDirectory => Ok(nix::unistd::fchdir(run.cwd)?),
         Stage::Rlimits => run.rlimits.apply(),
-        Stage::Identity => identity::become_the_slot(run),
+        Stage::Identity => identity::become_the_slot(run.identity),
         Stage::Apparmor => start::enter_profile(run),
         Stage::ParentDeath => start::die_with_the_init(),
         Stage::NoNewPrivs => Ok(nix::sys::prctl::set_no_new_privs()?),

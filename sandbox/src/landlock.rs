@@ -103,6 +103,22 @@ pub fn empty_ruleset() -> io::Result<Option<OwnedFd>> {
     }
 }
 
+/// A ruleset that allows no more than to list and read what lies beneath an open folder; `None` where the
+/// host has no Landlock.
+///
+/// # Errors
+/// When the kernel does not enforce all that its version promises.
+pub fn only_reading(folder: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    let Some(ruleset) = empty_ruleset()? else {
+        return Ok(None);
+    };
+    sys::landlock::allow_beneath(ruleset.as_fd(), folder, READ_FILE_AND_DIR)?;
+    Ok(Some(ruleset))
+}
+
+/// As the kernel numbers them.
+const READ_FILE_AND_DIR: u64 = AccessFs::ReadFile as u64 | AccessFs::ReadDir as u64;
+
 /// A ruleset that denies everything, or an error: never a part of it.
 fn empty(abi: ABI) -> Result<RulesetCreated, landlock::RulesetError> {
     let mut ruleset = Ruleset::default()
@@ -181,7 +197,6 @@ fn allow(
 /// # Errors
 /// What the kernel answered.
 pub fn allow_own_proc(ruleset: BorrowedFd<'_>) -> io::Result<()> {
-    const READ_FILE_AND_DIR: u64 = AccessFs::ReadFile as u64 | AccessFs::ReadDir as u64;
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let own = open(c"/proc/self", flags, Mode::empty())?;
     sys::landlock::allow_beneath(ruleset, own.as_fd(), READ_FILE_AND_DIR)

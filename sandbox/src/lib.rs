@@ -15,6 +15,7 @@
 pub mod protocol;
 pub mod client;
 pub mod payload;
+pub mod artifacts;
 /// The stages of a jail's child, with their stable numbers.
 pub mod stage {
     pub use jailfleet::evidence::Stage;

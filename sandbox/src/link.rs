@@ -2,13 +2,13 @@
 //! [`crate::protocol`], under another magic. The end of this socket is also how an init learns that
 //! its warden is gone.
 
-use crate::protocol::{Datagram, Eye, Pen, ProtocolError, Residue};
+use crate::protocol::{Datagram, Extras, Eye, Pen, ProtocolError, Residue};
 use jailfleet::evidence::{End, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use std::time::Duration;
 
 /// The first four bytes of each datagram.
-pub const MAGIC: [u8; 4] = *b"JFI\x01";
+pub const MAGIC: [u8; 4] = *b"JFI\x02";
 
 /// What the warden tells an init.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +21,14 @@ pub enum Command {
         runtime: u16,
         /// The limits in force.
         limits: Limits,
+        /// What comes along besides what every run has.
+        extras: Extras,
+    },
+    /// Bring out what this run left: its evidence is taken, and what is done from now on is not counted
+    /// as its own. Comes after the run's end, where its artifacts are wanted.
+    Collect {
+        /// The run.
+        run: u64,
     },
     /// Kill everything of this run.
     Kill {
@@ -100,12 +108,15 @@ impl Command {
                 run,
                 runtime,
                 limits,
+                extras,
             } => Pen::new(MAGIC, 1)
                 .u64(*run)
                 .u16(*runtime)
                 .limits(limits)
+                .extras(*extras)
                 .done(),
             Self::Kill { run } => Pen::new(MAGIC, 2).u64(*run).done(),
+            Self::Collect { run } => Pen::new(MAGIC, 3).u64(*run).done(),
         }
     }
 
@@ -120,8 +131,10 @@ impl Command {
                 run: eye.u64()?,
                 runtime: eye.u16()?,
                 limits: eye.limits()?,
+                extras: eye.extras()?,
             },
             2 => Self::Kill { run: eye.u64()? },
+            3 => Self::Collect { run: eye.u64()? },
             kind => return Err(ProtocolError::UnknownKind(kind)),
         };
         eye.done(command)

@@ -2,11 +2,13 @@
 //! pure functions that accept exactly one spelling of each message.
 
 pub(crate) mod codec;
+mod extras;
 mod reasons;
 mod walls;
 
 pub use codec::Datagram;
 pub(crate) use codec::{Eye, Pen};
+pub use extras::{Extras, RunDescriptors};
 pub use reasons::{Refusal, Residue};
 pub use walls::{STACKED, Walls};
 
@@ -18,10 +20,12 @@ use std::time::Duration;
 /// Every datagram has this many bytes; what a message does not need is zero.
 pub const DATAGRAM_BYTES: usize = 160;
 /// The first four bytes of each datagram; the last of them is the protocol's version.
-pub const MAGIC: [u8; 4] = *b"JFW\x02";
+pub const MAGIC: [u8; 4] = *b"JFW\x03";
 
 /// How many descriptors travel with [`Order::Run`]: payload, stdin, stdout, stderr.
 pub const RUN_DESCRIPTORS: usize = 4;
+/// How many more travel with a run whose artifacts are wanted: what is wanted, and where it goes.
+pub const ARTIFACT_DESCRIPTORS: usize = 2;
 /// How many more travel with the run of a harness: what it is given, and where its answer goes.
 pub const SIDE_DESCRIPTORS: usize = 2;
 /// The numbers at which a harness finds those two.
@@ -69,6 +73,8 @@ pub struct JailPlan {
     pub runtime: u16,
     /// The limits in force.
     pub limits: Limits,
+    /// What comes along besides what every run has.
+    pub extras: Extras,
 }
 
 /// What the worker tells the warden.
@@ -79,8 +85,7 @@ pub enum Order {
         /// SHA-256 over the effective config.
         digest: [u8; 32],
     },
-    /// Run a program; [`RUN_DESCRIPTORS`] descriptors come along, and [`SIDE_DESCRIPTORS`] more
-    /// where it has a harness.
+    /// Run a program; [`RUN_DESCRIPTORS`] descriptors come along, and those that its extras say.
     Run(JailPlan),
     /// End a run and record why.
     Kill {
@@ -180,6 +185,7 @@ impl Order {
                 .build(plan.build)
                 .u16(plan.runtime)
                 .limits(&plan.limits)
+                .extras(plan.extras)
                 .done(),
             Self::Kill { slot, run, why } => Pen::new(MAGIC, 3)
                 .u16(*slot)
@@ -206,6 +212,7 @@ impl Order {
                 build: eye.build()?,
                 runtime: eye.u16()?,
                 limits: eye.limits()?,
+                extras: eye.extras()?,
             }),
             3 => Self::Kill {
                 slot: eye.u16()?,
@@ -225,9 +232,7 @@ impl Order {
     #[must_use]
     pub const fn goes_with(&self, descriptors: usize) -> bool {
         match self {
-            Self::Run(_) => {
-                descriptors == RUN_DESCRIPTORS || descriptors == RUN_DESCRIPTORS + SIDE_DESCRIPTORS
-            }
+            Self::Run(plan) => descriptors == plan.extras.descriptors(),
             Self::Hello { .. } | Self::Kill { .. } | Self::Replace { .. } | Self::Stop => {
                 descriptors == 0
             }

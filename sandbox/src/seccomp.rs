@@ -17,6 +17,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 const POLICY: &str = include_str!("../../config/seccomp/jail.toml");
+const COLLECTOR: &str = include_str!("../../config/seccomp/collector.toml");
 const WORKER: &str = include_str!("../../config/seccomp/worker.toml");
 
 /// The filter of every program, on a host where `memory` limits a run's memory.
@@ -47,6 +48,16 @@ pub fn filter_alone(memory: HeldBy) -> io::Result<Vec<libc::sock_filter>> {
 pub fn listener() -> io::Result<Vec<libc::sock_filter>> {
     let policy = Policy::embedded().map_err(io::Error::other)?;
     policy.listener().map_err(io::Error::other)
+}
+
+/// The filter of the process that brings out what a run left (`config/seccomp/collector.toml`).
+///
+/// # Errors
+/// When the embedded policy does not compile, which the tests rule out.
+pub fn collector_filter() -> io::Result<Vec<libc::sock_filter>> {
+    let policy = Policy::read(COLLECTOR).map_err(io::Error::other)?;
+    let filter = policy.filter(HeldBy::Cgroup, failure(libc::ENOSYS));
+    filter.map_err(io::Error::other)
 }
 
 /// The filter that a worker puts in force for itself (`config/seccomp/worker.toml`). It has no listener of

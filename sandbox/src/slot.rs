@@ -6,7 +6,7 @@ mod observed;
 use crate::cgroup::{Counters, SlotCgroup};
 use crate::lease::Lease;
 use crate::link::Command;
-use crate::protocol::{Build, JailPlan};
+use crate::protocol::{Build, Extras, JailPlan};
 use crate::sweep::{By, CleanProof, Sweeper, Sweeping};
 use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
@@ -66,6 +66,7 @@ pub struct Running {
     /// The run.
     pub run: u64,
     limits: Limits,
+    extras: Extras,
     before: Counters,
     ordered: Instant,
     started: Option<Instant>,
@@ -80,6 +81,8 @@ pub struct Dirty {
     pub run: u64,
     /// When it must be clean.
     pub deadline: Instant,
+    /// Whether its artifacts are wanted, and its init waits for the order to bring them out.
+    pub to_collect: bool,
     /// Whether the init has replaced the scratch.
     pub cleaned: bool,
     /// Whether its uid is swept before anybody looks: a run that we had to stop is not trusted to be
@@ -105,6 +108,10 @@ const SETUP_DEADLINE: Duration = Duration::from_secs(20);
 /// How long an init may take to kill its run before it is killed itself. Within its ceiling a run can
 /// have so many mappings in so many processes that the kernel takes seconds to undo them.
 const KILL_DEADLINE: Duration = Duration::from_secs(10);
+/// How long a collector may take, however slowly the worker reads.
+pub const COLLECT_DEADLINE: Duration = Duration::from_secs(10);
+/// Memory that a collector may need on top of what a run left.
+const COLLECTOR_BYTES: u64 = 8 << 20;
 /// How far the CPU time of the tree may pass the limit before we act: SIGXCPU comes first then, as
 /// it does outside.
 const CPU_GRACE: Duration = Duration::from_millis(20);
@@ -225,12 +232,14 @@ impl Slot<Idle> {
             run,
             runtime,
             limits,
+            extras,
             build: _,
         } = *plan;
         let command = Command::Run {
             run,
             runtime,
             limits,
+            extras,
         };
         if let Err(error) = crate::client::send_datagram(self.link(), &command.encode(), fds) {
             return Err(Box::new((self, error)));
@@ -238,6 +247,7 @@ impl Slot<Idle> {
         let state = Running {
             run,
             limits,
+            extras,
             before: self.state.before,
             ordered: now,
             started: None,
@@ -355,6 +365,7 @@ impl Slot<Running> {
         let state = Dirty {
             run: self.state.run,
             deadline,
+            to_collect: self.state.extras.artifacts(),
             cleaned: false,
             sweep_first: acted.is_some(),
         };
@@ -363,6 +374,23 @@ impl Slot<Running> {
 }
 
 impl Slot<Dirty> {
+    /// Has the init bring out what the run left, once the run's evidence was taken. The slot has more time
+    /// for it, and more memory: what the run left may take up all that it was allowed.
+    ///
+    /// # Errors
+    /// When the init cannot be told: the slot is then of no use.
+    pub fn collect(&mut self) -> io::Result<()> {
+        if let Some(cgroup) = &mut self.jail.cgroup {
+            cgroup.make_room(COLLECTOR_BYTES)?;
+        }
+        let command = Command::Collect {
+            run: self.state.run,
+        };
+        crate::client::send_datagram(self.link(), &command.encode(), &[])?;
+        self.state.deadline = after(self.state.deadline, COLLECT_DEADLINE);
+        Ok(())
+    }
+
     /// Nothing of the last run is left. The proof is used up, whatever it is of.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ mod job;
 use fleet::Fleet;
 use jailfleet_sandbox::client::{output_pipe, sealed_memfd};
 use jailfleet_sandbox::payload::{self, Payload};
-use jailfleet_sandbox::protocol::{Build, JailPlan, Order, Refusal, Report, Residue};
+use jailfleet_sandbox::protocol::{Build, Extras, JailPlan, Order, Refusal, Report, Residue};
 use job::bash;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -22,6 +22,7 @@ fn plan(fleet: &Fleet, runtime: &str, run: u64, build: Build) -> JailPlan {
         build,
         runtime: u16::try_from(index).expect("few runtimes"),
         limits: found.limits,
+        extras: Extras::NONE,
     }
 }
 
@@ -99,7 +100,10 @@ fn a_harness_is_for_runtimes_that_have_globals_and_for_no_other() {
         let fleet = Fleet::start(1);
         let (_, found) = fleet.runtime(runtime);
         let allowed = found.globals;
-        let order_of = plan(&fleet, runtime, 7, Build::first(0));
+        let order_of = JailPlan {
+            extras: Extras::NONE.with_harness(),
+            ..plan(&fleet, runtime, 7, Build::first(0))
+        };
         let mut fds = four(code);
         fds.push(sealed_memfd("given", b"").expect("a memfd"));
         fds.push(output_pipe().expect("a pipe").1);

@@ -21,9 +21,10 @@ use fleet::Fleet;
 use jailfleet::evidence::Acted;
 use jailfleet::units::{ByteCount, Count, Millis};
 use jailfleet_harness::require;
+use jailfleet_sandbox::artifacts::WANTED_MAGIC;
 use jailfleet_sandbox::client::{self, output_pipe, sealed_memfd};
 use jailfleet_sandbox::payload::{self, Payload};
-use jailfleet_sandbox::protocol::{Build, DATAGRAM_BYTES, JailPlan, Order};
+use jailfleet_sandbox::protocol::{Build, DATAGRAM_BYTES, Extras, JailPlan, Order};
 use nix::fcntl::{OFlag, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::socket::{
@@ -89,8 +90,9 @@ fn one_warden(dice: &mut Dice, seed: u64) -> usize {
     let mut fleet = Fleet::start(usize::from(SLOTS));
     let mut given = 0;
     while given < ORDERS_A_WARDEN {
-        let bytes = words(dice, &fleet);
-        let fds = descriptors(dice);
+        let extras = extras(dice);
+        let bytes = words(dice, &fleet, extras);
+        let fds = descriptors(dice, extras);
         if !send(&fleet, &bytes, &fds) {
             break; // It has ended.
         }
@@ -113,7 +115,7 @@ fn one_warden(dice: &mut Dice, seed: u64) -> usize {
 }
 
 /// An order: mostly a good one with something wrong, sometimes good, sometimes no order at all.
-fn words(dice: &mut Dice, fleet: &Fleet) -> Vec<u8> {
+fn words(dice: &mut Dice, fleet: &Fleet, extras: Extras) -> Vec<u8> {
     let mut bytes = match dice.below(10) {
         0 => {
             return (0..dice.below(400))
@@ -128,7 +130,7 @@ fn words(dice: &mut Dice, fleet: &Fleet) -> Vec<u8> {
         .encode(),
         2 => Order::Replace { build: build(dice) }.encode(),
         3 => Order::Hello { digest: [7; 32] }.encode(),
-        _ => Order::Run(plan(dice, fleet)).encode(),
+        _ => Order::Run(plan(dice, fleet, extras)).encode(),
     }
     .to_vec();
     match dice.below(8) {
@@ -143,7 +145,20 @@ fn words(dice: &mut Dice, fleet: &Fleet) -> Vec<u8> {
     bytes
 }
 
-fn plan(dice: &mut Dice, fleet: &Fleet) -> JailPlan {
+fn extras(dice: &mut Dice) -> Extras {
+    let harness = if dice.one_in(3) {
+        Extras::NONE.with_harness()
+    } else {
+        Extras::NONE
+    };
+    if dice.one_in(3) {
+        harness.with_artifacts()
+    } else {
+        harness
+    }
+}
+
+fn plan(dice: &mut Dice, fleet: &Fleet, extras: Extras) -> JailPlan {
     let runtimes = u16::try_from(fleet.settings.runtimes.len()).expect("few");
     let runtime = dice.small(runtimes + 1);
     let named = fleet.settings.runtimes.get(usize::from(runtime));
@@ -160,6 +175,7 @@ fn plan(dice: &mut Dice, fleet: &Fleet) -> JailPlan {
         build: build(dice),
         runtime,
         limits,
+        extras,
     }
 }
 
@@ -171,11 +187,14 @@ fn build(dice: &mut Dice) -> Build {
     }
 }
 
-/// Four as they should be, or six for a harness, or with one replaced, left out or too many.
-fn descriptors(dice: &mut Dice) -> Vec<OwnedFd> {
+/// As they should be, or with one replaced, left out or too many.
+fn descriptors(dice: &mut Dice, extras: Extras) -> Vec<OwnedFd> {
     let mut fds = vec![payload(dice), stdin(dice), output(), output()];
-    if dice.one_in(3) {
+    if extras.harness() {
         fds.extend([stdin(dice), output()]);
+    }
+    if extras.artifacts() {
+        fds.extend([wanted(dice), output()]);
     }
     let below = |dice: &mut Dice, fds: &[OwnedFd]| {
         usize::try_from(dice.below(fds.len() as u64)).expect("small")
@@ -213,6 +232,37 @@ fn payload(dice: &mut Dice) -> OwnedFd {
         bytes[at] ^= 1 << dice.below(8);
     }
     sealed_memfd("payload", &bytes).expect("a memfd")
+}
+
+/// Paths that no worker of ours would ask for, or no paths at all. Nobody reads what comes of them.
+fn wanted(dice: &mut Dice) -> OwnedFd {
+    const PATHS: [&[u8]; 8] = [
+        b"tmp/",
+        b"../",
+        b"/proc/1/",
+        b"/",
+        b".",
+        b"../../etc/shadow",
+        b"jailed_code",
+        b"",
+    ];
+    let mut bytes = WANTED_MAGIC.to_vec();
+    for _ in 0..3 {
+        bytes.extend(dice.roll().to_le_bytes());
+    }
+    for _ in 0..dice.below(5) {
+        let path = PATHS[usize::try_from(dice.below(8)).expect("small")];
+        bytes.push(if dice.one_in(2) { 1 } else { 2 });
+        let length = u32::try_from(path.len() + 1).expect("short");
+        bytes.extend(length.to_le_bytes());
+        bytes.extend(path);
+        bytes.push(0);
+    }
+    if dice.one_in(3) {
+        let at = usize::try_from(dice.below(bytes.len() as u64)).expect("small");
+        bytes[at] ^= 1 << dice.below(8);
+    }
+    sealed_memfd("wanted", &bytes).expect("a memfd")
 }
 
 fn stdin(dice: &mut Dice) -> OwnedFd {

@@ -9,7 +9,7 @@ use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
 use jailfleet_program::Moment;
 use jailfleet_sandbox::client;
-use jailfleet_sandbox::protocol::SIDE_DESCRIPTORS;
+use jailfleet_sandbox::protocol::{RunDescriptors, SIDE_DESCRIPTORS};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -128,9 +128,13 @@ pub(crate) async fn run(
     } = order;
     let budget = OutputBudget::new(limits.output_bytes.get());
     let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
-    let descriptors = [payload, stdin, out_write, err_write];
     let (answer, side) = side(globals)?.unzip();
-    let running = lease.start(runtime, limits, descriptors, side).await?;
+    let descriptors = RunDescriptors {
+        run: [payload, stdin, out_write, err_write],
+        side,
+        artifacts: None,
+    };
+    let running = lease.start(runtime, limits, descriptors).await?;
     let mut answered = answer
         .as_ref()
         .map(|(_, most)| (Captured::default(), *most));

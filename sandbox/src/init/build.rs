@@ -52,6 +52,8 @@ pub struct Blueprint<'a> {
     pub filter_alone: &'a [libc::sock_filter],
     /// The filter that has us asked about calls that the policy does not name.
     pub listener: &'a [libc::sock_filter],
+    /// The system call filter of what brings out what a run left.
+    pub collector: &'a [libc::sock_filter],
     /// What limits tasks.
     pub tasks: HeldBy,
     /// What limits memory.

@@ -171,8 +171,8 @@ impl Init<'_> {
                 match Command::decode(bytes) {
                     Ok(Command::Kill { run }) if run == running => kill_everybody(),
                     Ok(Command::Kill { .. }) => {}
-                    // The warden never sends a second run; whoever did is not our warden.
-                    Ok(Command::Run { .. }) | Err(_) => exit_now(1),
+                    // The warden never sends a second run, nor the word to collect before its end; whoever did is not our warden.
+                    Ok(Command::Run { .. } | Command::Collect { .. }) | Err(_) => exit_now(1),
                 }
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
@@ -257,7 +257,7 @@ fn kill_everybody() {
 }
 
 /// Kills and reaps until the namespace holds nobody but us.
-fn leave_nobody() {
+pub(super) fn leave_nobody() {
     loop {
         kill_everybody();
         match wait_child(-1, Patience::Block) {

@@ -1,6 +1,6 @@
 //! Who the program is: no group, uid or capability of ours stays.
 
-use crate::jail::{Identity, Run};
+use crate::jail::Identity;
 use crate::sys::caps::{Caps, set_capabilities};
 use crate::without::stands;
 use jailfleet::wall::Wall;
@@ -8,8 +8,8 @@ use nix::unistd::{setgroups, setresgid, setresuid};
 use std::io;
 
 /// Drops to the slot's identity and gives up the last capabilities.
-pub(super) fn become_the_slot(run: &Run<'_>) -> io::Result<()> {
-    match run.identity {
+pub(super) fn become_the_slot(identity: Identity) -> io::Result<()> {
+    match identity {
         Identity::Leased { .. } if !stands(Wall::Uid) => {}
         Identity::Leased { uid, gid } => {
             set_capabilities(Caps::IDENTITY, Caps::IDENTITY)?;

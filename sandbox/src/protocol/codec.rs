@@ -1,6 +1,6 @@
 //! Numbers to bytes and back: one cursor that writes a datagram, one that reads it.
 
-use super::{Build, DATAGRAM_BYTES, ProtocolError};
+use super::{Build, DATAGRAM_BYTES, Extras, ProtocolError};
 use jailfleet::evidence::{End, Stage, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
@@ -70,6 +70,10 @@ impl Pen {
             .u64(limits.open_files.get())
             .u64(limits.output_bytes.get())
             .u64(limits.stack_bytes.get())
+    }
+
+    pub(crate) fn extras(self, extras: Extras) -> Self {
+        self.u16(extras.number())
     }
 
     pub(super) fn build(self, build: Build) -> Self {
@@ -176,6 +180,10 @@ impl<'a> Eye<'a> {
             output_bytes: ByteCount::new(self.u64()?).ok_or(BAD)?,
             stack_bytes: ByteCount::new(self.u64()?).ok_or(BAD)?,
         })
+    }
+
+    pub(crate) fn extras(&mut self) -> Result<Extras, ProtocolError> {
+        Extras::from(self.u16()?)
     }
 
     pub(super) fn build(&mut self) -> Result<Build, ProtocolError> {

@@ -1,6 +1,6 @@
 //! Properties of the protocol: what is written is read back, and nothing else is accepted.
 
-use super::{Build, DATAGRAM_BYTES, JailPlan, Order, Refusal, Report, Residue, Walls};
+use super::{Build, DATAGRAM_BYTES, Extras, JailPlan, Order, Refusal, Report, Residue, Walls};
 use jailfleet::evidence::{Acted, End, Evidence, Stage, StageTimes, UnknownCalls};
 use jailfleet::limits::Limits;
 use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
@@ -54,15 +54,20 @@ fn build() -> impl Strategy<Value = Build> {
     (any::<u16>(), any::<u32>()).prop_map(|(slot, number)| Build { slot, number })
 }
 
+fn extras() -> impl Strategy<Value = Extras> {
+    (0..4_u16).prop_map(|number| Extras::from(number).expect("one of four"))
+}
+
 fn order() -> impl Strategy<Value = Order> {
     prop_oneof![
         any::<[u8; 32]>().prop_map(|digest| Order::Hello { digest }),
-        (any::<u64>(), build(), any::<u16>(), limits()).prop_map(
-            |(run, build, runtime, limits)| Order::Run(JailPlan {
+        (any::<u64>(), build(), any::<u16>(), limits(), extras()).prop_map(
+            |(run, build, runtime, limits, extras)| Order::Run(JailPlan {
                 run,
                 build,
                 runtime,
-                limits
+                limits,
+                extras,
             })
         ),
         (any::<u16>(), any::<u64>(), acted()).prop_map(|(slot, run, why)| Order::Kill {

@@ -19,6 +19,7 @@ fn dirty(build: Build, run: u64) -> Slot<Dirty> {
     let state = Dirty {
         run,
         deadline: clock::now(),
+        to_collect: false,
         cleaned: true,
         sweep_first: false,
     };

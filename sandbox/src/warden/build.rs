@@ -39,6 +39,7 @@ pub struct Host {
     filter: Vec<libc::sock_filter>,
     filter_alone: Vec<libc::sock_filter>,
     listener: Vec<libc::sock_filter>,
+    collector: Vec<libc::sock_filter>,
     root: RootPlan,
     cores: u32,
 }
@@ -71,6 +72,8 @@ impl Host {
             filter: seccomp::filter(memory).map_err(make("the system call filter"))?,
             filter_alone: seccomp::filter_alone(memory).map_err(make("the system call filter"))?,
             listener: seccomp::listener().map_err(make("the filter that counts"))?,
+            collector: seccomp::collector_filter()
+                .map_err(make("the system call filter of collectors"))?,
             sweeps_by: leases.as_mut().and_then(rehearsed),
             leases,
             cgroups,
@@ -205,6 +208,7 @@ impl Warden {
                     filter: &self.host.filter,
                     filter_alone: &self.host.filter_alone,
                     listener: &self.host.listener,
+                    collector: &self.host.collector,
                     tasks: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_tasks)),
                     memory: held_by(cgroup.as_ref().is_some_and(SlotCgroup::limits_memory)),
                     cgroup: entry,

@@ -1,6 +1,7 @@
 //! Every descriptor that the worker hands over is what it should be, or the order is refused.
 
 use crate::client::SEALS;
+use crate::protocol::{Extras, RunDescriptors};
 use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::sys::stat::{SFlag, fstat};
 use std::os::fd::OwnedFd;
@@ -16,21 +17,32 @@ pub(super) enum BadDescriptor {
     Output,
     #[error("what a harness is given is not a sealed memfd")]
     Given,
+    #[error("what is wanted of a run is not a sealed memfd")]
+    Wanted,
     #[error("the number of descriptors is wrong")]
     Number,
 }
 
-/// Checks payload, stdin, stdout and stderr of one run, and a harness's two where it has one.
-pub(super) fn check(fds: &[OwnedFd]) -> Result<(), BadDescriptor> {
-    let Some(([payload, stdin, stdout, stderr], side)) = fds.split_first_chunk() else {
-        return Err(BadDescriptor::Number);
-    };
-    match side {
-        [] => {}
-        [given, _] if !is_sealed_memfd(given) => return Err(BadDescriptor::Given),
-        [_, answer] if !is_write_end(answer) => return Err(BadDescriptor::Output),
-        [_, _] => {}
-        _ => return Err(BadDescriptor::Number),
+/// Checks payload, stdin, stdout and stderr of one run, a harness's two where it has one, and two more
+/// where its artifacts are wanted.
+pub(super) fn check(extras: Extras, fds: &[OwnedFd]) -> Result<(), BadDescriptor> {
+    let told = RunDescriptors::of(extras, fds).ok_or(BadDescriptor::Number)?;
+    let [payload, stdin, stdout, stderr] = told.run;
+    if let Some([given, answer]) = told.side {
+        if !is_sealed_memfd(given) {
+            return Err(BadDescriptor::Given);
+        }
+        if !is_write_end(answer) {
+            return Err(BadDescriptor::Output);
+        }
+    }
+    if let Some([wanted, out]) = told.artifacts {
+        if !is_sealed_memfd(wanted) {
+            return Err(BadDescriptor::Wanted);
+        }
+        if !is_write_end(out) {
+            return Err(BadDescriptor::Output);
+        }
     }
     if !is_sealed_memfd(payload) {
         Err(BadDescriptor::Payload)
@@ -66,13 +78,18 @@ fn is_kind(fd: &OwnedFd, kind: SFlag) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{BadDescriptor, check};
+    use super::BadDescriptor;
     use crate::client::{SEALS, output_pipe, sealed_memfd};
+    use crate::protocol::Extras;
     use nix::errno::Errno;
     use nix::fcntl::{FcntlArg, fcntl};
     use nix::sys::memfd::{MFdFlags, memfd_create};
     use nix::sys::stat::{Mode, fchmod};
     use std::os::fd::OwnedFd;
+
+    fn check(fds: &[OwnedFd]) -> Result<(), BadDescriptor> {
+        super::check(Extras::NONE, fds)
+    }
 
     fn good() -> Vec<OwnedFd> {
         let (_, stdout) = output_pipe().expect("a pipe");
@@ -133,7 +150,7 @@ mod tests {
         let with = |side: Vec<OwnedFd>| {
             let mut fds = good();
             fds.extend(side);
-            check(&fds)
+            super::check(Extras::NONE.with_harness(), &fds)
         };
         assert_eq!(with(vec![given(), answer()]), Ok(()));
         assert_eq!(with(vec![given()]), Err(BadDescriptor::Number));
@@ -143,5 +160,33 @@ mod tests {
         );
         assert_eq!(with(vec![answer(), answer()]), Err(BadDescriptor::Given));
         assert_eq!(with(vec![given(), given()]), Err(BadDescriptor::Output));
+        assert_eq!(with(vec![]), Err(BadDescriptor::Number));
+    }
+
+    #[test]
+    fn artifacts_have_exactly_two_more_a_sealed_memfd_and_a_pipe_to_write() {
+        let out = || output_pipe().expect("a pipe").1;
+        let wanted = || sealed_memfd("wanted", b"x").expect("a memfd");
+        let with = |extras, more: Vec<OwnedFd>| {
+            let mut fds = good();
+            fds.extend(more);
+            super::check(extras, &fds)
+        };
+        let alone = Extras::NONE.with_artifacts();
+        assert_eq!(with(alone, vec![wanted(), out()]), Ok(()));
+        assert_eq!(with(alone, vec![wanted()]), Err(BadDescriptor::Number));
+        assert_eq!(with(alone, vec![out(), out()]), Err(BadDescriptor::Wanted));
+        assert_eq!(
+            with(alone, vec![wanted(), wanted()]),
+            Err(BadDescriptor::Output)
+        );
+        let both = alone.with_harness();
+        let four = || vec![wanted(), out(), wanted(), out()];
+        assert_eq!(with(both, four()), Ok(()));
+        assert_eq!(with(alone, four()), Err(BadDescriptor::Number));
+        assert_eq!(
+            with(Extras::NONE, vec![wanted(), out()]),
+            Err(BadDescriptor::Number)
+        );
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Greeting, Warden, WardenError, descriptors};
 use crate::launch::Harness;
-use crate::protocol::{Build, DATAGRAM_BYTES, JailPlan, Order, RUN_DESCRIPTORS};
+use crate::protocol::{Build, DATAGRAM_BYTES, JailPlan, Order};
 use crate::sys::message::{Message, receive};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -63,7 +63,7 @@ impl Warden {
                 WardenError::Worker(format!("there is no runtime number {}", plan.runtime))
             })?;
         let ours = |what| WardenError::Worker(format!("run {} {what}", plan.run));
-        if fds.len() > RUN_DESCRIPTORS && launch.harness == Harness::Never {
+        if plan.extras.harness() && launch.harness == Harness::Never {
             return Err(ours("brings a harness, and its runtime has none"));
         }
         if !plan.limits.within(&launch.ceiling) {
@@ -76,7 +76,7 @@ impl Warden {
         {
             return Err(ours("names a slot that is not there"));
         }
-        descriptors::check(fds).map_err(|bad| WardenError::Worker(bad.to_string()))
+        descriptors::check(plan.extras, fds).map_err(|bad| WardenError::Worker(bad.to_string()))
     }
 
     /// The building of this slot that the worker knows of.

@@ -221,12 +221,21 @@ impl Warden {
     ) -> Result<Stand, WardenError> {
         let run = slot.state.run;
         let deadline = now.checked_add(self.sweep_timeout).unwrap_or(now);
-        let (slot, evidence) = slot.ended(observed, deadline);
+        let (mut slot, evidence) = slot.ended(observed, deadline);
         self.report(&Report::Ended {
             slot: slot.number(),
             run,
             evidence,
         })?;
+        if slot.state.to_collect
+            && let Err(error) = slot.collect()
+        {
+            log(
+                slot.number(),
+                &format!("what its run left cannot be brought out: {error}"),
+            );
+            return self.give_up(slot, Residue::InitLost, now);
+        }
         Ok(Stand::Dirty(slot))
     }
 

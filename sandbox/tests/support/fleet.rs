@@ -1,16 +1,18 @@
 //! A warden as the worker drives it, for tests that run programs in real jails.
 #![allow(clippy::indexing_slicing, reason = "in a test, a panic is an answer")]
 
+use jailfleet::artifact::{ArtifactCaps, ArtifactPath};
 use jailfleet::evidence::{Acted, End, Evidence};
 use jailfleet::limits::Limits;
 use jailfleet::runtime::Runtime;
 use jailfleet::settings::{SourceText, WorkerSettings, env_pairs, worker_settings};
 use jailfleet::wall::Wall;
 use jailfleet_harness::TestUids;
+use jailfleet_sandbox::artifacts;
 use jailfleet_sandbox::client::{self, StartWarden, WardenProcess};
 use jailfleet_sandbox::lease::Leases;
 use jailfleet_sandbox::payload::{self, Payload};
-use jailfleet_sandbox::protocol::{Build, JailPlan, Order, Report, Walls};
+use jailfleet_sandbox::protocol::{Build, Extras, JailPlan, Order, Report, Walls};
 use jailfleet_sandbox::warden::digest_of_hex;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::collections::BTreeMap;
@@ -38,7 +40,7 @@ pub(crate) struct Fleet {
     /// When the last run that was waited for had ended.
     pub(crate) ended_at: Instant,
     /// Runs that ended while another one was waited for.
-    ended: BTreeMap<u64, Evidence>,
+    pub(crate) ended: BTreeMap<u64, Evidence>,
     /// Slots that were taken out of use so far.
     pub(crate) quarantined: usize,
     cgroup: String,
@@ -51,6 +53,8 @@ pub(crate) struct Going {
     pub(crate) run: u64,
     slot: u16,
     outputs: [OwnedFd; 2],
+    wanted: Vec<ArtifactPath>,
+    pub(crate) artifacts: Option<OwnedFd>,
 }
 
 impl Fleet {
@@ -187,20 +191,37 @@ impl Fleet {
             build: self.builds[usize::from(slot)],
             runtime,
             limits,
+            extras: if job.artifacts.is_empty() {
+                Extras::NONE
+            } else {
+                Extras::NONE.with_artifacts()
+            },
         };
-        let fds = [&payload, &stdin, &stdout_end, &stderr_end].map(AsFd::as_fd);
-        self.send(&Order::Run(plan), &fds);
+        let mut fds = vec![payload, stdin, stdout_end, stderr_end];
+        let artifacts = (!job.artifacts.is_empty()).then(|| {
+            let wanted = artifacts::wanted(&job.artifacts, &CAPS);
+            fds.push(client::sealed_memfd("wanted", &wanted).expect("a memfd"));
+            let (artifacts, out) = client::output_pipe().expect("a pipe");
+            fds.push(out);
+            artifacts
+        });
+        let borrowed: Vec<_> = fds.iter().map(AsFd::as_fd).collect();
+        self.send(&Order::Run(plan), &borrowed);
         self.idle[usize::from(slot)] = false;
         Going {
             run,
             slot,
             outputs: [stdout, stderr],
+            wanted: job.artifacts.clone(),
+            artifacts,
         }
     }
 
     /// Reads until the run has ended and its slot is idle again; above the output limit it does what
     /// the worker's readers do.
     pub(crate) fn finish(&mut self, going: Going) -> Seen {
+        let mut artifacts = going.artifacts.map(File::from);
+        let mut stream = Vec::new();
         let mut streams = going.outputs.map(|end| Some(File::from(end)));
         let mut outputs = [Vec::new(), Vec::new()];
         let mut evidence = self.ended.remove(&going.run);
@@ -213,8 +234,16 @@ impl Fleet {
                 let open = streams.iter().flatten();
                 waits.extend(open.map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)));
             }
+            let open = artifacts.iter();
+            waits.extend(open.map(|stream| PollFd::new(stream.as_fd(), PollFlags::POLLIN)));
             wait(&waits);
             drain_all(&mut streams, &mut outputs);
+            if artifacts
+                .as_ref()
+                .is_some_and(|open| drain(open, &mut stream))
+            {
+                artifacts = None;
+            }
             if outputs.iter().map(Vec::len).sum::<usize>() > MOST_OUTPUT && !told {
                 told = true;
                 let (slot, run) = (going.slot, going.run);
@@ -226,8 +255,13 @@ impl Fleet {
             }
         }
         drain_all(&mut streams, &mut outputs);
+        if let Some(artifacts) = &artifacts {
+            assert!(drain(artifacts, &mut stream), "the pipe is still open");
+        }
         let [stdout, stderr] = outputs;
+        let gathered = artifacts::read(&stream, &going.wanted, &CAPS);
         Seen {
+            gathered,
             evidence: evidence.expect("the loop ends with it"),
             stdout,
             stderr,
@@ -235,7 +269,7 @@ impl Fleet {
     }
 
     /// Books a report, if there is one; answers with the evidence of `awaited`.
-    fn take_report(&mut self, awaited: u64) -> Option<Evidence> {
+    pub(crate) fn take_report(&mut self, awaited: u64) -> Option<Evidence> {
         match client::receive(self.warden().socket()) {
             Ok(Some(Report::Ended { run, evidence, .. })) if run == awaited => {
                 self.ended_at = jailfleet_sandbox::clock::now();
@@ -325,10 +359,17 @@ impl Fleet {
     }
 }
 
+/// What artifacts may be here: as the defaults are, but for fewer bytes, which the stream has to fit in.
+pub(crate) const CAPS: ArtifactCaps = ArtifactCaps {
+    entries: 256,
+    file_bytes: 100_000,
+    all_bytes: 300_000,
+};
+
 /// More than this is a flood.
 const MOST_OUTPUT: usize = 1 << 20;
 
-fn wait(waits: &[PollFd<'_>]) {
+pub(crate) fn wait(waits: &[PollFd<'_>]) {
     let mut waits = waits.to_vec();
     let timeout = PollTimeout::try_from(PATIENCE).expect("it fits");
     let ready = poll(&mut waits, timeout).expect("a poll");

@@ -1,9 +1,11 @@
 //! What tests run in a jail, and what one run came to.
 
+use jailfleet::artifact::ArtifactPath;
 use jailfleet::blob::Blob;
 use jailfleet::evidence::Evidence;
 use jailfleet::job::{JobFile, JobFileKind, RelativePath};
 use jailfleet::limits::Limits;
+use jailfleet_sandbox::artifacts::Gathered;
 use std::rc::Rc;
 
 /// A program, what it gets, and what it is held to.
@@ -15,6 +17,7 @@ pub(crate) struct Job<'a> {
     pub(crate) env: Vec<(String, String)>,
     pub(crate) files: Vec<JobFile>,
     pub(crate) stdin: &'a [u8],
+    pub(crate) artifacts: Vec<ArtifactPath>,
     pub(crate) limits: Rc<dyn Fn(&mut Limits)>,
 }
 
@@ -27,6 +30,7 @@ pub(crate) fn job(runtime: &str, code: impl AsRef<[u8]>) -> Job<'_> {
         env: Vec::new(),
         files: Vec::new(),
         stdin: b"",
+        artifacts: Vec::new(),
         limits: Rc::new(|_| {}),
     }
 }
@@ -40,6 +44,12 @@ pub(crate) fn bash(code: &str) -> Job<'static> {
 }
 
 impl Job<'_> {
+    pub(crate) fn wanting(self, paths: &[&str]) -> Self {
+        let path = |text: &&str| ArtifactPath::parse(text).expect("a good path");
+        let artifacts = paths.iter().map(path).collect();
+        Self { artifacts, ..self }
+    }
+
     pub(crate) fn limits(self, limits: impl Fn(&mut Limits) + 'static) -> Self {
         let limits = Rc::new(limits);
         Self { limits, ..self }
@@ -64,6 +74,7 @@ pub(crate) struct Seen {
     pub(crate) evidence: Evidence,
     pub(crate) stdout: Vec<u8>,
     pub(crate) stderr: Vec<u8>,
+    pub(crate) gathered: Gathered,
 }
 
 impl Seen {

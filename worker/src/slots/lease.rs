@@ -8,9 +8,7 @@ use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::job::EpochMs;
 use jailfleet::limits::Limits;
 use jailfleet_program::Moment;
-use jailfleet_sandbox::protocol::{
-    Build, JailPlan, Order, RUN_DESCRIPTORS, Refusal, SIDE_DESCRIPTORS,
-};
+use jailfleet_sandbox::protocol::{Build, JailPlan, Order, Refusal, RunDescriptors};
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::table::{Proof, Taken};
@@ -72,8 +70,7 @@ impl Lease {
         self.build
     }
 
-    /// Sends the run's order with its descriptors: payload, stdin, stdout, stderr, and a harness's two
-    /// where it has one. Ours are closed once they are on their way.
+    /// Sends the run's order with its descriptors. Ours are closed once they are on their way.
     ///
     /// # Errors
     /// When the warden cannot be reached, or the slot was taken out of use since it was leased.
@@ -81,8 +78,7 @@ impl Lease {
         &mut self,
         runtime: u16,
         limits: Limits,
-        descriptors: [OwnedFd; RUN_DESCRIPTORS],
-        side: Option<[OwnedFd; SIDE_DESCRIPTORS]>,
+        descriptors: RunDescriptors,
     ) -> Result<Running<'_>, SlotError> {
         let run = self.shared.next_run.fetch_add(1, Ordering::Relaxed);
         let (ended, receiver) = oneshot::channel();
@@ -108,11 +104,9 @@ impl Lease {
             build: self.build,
             runtime,
             limits,
+            extras: descriptors.extras(),
         };
-        let descriptors: Vec<_> = descriptors
-            .into_iter()
-            .chain(side.into_iter().flatten())
-            .collect();
+        let descriptors: Vec<OwnedFd> = descriptors.into_iter().collect();
         self.shared.send(&Order::Run(plan), &descriptors).await?;
         Ok(Running {
             lease: self,
