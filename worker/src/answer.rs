@@ -7,6 +7,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use bytes::Bytes;
+use jailfleet::artifact::LeftOutReason;
 use jailfleet::blob::Blob;
 use jailfleet::clocks;
 use jailfleet::job::{EpochMs, Job};
@@ -23,6 +24,7 @@ use jailfleet_queue::outbox::DEAD_HEAD_BYTES;
 use jailfleet_queue::{
     DeadLetter, Disposition, Envelope, Link, Move, Origin, OutboxError, Published, Reply,
 };
+use jailfleet_sandbox::artifacts::Gathered;
 use tokio::time::timeout;
 
 use crate::events::{JobFinished, JobSetAside, ResultPublished, Told};
@@ -378,6 +380,7 @@ pub(crate) fn without_run(
     JobResult {
         slug: job.slug.clone(),
         batch: job.batch.clone(),
+        artifacts_left_out: Gathered::nothing(&job.artifacts, LeftOutReason::NoRun).left_out,
         timing: Some(timing(station, message, None, Duration::ZERO)),
         ..JobResult::without_run(Some(job.id.clone()), outcome, Some(detail), stamp)
     }
@@ -400,6 +403,7 @@ pub(crate) fn ran(
         stdout,
         stderr,
         answer,
+        gathered,
         leased: _,
         ended: _,
     } = ran;
@@ -434,8 +438,8 @@ pub(crate) fn ran(
             .map(|(stream, _)| *stream)
             .collect(),
         globals,
-        artifacts: Vec::new(),
-        artifacts_left_out: Vec::new(),
+        artifacts: gathered.artifacts,
+        artifacts_left_out: gathered.left_out,
         // What stopped the run says more than that it therefore left nothing.
         error: error.or(no_globals),
         usage: Some(Usage {

@@ -87,6 +87,7 @@ impl JobFinished<'_> {
         if let (Outcome::Rejected, Some(ErrorCode::Rejected(code))) = (result.outcome, code) {
             metrics.job_rejected(code);
         }
+        metrics.artifacts(result.artifacts.len(), &result.artifacts_left_out);
         let fault = result.outcome == Outcome::EngineFault;
         let reason = result.error.as_ref().map(|error| error.message.as_str());
         let (job_id, slug) = (

@@ -10,6 +10,7 @@ mod attempt;
 mod halt;
 mod plan;
 mod globals;
+mod artifacts;
 mod run;
 mod answer;
 mod reaper;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use jailfleet::artifact::{LeftOut, LeftOutReason};
 use jailfleet::clocks::Skew;
 use jailfleet::evidence::{StageTimes, UnknownCalls};
 use jailfleet::job::Lane;
@@ -98,6 +99,8 @@ struct RunMetrics {
     peak_memory: Histogram,
     payload: Histogram,
     result: Histogram,
+    artifacts: IntCounter,
+    left_out: PerKey<LeftOutReason, IntCounter>,
 }
 
 /// What the slots are up to.
@@ -225,6 +228,15 @@ impl Metrics {
     /// A job was refused.
     pub fn job_rejected(&self, code: RejectionCode) {
         self.ends.rejected.with(code, IntCounter::inc);
+    }
+
+    /// A run left files that were wanted, and others that are not delivered.
+    pub fn artifacts(&self, delivered: usize, left_out: &[LeftOut]) {
+        let delivered = u64::try_from(delivered).unwrap_or(u64::MAX);
+        self.runs.artifacts.inc_by(delivered);
+        for one in left_out {
+            self.runs.left_out.with(one.reason, IntCounter::inc);
+        }
     }
 
     /// A delivery ended without a published result.

@@ -13,6 +13,7 @@ use jailfleet_sandbox::client::sealed_memfd;
 use jailfleet_sandbox::payload::{self, Payload, PayloadError};
 use thiserror::Error;
 
+use crate::artifacts;
 use crate::globals;
 use crate::programs::Offer;
 use crate::run::RunOrder;
@@ -67,6 +68,7 @@ pub(crate) fn plan<'a>(
         limits,
         payload: sealed_memfd("jailfleet-payload", &payload).map_err(NoPlan::Memfd)?,
         stdin: sealed_memfd("jailfleet-stdin", stdin).map_err(NoPlan::Memfd)?,
+        artifacts: artifacts::order(job, settings.caps.artifacts()).map_err(NoPlan::Memfd)?,
         globals: globals::order(job, settings.caps.globals_bytes).map_err(NoPlan::Memfd)?,
     };
     let profile = profile.and(job.limit_profile.clone());

@@ -8,12 +8,14 @@ use std::time::Duration;
 use jailfleet::evidence::{Acted, Evidence};
 use jailfleet::limits::Limits;
 use jailfleet_program::Moment;
+use jailfleet_sandbox::artifacts::Gathered;
 use jailfleet_sandbox::client;
-use jailfleet_sandbox::protocol::{RunDescriptors, SIDE_DESCRIPTORS};
+use jailfleet_sandbox::protocol::{ARTIFACT_DESCRIPTORS, RunDescriptors, SIDE_DESCRIPTORS};
 use thiserror::Error;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
+use crate::artifacts::{ArtifactsOrder, Coming};
 use crate::globals::GlobalsOrder;
 use crate::readers::{Captured, OutputBudget, capture, capture_at_most};
 use crate::slots::{Ended, Lease, Running, SlotError, Start};
@@ -37,6 +39,8 @@ pub(crate) struct RunOrder {
     pub(crate) stdin: OwnedFd,
     /// What a harness is given, where the job has globals.
     pub(crate) globals: Option<GlobalsOrder>,
+    /// What is wanted of what it leaves, where anything is.
+    pub(crate) artifacts: Option<ArtifactsOrder>,
 }
 
 /// What may end a run from outside, before its program or a limit does.
@@ -89,6 +93,8 @@ pub(crate) struct RunEnded {
     pub(crate) stderr: Captured,
     /// A harness's answer, where there was one to come, and the most that it might be.
     pub(crate) answer: Option<(Captured, usize)>,
+    /// What came of the artifacts that were wanted, and what did not.
+    pub(crate) gathered: Gathered,
 }
 
 /// Why a run could not be carried through. Never the program's doing.
@@ -125,14 +131,16 @@ pub(crate) async fn run(
         payload,
         stdin,
         globals,
+        artifacts,
     } = order;
     let budget = OutputBudget::new(limits.output_bytes.get());
     let (mut stdout, mut stderr) = (Captured::default(), Captured::default());
     let (answer, side) = side(globals)?.unzip();
+    let (coming, wanted) = coming(artifacts)?.unzip();
     let descriptors = RunDescriptors {
         run: [payload, stdin, out_write, err_write],
         side,
-        artifacts: None,
+        artifacts: wanted,
     };
     let running = lease.start(runtime, limits, descriptors).await?;
     let mut answered = answer
@@ -169,6 +177,7 @@ pub(crate) async fn run(
         at,
         evidence,
     } = ended;
+    let gathered = gather(coming, start, &evidence, stops).await?;
     let start = start.map(|start| Start {
         at: begun(start.at, at, evidence.wall),
         ..start
@@ -181,6 +190,7 @@ pub(crate) async fn run(
         stdout,
         stderr,
         answer: answered,
+        gathered,
     })
 }
 
@@ -204,6 +214,33 @@ fn side(globals: Option<GlobalsOrder>) -> Result<Option<Side>, RunFault> {
     };
     let (read, write) = client::output_pipe().map_err(RunFault::Pipe)?;
     Ok(Some(((read, answer_bytes), [given, write])))
+}
+
+/// The artifacts to come and the descriptors that bring them about.
+type Bringing = (Coming, [OwnedFd; ARTIFACT_DESCRIPTORS]);
+
+fn coming(artifacts: Option<ArtifactsOrder>) -> Result<Option<Bringing>, RunFault> {
+    let Some(order) = artifacts else {
+        return Ok(None);
+    };
+    let (read, write) = client::output_pipe().map_err(RunFault::Pipe)?;
+    let (coming, wanted) = order.through(read);
+    Ok(Some((coming, [wanted, write])))
+}
+
+/// What a run that is over left. One that is going to be handed back is not asked.
+async fn gather(
+    coming: Option<Coming>,
+    start: Option<Start>,
+    evidence: &Evidence,
+    stops: Stops<'_>,
+) -> Result<Gathered, RunFault> {
+    match (coming, start) {
+        (None, _) => Ok(Gathered::default()),
+        (Some(_), Some(_)) if evidence.acted == Some(Acted::Drain) => Ok(Gathered::default()),
+        (Some(coming), None) => Ok(coming.without_a_run()),
+        (Some(coming), Some(_)) => coming.take(stops.drain).await.map_err(RunFault::Read),
+    }
 }
 
 async fn take_answer(

@@ -74,6 +74,7 @@ impl Flight {
             payload: sealed("jailfleet-payload", &payload)?,
             stdin: sealed("jailfleet-stdin", b"")?,
             globals: None,
+            artifacts: None,
         })
     }
 }

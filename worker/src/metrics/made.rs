@@ -1,5 +1,6 @@
 //! The making of every metric: names, help, labels, buckets.
 
+use jailfleet::artifact::LeftOutReason;
 use jailfleet::job::Lane;
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
@@ -246,6 +247,11 @@ fn run_metrics(make: &Maker<'_>) -> Result<RunMetrics, MetricsError> {
         "System calls of programs that the filter's policy does not name, by number.",
         &["number"],
     )?;
+    let left_out = make.counters(
+        "jailfleet_artifacts_left_out_total",
+        "Artifacts that were wanted and are not delivered.",
+        &["reason"],
+    )?;
     let numbers: Vec<Option<u32>> = CALLS_TO_COME.map(Some).chain([None]).collect();
     Ok(RunMetrics {
         unknown_calls: PerKey::new(&numbers, |number| {
@@ -275,6 +281,13 @@ fn run_metrics(make: &Maker<'_>) -> Result<RunMetrics, MetricsError> {
             "Size of a result's message.",
             SIZE_BUCKETS,
         )?,
+        artifacts: make.counter(
+            "jailfleet_artifacts_total",
+            "Artifacts that runs left and that were delivered.",
+        )?,
+        left_out: PerKey::new(LeftOutReason::ALL, |reason| {
+            left_out.with_label_values(&[reason.as_str()])
+        }),
     })
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
+use jailfleet::artifact::ArtifactPath;
 use jailfleet::job::Name;
 use jailfleet::settings::LaneShares;
 use jailfleet_queue::amqp::ConsumePlan;
@@ -90,6 +91,10 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
         };
         metrics.job_ran(lane, &ran);
         metrics.job_settled(lane, second);
+    }
+    for reason in LeftOutReason::ALL.iter().copied() {
+        let path = ArtifactPath::parse("out/").expect("a path");
+        metrics.artifacts(2, &[LeftOut { path, reason }]);
     }
     RejectionCode::ALL
         .iter()
