@@ -204,6 +204,13 @@ pub struct SubmitArgs {
     /// A limit, e.g. cpu_ms=500; may be repeated.
     #[arg(long = "limit", value_name = "NAME=NUMBER", value_parser = limit)]
     pub limits: Vec<(String, u64)>,
+    /// A file that the program leaves and that the result is to bring; with a slash at its end, all
+    /// files of that folder. May be repeated.
+    #[arg(long = "artifact", value_name = "PATH")]
+    pub artifacts: Vec<String>,
+    /// Where they are written: a folder that is not there yet, or is empty.
+    #[arg(long, value_name = "FOLDER", requires = "artifacts")]
+    pub artifacts_dir: Option<PathBuf>,
     /// A named set of limits of the worker's configuration.
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,

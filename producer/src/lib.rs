@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod configure;
 pub mod client;
+pub mod artifacts;
 pub mod submit;
 pub mod bulk;
 pub mod cancel;

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use jailfleet::artifact::ArtifactPath;
 use jailfleet::blob::Blob;
 use jailfleet::job::{Job, JobFile, JobFileKind, JobId, Lane, Name, ProfileName, RelativePath};
 use jailfleet::limits::LimitsRequest;
@@ -16,6 +17,7 @@ use jailfleet::settings::ProducerSettings;
 use jailfleet::wire::{self, DecodeHint, WireCaps};
 use jailfleet_program::output;
 
+use crate::artifacts::{self, ArtifactsError};
 use crate::bulk::fresh_id;
 use crate::cli::{Exit, SubmitArgs};
 use crate::client::{Client, ClientError, Content};
@@ -50,6 +52,14 @@ pub enum SubmitError {
     /// Options that exclude each other.
     #[error("read code and stdin both from our stdin: give one of them as a file")]
     StdinTwice,
+    /// Artifacts that nobody would see.
+    #[error(
+        "bring artifacts: name a folder for them with --artifacts-dir, or take all with --json"
+    )]
+    ArtifactsNowhere,
+    /// Artifacts cannot be written.
+    #[error(transparent)]
+    Artifacts(#[from] ArtifactsError),
     /// The job would be refused.
     #[error("make the job")]
     Refused(#[from] Rejection),
@@ -78,6 +88,11 @@ pub enum SubmitError {
 /// When the job cannot be made or published, or no result comes in time.
 pub async fn run(settings: &ProducerSettings, args: &SubmitArgs) -> Result<Exit, SubmitError> {
     let job = make_job(settings, args)?;
+    match &args.artifacts_dir {
+        Some(folder) => artifacts::check(folder)?,
+        None if args.artifacts.is_empty() || args.json => {}
+        None => return Err(SubmitError::ArtifactsNowhere),
+    }
     let within = args.timeout.map_or(
         settings.producer.idle_timeout_ms.duration(),
         Duration::from_secs,
@@ -90,7 +105,11 @@ pub async fn run(settings: &ProducerSettings, args: &SubmitArgs) -> Result<Exit,
     client.close().await;
     let mut content = content?;
     content.name_job(&job.id);
-    print(&content, args)
+    let exit = print(&content, args)?;
+    if let Some(folder) = &args.artifacts_dir {
+        artifacts::write(folder, &content.result.artifacts)?;
+    }
+    Ok(exit)
 }
 
 fn print(content: &Content, args: &SubmitArgs) -> Result<Exit, SubmitError> {
@@ -109,6 +128,12 @@ fn print(content: &Content, args: &SubmitArgs) -> Result<Exit, SubmitError> {
         say(&format!(
             "jailfleet-producer: {} was cut off",
             stream.as_str()
+        ));
+    }
+    for left_out in &result.artifacts_left_out {
+        say(&format!(
+            "jailfleet-producer: {}",
+            artifacts::remark(left_out)
         ));
     }
     let exit = exit_of(result);
@@ -181,7 +206,11 @@ fn make_job(settings: &ProducerSettings, args: &SubmitArgs) -> Result<Job, Submi
         stdin: blob(&args.stdin)?,
         globals: None,
         python_path: Vec::new(),
-        artifacts: Vec::new(),
+        artifacts: args
+            .artifacts
+            .iter()
+            .map(|path| ArtifactPath::parse(path))
+            .collect::<Result<_, _>>()?,
         limits: limits(&args.limits)?,
         limit_profile: args
             .profile

@@ -272,6 +272,66 @@ async fn what_is_left_in_the_reply_queue_of_a_complete_batch_is_taken_by_the_sam
     responder.stop().await;
 }
 
+/// A result with whatever the job asked for, and one thing that it did not get.
+fn with_artifacts(job: &Job) -> jailfleet::result::JobResult {
+    use jailfleet::artifact::{Artifact, ArtifactPath, LeftOut, LeftOutReason};
+    let mut answer = result(job, Outcome::Exited, "");
+    answer.exit_code = Some(0);
+    let asked = job.artifacts.iter().map(|path| Artifact {
+        path: path.path().clone(),
+        content: jailfleet::blob::Blob::new("left"),
+        executable: false,
+    });
+    answer.artifacts = asked.collect();
+    answer.artifacts_left_out = vec![LeftOut {
+        path: ArtifactPath::parse("tmp/\u{1b}no/").expect("a path"),
+        reason: LeftOutReason::Missing,
+    }];
+    answer
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn submit_writes_artifacts_into_a_folder_of_their_own_and_says_what_is_missing() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let answer = |job: &Job| vec![(with_artifacts(job), None)];
+    let responder = Responder::start(&vhost.uri(), 4, answer).await;
+    let home = tempfile::tempdir().expect("a folder");
+    let folder = home.path().join("left");
+    let submit = async |more: &[&str]| {
+        let mut command = producer(&vhost.uri());
+        command.args(["submit", "--code", "/dev/null"]).args(more);
+        let output = tokio::time::timeout(LONG, command.output()).await;
+        output.expect("in time").expect("it ends")
+    };
+    let into = ["--artifacts-dir", folder.to_str().expect("text")];
+    let wanted = ["--artifact", "tmp/a", "--artifact", "tmp/b/c"];
+    let output = submit(&[&wanted[..], &into].concat()).await;
+    let words = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(0), "{words}");
+    let remark = "jailfleet-producer: artifact \"tmp/\\u{1b}no/\" left out: missing\n";
+    assert_eq!(words, remark);
+    for name in ["tmp/a", "tmp/b/c"] {
+        let content = std::fs::read_to_string(folder.join(name)).expect("it was written");
+        assert_eq!(content, "left");
+    }
+    // Before anything is published: nobody loses a result for want of a place to put it.
+    for (more, words) in [
+        (&into[..], "not an empty folder"),
+        (&[][..], "--artifacts-dir"),
+    ] {
+        let output = submit(&[&wanted[..], more].concat()).await;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(125), "{said}");
+        assert!(said.contains(words), "{said}");
+    }
+    let json = submit(&[&wanted[..], &["--json"]].concat()).await;
+    let value: serde_json::Value = serde_json::from_slice(&json.stdout).expect("one object");
+    assert_eq!(value["artifacts"][1]["path"], "tmp/b/c");
+    responder.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn submit_prints_what_the_program_printed_and_ends_as_it_ended() {
     require!(Broker);

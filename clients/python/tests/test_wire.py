@@ -11,10 +11,10 @@ import unittest
 import uuid
 from pathlib import Path
 
-from jailfleet import ConfigError, File, FleetFault, Job, JobRejected, UnreadableResult
+from jailfleet import Artifact, ConfigError, File, FleetFault, Job, JobRejected, LeftOut, UnreadableResult
 from jailfleet.job import read_blob, write_blob
 from jailfleet.result import digest_of, read_result
-from jailfleet.words import CODES, DID_NOT_RUN, RAN
+from jailfleet.words import CODES, DID_NOT_RUN, LEFT_OUT, RAN
 
 ROOT = Path(__file__).parents[3]
 DOCUMENT = ROOT / "docs" / "wire.md"
@@ -44,7 +44,8 @@ class Jobs(unittest.TestCase):
         for example in examples("job"):
             with self.subTest(example["id"]):
                 written = json.loads(Job.from_object(example).encode(CAP))
-                example.pop("minor", None)
+                if not example.get("artifacts"):
+                    example.pop("minor", None)
                 for file in example.get("files", ()):
                     if file.get("executable") is False:
                         del file["executable"]
@@ -94,9 +95,14 @@ class Jobs(unittest.TestCase):
                 job.encode(1000)
 
     def test_an_object_with_an_unknown_field_is_no_job(self):
-        for message in ({"v": 2}, {"minor": 1}, {"cod": ""}):
+        for message in ({"v": 2}, {"minor": 2}, {"cod": ""}):
             with self.subTest(message), self.assertRaises(ConfigError):
                 Job.from_object(message)
+
+    def test_a_job_with_artifacts_says_the_minor_that_brought_them_and_no_other_does(self):
+        written = json.loads(Job(code="", artifacts=["tmp/report.json", "tmp/out/"]).encode(CAP))
+        self.assertEqual((written["minor"], written["artifacts"]), (1, ["tmp/report.json", "tmp/out/"]))
+        self.assertNotIn("minor", json.loads(Job(code="").encode(CAP)))
 
     def test_a_debug_print_shows_neither_code_nor_output(self):
         job = Job(code="secret", stdin="secret", globals="secret", files=[File("a", "secret")])
@@ -112,6 +118,32 @@ class Results(unittest.TestCase):
             self.assertEqual(result.outcome, example["outcome"])
             self.assertEqual(result.message, example)
         self.assertEqual({type(result.stdout)}, {type(None)})
+
+    def test_artifacts_and_what_was_left_out_are_read(self):
+        artifacts = [
+            {"path": "tmp/a", "content": "é"},
+            {"path": "tmp/b.sh", "content": {"base64": "AP8Q"}, "executable": True},
+        ]
+        left_out = [{"path": "tmp/out/", "reason": reason} for reason in ("too_many", "moon")]
+        result = read_result(body(artifacts=artifacts, artifacts_left_out=left_out), None, CAP)
+        expected = (Artifact("tmp/a", "é".encode()), Artifact("tmp/b.sh", b"\x00\xff\x10", True))
+        self.assertEqual(result.artifacts, expected)
+        self.assertEqual(
+            result.artifacts_left_out,
+            (LeftOut("tmp/out/", "too_many"), LeftOut("tmp/out/", "other")),
+        )
+        self.assertNotIn("é", repr(result.artifacts))
+
+    def test_an_artifact_whose_path_leads_elsewhere_spoils_its_result(self):
+        for path in ("../a", "/a", "a/../b", "", "a/", "a//b", ".", "a\0b", "x" * 1025, 1, None):
+            artifacts = [{"path": path, "content": ""}]
+            with self.subTest(path), self.assertRaises(UnreadableResult):
+                read_result(body(artifacts=artifacts), None, CAP)
+
+    def test_the_reasons_are_those_of_the_document(self):
+        text = DOCUMENT.read_text(encoding="utf-8")
+        section = text.split("### Why an artifact is left out")[1].split("### ")[0]
+        self.assertEqual(set(re.findall(r"^\| `(\w+)`", section, re.MULTILINE)), LEFT_OUT)
 
     def test_streams_are_bytes_whatever_they_travelled_as(self):
         result = read_result(body(stdout="é", stderr={"base64": "AP8Q"}), None, CAP)

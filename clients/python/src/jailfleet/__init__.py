@@ -22,12 +22,13 @@ from .errors import (
     UnreadableResult,
 )
 from .job import File, Job
-from .result import ErrorDetail, Result
+from .result import Artifact, ErrorDetail, LeftOut, Result
 from .settings import Settings
 from .version import VERSION as __version__
 
 __all__ = [
     "Answer",
+    "Artifact",
     "AsyncClient",
     "Client",
     "Closed",
@@ -41,6 +42,7 @@ __all__ = [
     "JobError",
     "JobExpired",
     "JobRejected",
+    "LeftOut",
     "NoResult",
     "PublishError",
     "Result",

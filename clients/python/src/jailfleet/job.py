@@ -18,6 +18,9 @@ from .errors import ConfigError
 
 Blob = Union[str, bytes]
 
+#: The minor version that brought ``artifacts``, and the newest that is spoken here.
+MINOR = 1
+
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,128}\Z")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,63}\Z")
 
@@ -52,6 +55,8 @@ class Job:
     #: The text of a JSON object, by Python's rules.
     globals: Optional[str] = None
     python_path: Sequence[str] = ()
+    #: Files that the run leaves and that the result is to bring; a folder's path ends in a slash.
+    artifacts: Sequence[str] = ()
     limits: Mapping[str, int] = field(default_factory=dict)
     limit_profile: Optional[str] = None
     slug: Optional[str] = None
@@ -70,8 +75,10 @@ class Job:
         """A job from an object of the wire format, such as a line of a JSONL file."""
         values = {name: value for name, value in message.items() if name not in ("v", "minor")}
         unknown = set(values) - set(cls.__dataclass_fields__)
-        if message.get("v", 1) != 1 or message.get("minor", 0) != 0 or unknown:
-            raise ConfigError(f"this is no job of version 1.0; unknown fields: {sorted(unknown)}")
+        if message.get("v", 1) != 1 or message.get("minor", 0) not in (0, MINOR) or unknown:
+            raise ConfigError(
+                f"this is no job of version 1.{MINOR} or before; unknown fields: {sorted(unknown)}"
+            )
         for name in ("code", "stdin"):
             if name in values:
                 values[name] = read_blob(values[name])
@@ -117,14 +124,18 @@ class Job:
         return body
 
     def _message(self) -> dict[str, Any]:
-        message: dict[str, Any] = {"v": 1, "id": self.id, "runtime": self.runtime}
+        message: dict[str, Any] = {"v": 1}
+        if self.artifacts:
+            # The lowest that the job needs: an older worker takes what it can.
+            message["minor"] = MINOR
+        message.update({"id": self.id, "runtime": self.runtime})
         for name in ("code", "stdin"):
             value = getattr(self, name)
             if value is not None:
                 message[name] = write_blob(value)
         if self.files:
             message["files"] = [_file(file) for file in self.files]
-        for name in ("argv", "python_path"):
+        for name in ("argv", "python_path", "artifacts"):
             if getattr(self, name):
                 message[name] = list(getattr(self, name))
         for name in ("env", "limits"):

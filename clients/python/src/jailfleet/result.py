@@ -18,7 +18,7 @@ from .errors import (
     UnreadableResult,
 )
 from .job import read_blob
-from .words import CODES, DID_NOT_RUN, OTHER, RAN
+from .words import CODES, DID_NOT_RUN, LEFT_OUT, OTHER, RAN
 
 DIGEST_HEADER = "jailfleet-result-digest"
 #: What honest attempts at one job may differ in.
@@ -34,6 +34,34 @@ class ErrorDetail:
 
     code: str
     message: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file that the run left: the program's word, never evidence.
+
+    Its path was looked at: it is relative, and leads nowhere else. What lies at that path on a disk of
+    yours was not.
+    """
+
+    path: str
+    content: bytes
+    executable: bool = False
+
+    def __repr__(self) -> str:
+        # What a stranger's program wrote does not belong into logs.
+        return f"Artifact(path={self.path!r}, {len(self.content)} bytes)"
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was wanted and is not delivered; a folder's path ends in a slash.
+
+    A reason that only a newer worker knows is ``other``.
+    """
+
+    path: str
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -55,6 +83,10 @@ class Result:
     truncated: tuple[str, ...] = ()
     #: The text of a JSON object, by Python's rules. The program's word, never evidence.
     globals: Optional[str] = None
+    #: The files that the job asked for and that the run left.
+    artifacts: tuple[Artifact, ...] = ()
+    #: What it asked for and does not get.
+    artifacts_left_out: tuple[LeftOut, ...] = ()
     error: Optional[ErrorDetail] = None
     usage: Mapping[str, float] = field(default_factory=dict)
     limits: Mapping[str, Any] = field(default_factory=dict)
@@ -160,6 +192,11 @@ def _typed(message: dict[str, Any], digest: str) -> Result:
     for name in ("truncated", "walls"):
         if name in message:
             values[name] = tuple(_of(str, item, name) for item in _of(list, message[name], name))
+    if "artifacts" in message:
+        values["artifacts"] = tuple(map(_artifact, _of(list, message["artifacts"], "artifacts")))
+    if "artifacts_left_out" in message:
+        left_out = _of(list, message["artifacts_left_out"], "artifacts_left_out")
+        values["artifacts_left_out"] = tuple(map(_left_out, left_out))
     if "error" in message:
         error = _of(dict, message["error"], "error")
         code = _of(str, error["code"], "error.code")
@@ -167,6 +204,30 @@ def _typed(message: dict[str, Any], digest: str) -> Result:
             code if code in CODES else OTHER, _of(str, error["message"], "error.message")
         )
     return Result(digest=digest, message=message, grade=message.get("grade"), **values)
+
+
+def _artifact(message: Any) -> Artifact:
+    message = _of(dict, message, "artifacts")
+    executable = message.get("executable", False)
+    if not isinstance(executable, bool):
+        raise TypeError("executable is no bool")
+    return Artifact(_path(message["path"]), read_blob(message["content"]), executable)
+
+
+def _left_out(message: Any) -> LeftOut:
+    message = _of(dict, message, "artifacts_left_out")
+    path = _of(str, message["path"], "path")
+    _path(path[:-1] if path.endswith("/") else path)
+    reason = _of(str, message["reason"], "reason")
+    return LeftOut(path, reason if reason in LEFT_OUT else OTHER)
+
+
+def _path(path: Any) -> str:
+    """A path that cannot leave the folder that it is relative to."""
+    path = _of(str, path, "path")
+    if len(path.encode()) > 1024 or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
+        raise ValueError("path leads elsewhere")
+    return path
 
 
 _PLAIN: dict[str, type] = {

@@ -59,3 +59,23 @@ CODES = frozenset(
         "globals_unsupported",
     )
 )
+
+#: Why an artifact is left out.
+LEFT_OUT = frozenset(
+    (
+        "missing",
+        "link",
+        "not_a_regular_file",
+        "not_a_folder",
+        "several_names",
+        "unreadable",
+        "too_large",
+        "too_many",
+        "too_deep",
+        "bad_name",
+        "empty",
+        "no_run",
+        "lost",
+        "result_too_large",
+    )
+)
