@@ -47,7 +47,7 @@ struct Kind {
 }
 
 /// What people send, by mistake or on purpose: each must be shown in two runtimes or more.
-const KINDS: [Kind; 11] = [
+const KINDS: [Kind; 12] = [
     Kind {
         name: "ordinary",
         shown_by: |example| example.code() == Some(0),
@@ -59,6 +59,10 @@ const KINDS: [Kind; 11] = [
             let brings = ["/job/stdin", "/job/files", "/stdin_times"];
             brings.iter().any(|part| example.has(part)) || example.path.ends_with("no_stdin.json")
         },
+    },
+    Kind {
+        name: "artifacts",
+        shown_by: |example| example.has("/job/artifacts") && example.has("/expect/artifacts"),
     },
     Kind {
         name: "exception",

@@ -3,6 +3,8 @@
 
 #![no_main]
 
+use jailfleet::artifact::{ArtifactCaps, ArtifactPath};
+use jailfleet_sandbox::artifacts::{self, Wanted};
 use jailfleet_sandbox::link::{self, Command, Word};
 use jailfleet_sandbox::payload::{self, Item, Unpacker};
 use jailfleet_sandbox::protocol::{self, DATAGRAM_BYTES, Order, Report};
@@ -18,6 +20,7 @@ fuzz_target!(|bytes: &[u8]| {
     warden(&datagram(protocol::MAGIC, bytes));
     init(&datagram(link::MAGIC, bytes));
     unpack(&[&payload::MAGIC, bytes].concat());
+    artifacts_of(bytes);
 });
 
 fn datagram(magic: [u8; 4], rest: &[u8]) -> Vec<u8> {
@@ -42,6 +45,27 @@ fn init(bytes: &[u8]) {
     if let Ok(word) = Word::decode(bytes) {
         assert_eq!(word.encode().as_slice(), bytes, "{word:?}");
     }
+}
+
+/// What a taken-over worker asks a collector for, and what a taken-over collector answers.
+fn artifacts_of(bytes: &[u8]) {
+    let asked = [&artifacts::WANTED_MAGIC[..], &[0; 24], bytes].concat();
+    if let Ok(mut wanted) = Wanted::open(&asked) {
+        while let Ok(Some((_, path))) = wanted.next() {
+            assert!(path.to_bytes_with_nul().len() <= artifacts::MOST_PATH_BYTES);
+        }
+    }
+    let caps = ArtifactCaps { entries: 4, file_bytes: 100, all_bytes: 150 };
+    let wanted = ["f", "d/"].map(|text| ArtifactPath::parse(text).expect("a path"));
+    let stream = [&artifacts::STREAM_MAGIC[..], bytes].concat();
+    let gathered = artifacts::read(&stream, &wanted, &caps);
+    let sizes = gathered.artifacts.iter().map(|file| file.content.as_bytes().len());
+    assert!(sizes.sum::<usize>() <= caps.all_bytes, "more than all may have");
+    for file in &gathered.artifacts {
+        let name = file.path.as_str();
+        assert!(name == "f" || name.starts_with("d/"), "a name that nobody asked for");
+    }
+    assert!(gathered.left_out.len() <= caps.entries + 3 * wanted.len());
 }
 
 fn unpack(bytes: &[u8]) {

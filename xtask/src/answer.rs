@@ -83,6 +83,24 @@ pub(crate) fn walls(result: &Value) -> impl Iterator<Item = &str> {
         .filter_map(Value::as_str)
 }
 
+/// What differs of all that the code left behind.
+fn what_was_left(expect: &Expectation, result: &Value) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let globals = result.get("globals").and_then(Value::as_str);
+    if expect.globals.is_some() && globals != expect.globals.as_deref() {
+        wrong.push(format!("globals {globals:?}"));
+    }
+    for (name, expected) in [
+        ("artifacts", &expect.artifacts),
+        ("artifacts_left_out", &expect.artifacts_left_out),
+    ] {
+        if expected.is_some() && result.get(name) != expected.as_ref() {
+            wrong.push(format!("{name} {:?}", result.get(name)));
+        }
+    }
+    wrong
+}
+
 /// The differences between what was expected and what came; none if it is as it should be.
 pub(crate) fn mismatches(expect: &Expectation, result: &Value) -> Result<Vec<String>> {
     let mut wrong = Vec::new();
@@ -103,10 +121,7 @@ pub(crate) fn mismatches(expect: &Expectation, result: &Value) -> Result<Vec<Str
     if expect.error_code.is_some() && error_code(result) != expect.error_code.as_deref() {
         wrong.push(format!("error {:?}", error_code(result)));
     }
-    let globals = result.get("globals").and_then(Value::as_str);
-    if expect.globals.is_some() && globals != expect.globals.as_deref() {
-        wrong.push(format!("globals {globals:?}"));
-    }
+    wrong.extend(what_was_left(expect, result));
     // Whatever ended by itself ended without any word of ours.
     if matches!(outcome, "exited" | "signaled") && expect.error_code.is_none() {
         wrong.extend(
@@ -256,10 +271,11 @@ mod tests {
         let expect = expectation(json!({
             "outcome": ["cpu_limit", "wall_limit"], "exit_code": 0, "stdout": "a",
             "stderr_contains": "b", "truncated": ["stdout"], "globals": "{}",
+            "artifacts": [{"path": "a", "content": ""}],
         }));
         let result = json!({"outcome": "exited", "exit_code": 1, "stdout": {"base64": "/w=="}});
         let wrong = mismatches(&expect, &result).expect("blobs are well-formed");
-        assert_eq!(wrong.len(), 6, "{wrong:?}");
+        assert_eq!(wrong.len(), 7, "{wrong:?}");
     }
 
     #[test]

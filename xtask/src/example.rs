@@ -71,6 +71,10 @@ pub(crate) struct Expectation {
     pub(crate) error_code: Option<String>,
     /// The text of the globals that the code left.
     pub(crate) globals: Option<String>,
+    /// The artifacts, as they travel.
+    pub(crate) artifacts: Option<Value>,
+    /// What of them was left out.
+    pub(crate) artifacts_left_out: Option<Value>,
 }
 
 /// A text or a list of texts.

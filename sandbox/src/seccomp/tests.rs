@@ -335,6 +335,24 @@ fn a_worker_makes_threads_and_nothing_that_outlives_or_outranks_it() {
     );
 }
 
+#[test]
+fn a_collector_can_open_read_and_write_and_nothing_else() {
+    let filter = super::collector_filter().expect("it compiles");
+    let passes = |name: &&&str| match calls::number(name) {
+        calls::Number::Here(number) => verdict(&filter, call(i64::from(number), &[])) == ALLOW,
+        calls::Number::Elsewhere | calls::Number::Nowhere => false,
+    };
+    let all = calls::EVERYWHERE.iter().chain(calls::ON_X86_64);
+    let allowed: BTreeSet<&str> = all.filter(passes).copied().collect();
+    let expected = "brk close exit exit_group fstat getdents64 madvise mmap mremap munmap \
+                    newfstatat openat2 read rt_sigreturn statx write";
+    assert_eq!(allowed, expected.split(' ').collect());
+    assert_eq!(
+        verdict(&filter, call(libc::SYS_openat, &[])),
+        failure(libc::ENOSYS)
+    );
+}
+
 fn compile(groups: &str) -> Result<Vec<libc::sock_filter>, PolicyError> {
     let policy: Policy = toml::from_str(groups)?;
     policy.filter(HeldBy::Cgroup, super::program::UNKNOWN)

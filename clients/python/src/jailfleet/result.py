@@ -222,9 +222,9 @@ def _left_out(message: Any) -> LeftOut:
     return LeftOut(path, reason if reason in LEFT_OUT else OTHER)
 
 
-def _path(path: Any) -> str:
+def _path(value: Any) -> str:
     """A path that cannot leave the folder that it is relative to."""
-    path = _of(str, path, "path")
+    path: str = _of(str, value, "path")
     if len(path.encode()) > 1024 or "\0" in path or not {"", ".", ".."}.isdisjoint(path.split("/")):
         raise ValueError("path leads elsewhere")
     return path
