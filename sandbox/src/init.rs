@@ -147,7 +147,12 @@ impl Init<'_> {
             unknown_calls,
         });
         if let Some(artifacts) = artifacts {
-            self.bring_out(run, artifacts);
+            self.wait_for_the_word(run);
+            match end {
+                End::Exited(_) | End::Signaled(_) => self.bring_out(artifacts),
+                // What lies there is what we began to unpack.
+                End::StageFailed { .. } | End::Lost | End::Unstarted => drop(artifacts),
+            }
         }
         if self.blueprint.service == Service::OneRun {
             return;

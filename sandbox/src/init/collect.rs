@@ -15,10 +15,9 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
 impl Init<'_> {
-    /// Waits until the warden has taken the run's evidence, then has a child bring out what is wanted and
-    /// waits for its end. Whatever goes wrong is seen by the worker: its stream ends too early.
-    pub(super) fn bring_out(&self, run: u64, artifacts: [OwnedFd; ARTIFACT_DESCRIPTORS]) {
-        self.wait_for_the_word(run);
+    /// Has a child bring out what is wanted, and waits for its end. Whatever goes wrong is seen by the
+    /// worker: its stream ends too early.
+    pub(super) fn bring_out(&self, artifacts: [OwnedFd; ARTIFACT_DESCRIPTORS]) {
         let [wanted, out] = artifacts;
         let Ok(wanted) = map_payload(&wanted) else {
             return;
@@ -39,8 +38,9 @@ impl Init<'_> {
         super::watch::leave_nobody();
     }
 
-    /// Takes the word to collect; without it, and without a warden, an init has nothing left to do.
-    fn wait_for_the_word(&self, ended: u64) {
+    /// Waits until the warden has taken the run's evidence; without its word to collect, and without a
+    /// warden, an init has nothing left to do.
+    pub(super) fn wait_for_the_word(&self, ended: u64) {
         loop {
             let mut waits = [PollFd::new(self.link.as_fd(), PollFlags::POLLIN)];
             match poll(&mut waits, PollTimeout::NONE) {

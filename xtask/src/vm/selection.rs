@@ -128,6 +128,21 @@ const USUAL: &[(&str, &str, User)] = &[
         Plain,
     ),
     (
+        "real_artifacts",
+        "files_and_trees_come_out_of_a_jail_and_so_do_the_jobs_own_files",
+        Root,
+    ),
+    (
+        "real_artifacts",
+        "files_and_trees_come_out_of_a_jail_and_so_do_the_jobs_own_files",
+        Plain,
+    ),
+    (
+        "real_artifacts",
+        "collector::a_collector_has_the_slots_identity_no_power_and_one_pipe",
+        Root,
+    ),
+    (
         "real_host",
         "a_kill_for_want_of_memory_above_the_slot_is_no_verdict_on_the_run_that_the_kernel_chose",
         Root,
@@ -228,6 +243,16 @@ const NEVER: &[(&str, &str, &str)] = &[
         "real_attacks",
         "teardown::neighbours_wall_limits_stay_exact_while_a_million",
         "a guest has less memory than a million inodes take",
+    ),
+    (
+        "real_artifacts",
+        "hostile::a_million_entries",
+        "a guest has less memory than a million inodes take",
+    ),
+    (
+        "real_artifacts",
+        "a_plain_users_jails_bring_out_the_same",
+        "the guest's own plain user runs them",
     ),
     (
         "real_catalogue",
