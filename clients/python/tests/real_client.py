@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pika
 
 from jailfleet import (
+    Artifact,
     AsyncClient,
     Client,
     Closed,
@@ -21,6 +22,7 @@ from jailfleet import (
     File,
     Job,
     JobExpired,
+    LeftOut,
     NoResult,
     PublishError,
     Unreachable,
@@ -91,6 +93,13 @@ class One(WithClient):
         ):
             result = self.client.run(Job(code=code, globals="{}"), PATIENCE_S)
             self.assertRegex(result.digest, "^[0-9a-f]{64}$")
+
+    def test_files_that_a_job_leaves_come_back_and_what_is_missing_is_named(self):
+        code = "open('tmp/r.bin', 'wb').write(b'\\x00\\xff')"
+        job = Job(code=code, artifacts=["tmp/r.bin", "tmp/plots/"])
+        result = self.client.run(job, PATIENCE_S).raise_for_trouble()
+        self.assertEqual(result.artifacts, (Artifact("tmp/r.bin", b"\x00\xff"),))
+        self.assertEqual(result.artifacts_left_out, (LeftOut("tmp/plots/", "missing"),))
 
     def test_an_outcome_is_data_and_no_exception(self):
         for code, limits, outcome in [
