@@ -8,7 +8,8 @@
 //! lives as pid 1 in namespaces of its own with a root of its own, all made before a job arrives.
 //! For a run the init forks one child, which walks the stages listed in [`jail`] and becomes the
 //! program. What a stranger sent (arguments, environment, files) travels in one sealed memfd
-//! ([`payload`]) that only this child opens, after it shed its capabilities.
+//! ([`payload`]) that only this child opens, after it shed its capabilities. What the run leaves and the
+//! worker wants ([`artifacts`]) another child of the init brings out, once nothing of the run is alive.
 
 #![deny(unsafe_code)]
 
