@@ -231,6 +231,7 @@ fn a_program_that_waits_in_the_kernel_and_cannot_be_ended_gets_no_verdict_and_ke
         evidence,
         stdout: Vec::new(),
         stderr: Vec::new(),
+        gathered: jailfleet_sandbox::artifacts::Gathered::default(),
     };
     let told = judged(&fleet, &job, &seen);
     assert_eq!(told.outcome, Outcome::EngineFault, "{told:?}");

@@ -207,21 +207,8 @@ fn told(outcome: Outcome, code: ErrorCode) -> JobResult {
     JobResult::without_run(Some(id("told")), outcome, Some(detail), worker)
 }
 
-/// Every golden result by the name of its file.
-pub(crate) fn results() -> Vec<(String, JobResult)> {
-    let flood = JobResult {
-        stdout: Some(Blob::new([b'y', 255])),
-        truncated: vec![Stream::Stdout, Stream::Stderr],
-        ..ran(Outcome::OutputLimit, None, Some(9))
-    };
-    let globals = JobResult {
-        globals: Some("{\"x\": NaN}".to_owned()),
-        ..ran(Outcome::Exited, Some(0), None)
-    };
-    let graded = JobResult {
-        grade: Some("{\"cases\":[]}".to_owned()),
-        ..ran(Outcome::Exited, Some(3), None)
-    };
+/// What of a run's artifacts came, and what was left out.
+fn with_artifacts() -> [JobResult; 2] {
     let file = |name, content, executable| Artifact {
         path: path(name),
         content,
@@ -243,6 +230,25 @@ pub(crate) fn results() -> Vec<(String, JobResult)> {
         artifacts_left_out: left_out.collect(),
         ..ran(Outcome::WallLimit, None, Some(9))
     };
+    [artifacts, nothing_left]
+}
+
+/// Every golden result by the name of its file.
+pub(crate) fn results() -> Vec<(String, JobResult)> {
+    let flood = JobResult {
+        stdout: Some(Blob::new([b'y', 255])),
+        truncated: vec![Stream::Stdout, Stream::Stderr],
+        ..ran(Outcome::OutputLimit, None, Some(9))
+    };
+    let globals = JobResult {
+        globals: Some("{\"x\": NaN}".to_owned()),
+        ..ran(Outcome::Exited, Some(0), None)
+    };
+    let graded = JobResult {
+        grade: Some("{\"cases\":[]}".to_owned()),
+        ..ran(Outcome::Exited, Some(3), None)
+    };
+    let [artifacts, nothing_left] = with_artifacts();
     let bare = JobResult::without_run(None, Outcome::WorkerLost, None, stamp());
     let mut results: Vec<(String, JobResult)> = [
         ("exited", ran(Outcome::Exited, Some(0), None)),

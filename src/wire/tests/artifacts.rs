@@ -156,3 +156,19 @@ fn a_reason_that_only_a_newer_worker_knows_reads_as_other() {
         [left_out("a/", LeftOutReason::Other)]
     );
 }
+
+#[test]
+fn a_result_with_as_many_artifacts_as_any_worker_may_look_at_reads_back() {
+    // The most that the configuration allows: entries of folders, and each path that was asked for.
+    const MOST: usize = 8192 + 1000;
+    let mut result = full();
+    let file = |number| crate::artifact::Artifact {
+        executable: true,
+        ..artifact(&format!("out/{number}"), Blob::new([255_u8; 3]))
+    };
+    result.artifacts = (0..MOST).map(file).collect();
+    let asked = (0..1000).map(|number| left_out(&format!("no/{number}/"), LeftOutReason::TooMany));
+    result.artifacts_left_out = asked.collect();
+    let encoded = encode_result(&result, usize::MAX);
+    assert_eq!(decode_result(&encoded.body), Ok(result));
+}
