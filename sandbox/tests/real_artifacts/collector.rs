@@ -56,7 +56,8 @@ fn a_collector_has_the_slots_identity_no_power_and_one_pipe() {
         let link = std::fs::read_link(entry.expect("an entry").path()).expect("a link");
         let link = link.to_string_lossy().into_owned();
         let scratch = link.contains("/codejail-") || link == "/";
-        let known = link == "/dev/null" || scratch || link.starts_with("pipe:");
+        // Seen from another mount namespace, a file is named from the top of its mount.
+        let known = link.ends_with("/null") || scratch || link.starts_with("pipe:");
         writes += usize::from(link.starts_with("pipe:"));
         assert!(known || link.contains("landlock"), "{link}");
     }
