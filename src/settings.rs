@@ -14,6 +14,7 @@ mod layers;
 mod reader;
 mod worker;
 mod runtimes;
+mod tenants;
 mod serve;
 mod api;
 mod producer;
@@ -32,6 +33,7 @@ pub use sections::{
     WorkerSettings,
 };
 pub use serve::{ServeSection, Shape as ServeShape, is_private};
+pub use tenants::Tenant;
 
 use std::ffi::OsString;
 

@@ -201,7 +201,7 @@ impl Sorter<'_> {
                 });
                 continue;
             }
-            let in_file_only = ["runtimes.", "profiles."];
+            let in_file_only = ["runtimes.", "profiles.", "tenants."];
             if in_file_only.iter().any(|start| dotted.starts_with(start)) {
                 let expected = "has no variable: set it in the file given with --config";
                 let expected = expected.to_owned();

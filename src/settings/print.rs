@@ -8,6 +8,7 @@ use super::sections::{
     WorkerSettings,
 };
 use super::serve::ServeSection;
+use super::tenants::Tenant;
 use crate::job::ProfileName;
 use crate::limits::{Limits, LimitsRequest};
 use crate::retry::RetryPolicy;
@@ -24,8 +25,8 @@ enum Secrets {
 }
 
 impl WorkerSettings {
-    /// SHA-256, in hex, of the effective configuration. The broker's URI is no part of it: two
-    /// workers that differ only in their credentials run jobs in the same way.
+    /// SHA-256, in hex, of the effective configuration. The broker's URI and the tenants are no part of
+    /// it: two workers that differ only in whom they serve run jobs in the same way.
     #[must_use]
     pub fn digest(&self) -> String {
         use std::fmt::Write as _;
@@ -47,6 +48,11 @@ impl WorkerSettings {
         let mut page = Page::default();
         worker(&mut page, &self.worker);
         amqp(&mut page, &self.amqp, secrets);
+        if secrets == Secrets::Redacted {
+            for tenant in &self.tenants {
+                tenants(&mut page, tenant);
+            }
+        }
         page.section("admin");
         page.text("listen", &self.admin.listen.to_string());
         warden(&mut page, &self.warden);
@@ -174,6 +180,24 @@ fn amqp(page: &mut Page, amqp: &AmqpSection, secrets: Secrets) {
     page.whole("backoff_max_ms", amqp.backoff_max_ms.get());
     page.whole("topology_check_ms", amqp.topology_check_ms.get());
     page.whole("threads", amqp.threads);
+}
+
+fn tenants(page: &mut Page, tenant: &Tenant) {
+    page.section(&format!("tenants.{}", tenant.name));
+    page.text("vhost", &tenant.vhost);
+    page.whole("weight", tenant.weight);
+    if let Some(uri) = &tenant.uri {
+        page.text("uri", &uri.redacted());
+    }
+    let files = [
+        ("uri_file", &tenant.uri_file),
+        ("password_file", &tenant.password_file),
+    ];
+    for (key, file) in files {
+        if let Some(file) = file {
+            page.text(key, file);
+        }
+    }
 }
 
 fn warden(page: &mut Page, warden: &WardenSection) {

@@ -6,6 +6,7 @@ use super::mistake::Mistake;
 use super::schema::Shape;
 use super::secret::Secret;
 use super::serve::ServeSection;
+use super::tenants::Tenant;
 use crate::job::{Lane, Name, ProfileName};
 use crate::limits::LimitsRequest;
 use crate::retry::RetryPolicy;
@@ -22,6 +23,8 @@ pub struct WorkerSettings {
     pub worker: WorkerSection,
     /// `[amqp]`.
     pub amqp: AmqpSection,
+    /// `[tenants.*]`, sorted by name; none: the vhost of `amqp.uri` is the only one.
+    pub tenants: Vec<Tenant>,
     /// `[admin]`.
     pub admin: AdminSection,
     /// `[warden]`.
@@ -140,6 +143,8 @@ pub struct AmqpSection {
     pub uri_file: Option<String>,
     /// A file that holds the password and takes precedence over that of the URI.
     pub password_file: Option<String>,
+    /// The vhost, where it is not that of the URI: a tenant's. No key of its own.
+    pub vhost: Option<String>,
     /// The only certificate authorities that `amqps://` trusts; those of the host without it.
     pub ca_file: Option<String>,
     /// Our own certificate, with those between it and its authority.

@@ -3,6 +3,7 @@
 use super::reader::{Reader, WholeOrWord};
 use super::runtimes;
 use super::secret::Secret;
+use super::tenants;
 use super::sections::{
     AdminSection, AmqpSection, CapsSection, LaneShares, LogFormat, LogSection, ReplyMode, Slots,
     WardenSection, WorkerSection, WorkerSettings,
@@ -13,6 +14,7 @@ use crate::wall::WallSet;
 pub(super) fn worker_settings(read: &mut Reader) -> Option<WorkerSettings> {
     let worker = worker(read);
     let amqp = amqp(read);
+    let tenants = tenants::tenants(read);
     let admin = admin(read);
     let warden = warden(read);
     let caps = caps(read);
@@ -23,6 +25,7 @@ pub(super) fn worker_settings(read: &mut Reader) -> Option<WorkerSettings> {
     let settings = WorkerSettings {
         worker: worker?,
         amqp: amqp?,
+        tenants: tenants?,
         admin: admin?,
         warden: warden?,
         caps: caps?,
@@ -123,6 +126,7 @@ pub(super) fn amqp(read: &mut Reader) -> Option<AmqpSection> {
         uri: uri?,
         uri_file: uri_file?,
         password_file: password_file?,
+        vhost: None,
         ca_file: ca_file?,
         client_cert_file: client_cert_file?,
         client_key_file: client_key_file?,

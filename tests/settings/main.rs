@@ -3,6 +3,7 @@
 mod values;
 mod mistakes;
 mod documents;
+mod tenants;
 
 use jailfleet::settings::{
     Mistakes, ProducerSettings, SourceText, WorkerSettings, producer_settings, worker_settings,

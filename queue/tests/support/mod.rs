@@ -26,6 +26,7 @@ pub(crate) fn section(uri: &str, reply_mode: ReplyMode) -> AmqpSection {
         uri: Secret::new(uri),
         uri_file: None,
         password_file: None,
+        vhost: None,
         ca_file: None,
         client_cert_file: None,
         client_key_file: None,

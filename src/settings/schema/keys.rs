@@ -35,6 +35,8 @@ pub(in crate::settings) const WORKER: Schema = Schema {
         group(&["worker"], WORKER_KEYS),
         group(&["worker", "lanes"], LANE_KEYS),
         group(&["amqp"], AMQP_KEYS),
+        group(&["tenant_defaults"], TENANT_DEFAULT_KEYS),
+        group(&["tenants", "*"], TENANT_KEYS),
         group(&["admin"], ADMIN_KEYS),
         group(&["warden"], WARDEN_KEYS),
         group(&["caps"], CAPS_KEYS),
@@ -62,6 +64,8 @@ pub(in crate::settings) const PRODUCER: Schema = Schema {
     ],
     foreign: &[
         "worker",
+        "tenant_defaults",
+        "tenants",
         "admin",
         "warden",
         "caps",
@@ -131,6 +135,30 @@ const AMQP_KEYS: &[KeySpec] = &[
     key("topology_check_ms", whole(MS, 100, 86_400_000),
         "How often a worker compares the broker's exchanges and queues with what they should be."),
     key("threads", whole("threads", 1, 64), "Threads that serve AMQP and nothing else."),
+];
+
+const WEIGHT: KeySpec = key(
+    "weight",
+    whole("shares", 1, 1000),
+    "Weight by which the tenants share the slots while several have jobs.",
+);
+
+#[rustfmt::skip]
+const TENANT_DEFAULT_KEYS: &[KeySpec] = &[WEIGHT];
+
+#[rustfmt::skip]
+const TENANT_KEYS: &[KeySpec] = &[
+    key("vhost", Kind::Text(Shape::Line), "The tenant's vhost, as the broker spells it: `/`, not `%2f`."),
+    WEIGHT,
+    KeySpec {
+        name: "uri",
+        kind: Kind::Text(Shape::Uri),
+        secrecy: Secrecy::Secret,
+        meaning: "The tenant's own user, or broker; left out: `amqp.uri`. The vhost in it does not count.",
+    },
+    key("uri_file", Kind::Text(Shape::Path), "A file that holds that URI; takes precedence over it."),
+    key("password_file", Kind::Text(Shape::Path),
+        "A file that holds the password of the URI's user; left out with a URI of the tenant's own: none."),
 ];
 
 #[rustfmt::skip]
