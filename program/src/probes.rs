@@ -10,11 +10,13 @@ use http_body_util::Full;
 
 /// What the probes find.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Health {
+pub struct Health<'a> {
     /// Why a restart is the only remedy; `None` while the program lives.
-    pub dead: Option<&'static str>,
+    pub dead: Option<&'a str>,
     /// Why it would take no work now; `None` when it would.
-    pub unready: Option<&'static str>,
+    pub unready: Option<&'a str>,
+    /// What it would take no work of although it is ready.
+    pub without: Option<&'a str>,
 }
 
 /// Answers a request; `metrics` is asked only where they are wanted.
@@ -22,7 +24,7 @@ pub fn answer<E: Error>(
     method: &Method,
     path: &str,
     metrics: impl FnOnce() -> Result<Vec<u8>, E>,
-    health: Health,
+    health: Health<'_>,
 ) -> Response<Full<Bytes>> {
     if method != Method::GET && method != Method::HEAD {
         return text(StatusCode::METHOD_NOT_ALLOWED, "only GET\n");
@@ -48,6 +50,14 @@ pub fn answer<E: Error>(
                 dead: Some(why), ..
             },
         ) => text(StatusCode::SERVICE_UNAVAILABLE, format!("{why}\n")),
+        (
+            "/readyz",
+            Health {
+                unready: None,
+                without: Some(what),
+                ..
+            },
+        ) => text(StatusCode::OK, format!("ready, but {what}\n")),
         ("/readyz", Health { unready: None, .. }) => text(StatusCode::OK, "ready\n"),
         (
             "/readyz",

@@ -23,6 +23,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::Instrument;
 
 use crate::cancels::CancelIntake;
 use crate::connection::{Board, Dialer, Role};
@@ -92,13 +93,13 @@ pub fn open_and_reap(amqp: &AmqpSection, plan: &ConsumePlan) -> Result<Doors, Op
     Ok(doors(room, amqp, plan, Some(dead), Some(cancels)))
 }
 
-/// The vhost that the URI names.
+/// The vhost that is served: the URI's, unless the section has another one.
 ///
 /// # Errors
 /// When the URI cannot be read.
 pub fn vhost(amqp: &AmqpSection) -> Result<String, OpenError> {
     let uri: Result<lapin::uri::AMQPUri, String> = amqp.uri.expose().parse();
-    uri.map(|uri| uri.vhost)
+    uri.map(|uri| amqp.vhost.clone().unwrap_or(uri.vhost))
         .map_err(|reason| OpenError::BadUri {
             uri: amqp.uri.redacted(),
             reason,
@@ -221,6 +222,8 @@ struct Backroom {
     state: watch::Sender<DoorState>,
     counters: Arc<DoorCounters>,
     nudge: Nudge,
+    /// What the sessions' log lines stand under: that of whoever opened the door.
+    span: tracing::Span,
 }
 
 impl Backroom {
@@ -250,7 +253,14 @@ impl Backroom {
             state: watch::Sender::new(DoorState::default()),
             counters: Arc::new(DoorCounters::default()),
             nudge: Nudge::default(),
+            span: tracing::Span::current(),
         })
+    }
+
+    /// Starts a role on the threads that serve AMQP.
+    fn start(&self, role: impl Future<Output = ()> + Send + 'static) {
+        let role = role.instrument(self.span.clone());
+        self.tasks.spawn_on(role, self.runtime.handle());
     }
 
     fn board(&self, role: Role) -> Board {
@@ -295,7 +305,7 @@ impl Backroom {
             nudge: self.nudge.clone(),
             board: self.board(role),
         };
-        self.tasks.spawn_on(role.run(), self.runtime.handle());
+        self.start(role.run());
         orders
     }
 
@@ -318,7 +328,7 @@ impl Backroom {
             nudge: self.nudge.clone(),
             board: self.board(Role::Publish),
         };
-        self.tasks.spawn_on(role.run(), self.runtime.handle());
+        self.start(role.run());
         Outbox::new(orders, OUTBOX_BYTES)
     }
 

@@ -190,9 +190,10 @@ impl Dialer {
         runtime: &tokio::runtime::Handle,
     ) -> Result<Self, String> {
         let uri: AMQPUri = amqp.uri.expose().parse()?;
+        let vhost = amqp.vhost.as_ref().unwrap_or(&uri.vhost);
         Ok(Self {
             amqp: Arc::new(amqp.clone()),
-            vhost: uri.vhost.as_str().into(),
+            vhost: vhost.as_str().into(),
             runtime: Runtime::tokio_with_handle(runtime.clone()),
             within: amqp.connect_timeout_ms.duration(),
             backoff: Backoff::new(
@@ -235,7 +236,7 @@ impl Dialer {
     fn uri(&self, amqp: &AmqpSection) -> Result<AMQPUri, SessionError> {
         let uri: Result<AMQPUri, String> = amqp.uri.expose().parse();
         let mut uri = uri.map_err(SessionError::Credentials)?;
-        // A session reads queues of the vhost that it was opened for.
+        // A session reads queues of the vhost that it was opened for, whatever a file says now.
         uri.vhost = self.vhost.as_ref().to_owned();
         uri.query.heartbeat = Some(amqp.heartbeat_s);
         uri.query.connection_timeout = Some(amqp.connect_timeout_ms.get());
@@ -262,8 +263,9 @@ impl Dialer {
         let place = Arc::clone(&self.reader).acquire_owned().await;
         let place = place.expect("nobody closes the semaphore");
         let dialer = self.clone();
+        let span = tracing::Span::current();
         let reading = spawn_blocking(move || {
-            let papers = dialer.papers();
+            let papers = span.in_scope(|| dialer.papers());
             drop(place);
             papers
         });

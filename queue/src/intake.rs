@@ -3,7 +3,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::counters::DoorCounters;
@@ -70,26 +70,19 @@ impl Intake {
     /// # Cancel safety
     /// Cancel safe: a delivery is taken out only when it is returned.
     pub async fn next_among(&mut self, wanted: &[Source]) -> Option<Delivery> {
+        poll_fn(|context| self.poll_among(context, wanted)).await
+    }
+
+    /// The same for whoever waits for several intakes at one time.
+    pub fn poll_among(
+        &mut self,
+        context: &mut Context<'_>,
+        wanted: &[Source],
+    ) -> Poll<Option<Delivery>> {
         loop {
-            let delivery = poll_fn(|context| {
-                let mut open = false;
-                for (source, line) in &mut self.lines {
-                    if !wanted.contains(source) {
-                        continue;
-                    }
-                    match line.poll_recv(context) {
-                        Poll::Ready(Some(delivery)) => return Poll::Ready(Some(delivery)),
-                        Poll::Ready(None) => {}
-                        Poll::Pending => open = true,
-                    }
-                }
-                if open {
-                    Poll::Pending
-                } else {
-                    Poll::Ready(None)
-                }
-            })
-            .await?;
+            let Some(delivery) = ready!(self.poll_lines(context, wanted)) else {
+                return Poll::Ready(None);
+            };
             // What waited here while its session ended is somebody else's by now: running it
             // would run it twice.
             if delivery.ticket.epoch() == self.epoch.current() {
@@ -97,9 +90,32 @@ impl Intake {
                 if delivery.envelope.redelivered {
                     self.counters.redeliveries.add_one();
                 }
-                return Some(delivery);
+                return Poll::Ready(Some(delivery));
             }
             delivery.ticket.expire();
+        }
+    }
+
+    fn poll_lines(
+        &mut self,
+        context: &mut Context<'_>,
+        wanted: &[Source],
+    ) -> Poll<Option<Delivery>> {
+        let mut open = false;
+        for (source, line) in &mut self.lines {
+            if !wanted.contains(source) {
+                continue;
+            }
+            match line.poll_recv(context) {
+                Poll::Ready(Some(delivery)) => return Poll::Ready(Some(delivery)),
+                Poll::Ready(None) => {}
+                Poll::Pending => open = true,
+            }
+        }
+        if open {
+            Poll::Pending
+        } else {
+            Poll::Ready(None)
         }
     }
 

@@ -3,11 +3,11 @@
 use super::reader::{Reader, WholeOrWord};
 use super::runtimes;
 use super::secret::Secret;
-use super::tenants;
 use super::sections::{
     AdminSection, AmqpSection, CapsSection, LaneShares, LogFormat, LogSection, ReplyMode, Slots,
     WardenSection, WorkerSection, WorkerSettings,
 };
+use super::tenants;
 use crate::retry::RetryPolicy;
 use crate::wall::WallSet;
 

@@ -147,7 +147,7 @@ fn the_toml_on_the_page_on_configuration_is_right() {
         .into_iter()
         .filter(|block| block.trim_start().starts_with('['))
         .collect();
-    assert_eq!(toml.len(), 3);
+    assert_eq!(toml.len(), 4);
     for block in toml {
         let read = worker(&block, &[], &[]);
         assert!(read.is_ok(), "{block}\n{read:?}");

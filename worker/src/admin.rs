@@ -3,6 +3,7 @@
 //! Whoever reaches the port can hold at most [`MAX_CONNECTIONS`] connections, each for at most
 //! [`CONNECTION_DEADLINE`], and can make the worker do nothing but answer with short texts.
 
+use std::borrow::Cow;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -36,17 +37,20 @@ const BUFFER_BYTES: usize = 8 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Health {
     /// Why the worker would not take a job now; `None` when it would.
-    pub unready: Option<&'static str>,
+    pub unready: Option<Cow<'static, str>>,
+    /// Whom it does not serve although it is ready.
+    pub without: Option<String>,
     /// Whether its loop is alive and its warden there. A broker's outage does not count: a restart
     /// would not mend it.
     pub alive: bool,
 }
 
 impl Health {
-    fn found(&self) -> probes::Health {
+    fn found(&self) -> probes::Health<'_> {
         probes::Health {
             dead: (!self.alive).then_some("the warden is gone"),
-            unready: self.unready,
+            unready: self.unready.as_deref(),
+            without: self.without.as_deref(),
         }
     }
 }
@@ -177,7 +181,8 @@ mod tests {
         let address = admin.address().expect("it has an address");
         let metrics = Arc::new(Metrics::new().expect("the metrics are well formed"));
         let (health, health_seen) = watch::channel(Health {
-            unready: Some("draining"),
+            unready: Some("draining".into()),
+            without: None,
             alive: true,
         });
         let stop = CancellationToken::new();
@@ -201,10 +206,18 @@ mod tests {
         );
         served.health.send_replace(Health {
             unready: None,
+            without: None,
             alive: true,
         });
         let answer = get(served.address, &request("/readyz")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        served.health.send_modify(|health| {
+            health.without = Some("tenant guests: not connected for consuming".to_owned());
+        });
+        let answer = get(served.address, &request("/readyz")).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        let words = "ready, but tenant guests: not connected for consuming\n";
+        assert!(answer.ends_with(words), "{answer}");
     }
 
     #[tokio::test]
@@ -213,7 +226,8 @@ mod tests {
         let answer = get(served.address, &request("/healthz")).await;
         assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
         served.health.send_replace(Health {
-            unready: Some("the warden is gone"),
+            unready: Some("the warden is gone".into()),
+            without: None,
             alive: false,
         });
         for path in ["/healthz", "/readyz"] {

@@ -181,7 +181,7 @@ async fn story(station: &Station, message: &Message) -> Disposition {
             return unwanted(station, message, &requester, &job).await;
         }
         () = station.hand_back.cancelled() => return answer::give_back(station, message, "stopping").await,
-        lease = station.slots.lease(message.origin.lane) => lease,
+        lease = station.slots.lease(station.tenant, message.origin.lane) => lease,
     };
     let lease = match lease {
         Ok(lease) => lease,

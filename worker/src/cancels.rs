@@ -1,4 +1,4 @@
-//! Which of this worker's jobs are wanted no more.
+//! Which of a tenant's jobs are wanted no more.
 //!
 //! One book holds both sides: the cancels that are remembered, and the jobs that are here now. A job
 //! that comes looks for its cancel, a cancel that comes looks for its jobs, under one lock: neither
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::events::CancelHeard;
 use crate::metrics::{Heard, Metrics};
+use crate::tenancy::TenantIndex;
 
 /// The most ids and batches that are remembered: a few MiB, whoever sends what.
 const MOST: usize = 10_000;
@@ -30,6 +31,7 @@ pub(crate) const CATCH_UP: Duration = Duration::from_secs(10);
 /// The book.
 #[derive(Debug)]
 pub(crate) struct Cancels {
+    tenant: TenantIndex,
     pool: Name,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -54,13 +56,19 @@ pub(crate) struct Wanted {
 }
 
 impl Cancels {
-    pub(crate) fn new(pool: Name, clock: Clock, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(
+        tenant: TenantIndex,
+        pool: Name,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let book = Book {
             register: Register::new(MOST),
             here: HashMap::new(),
             next: 0,
         };
         Self {
+            tenant,
             pool,
             clock,
             metrics,
@@ -132,6 +140,7 @@ impl Cancels {
         };
         let remembered = self.book().register.len();
         CancelHeard {
+            tenant: self.tenant,
             heard,
             why: why.as_deref(),
             remembered,

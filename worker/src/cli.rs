@@ -181,7 +181,10 @@ pub struct TopologyArgs {
     /// A pool whose queues are wanted, worker.pool if left out; may be repeated.
     #[arg(long = "pool", value_name = "NAME")]
     pub pools: Vec<String>,
-    /// One JSON object instead of a table.
+    /// A tenant whose vhost is wanted, all of them if left out; may be repeated.
+    #[arg(long = "tenant", value_name = "NAME")]
+    pub tenants: Vec<String>,
+    /// One JSON object instead of a table; with several vhosts, a list of them.
     #[arg(long, group = "form")]
     pub json: bool,
     /// A definitions file for `rabbitmqctl import_definitions`.

@@ -7,8 +7,12 @@ use std::process::ExitStatus;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context;
 use clap::CommandFactory;
-use jailfleet::settings::{LaneShares, SourceText, WorkerSettings, env_pairs, worker_settings};
+use jailfleet::job::Name;
+use jailfleet::settings::{
+    AmqpSection, LaneShares, SourceText, WorkerSettings, env_pairs, worker_settings,
+};
 use jailfleet_program::{Clock, logging, output};
 use jailfleet_queue::amqp::{self, ConsumePlan};
 use jailfleet_queue::{Nudge, embedded};
@@ -27,8 +31,9 @@ use crate::confine;
 use crate::metrics::Metrics;
 use crate::privileges::{self, Dropped};
 use crate::programs::Offer;
-use crate::serve::{self, Parts, ServeError};
+use crate::serve::{self, Parts, ServeError, Served};
 use crate::supervisor::Ending;
+use crate::tenancy::{self, Client};
 use crate::{doctor, fitness, local, topology};
 
 /// Threads of the worker's own runtime: it waits for the kernel and the broker, it computes little.
@@ -82,11 +87,13 @@ pub fn carry_out(cli: &Cli) -> Result<Exit, Failure> {
         Some(Command::Topology(args)) => {
             let mut settings = read_settings(&common)?;
             read_credentials(&mut settings)?;
-            Ok(topology::print(&settings, args)?)
+            let clients = read_clients(&settings)?;
+            Ok(topology::print(&settings, &clients, args)?)
         }
         Some(Command::CheckConfig(_)) => {
             let mut settings = read_settings(&common)?;
             read_credentials(&mut settings)?;
+            read_clients(&settings)?;
             eprintln!("the configuration is good");
             Ok(Exit::Done)
         }
@@ -210,6 +217,7 @@ fn consume(common: &Common) -> Result<Exit, Failure> {
     let mut settings = read_settings(common)?;
     logging::start(&settings.log)?;
     read_credentials(&mut settings)?;
+    let clients = read_clients(&settings)?;
     let Started {
         settings,
         offer,
@@ -224,17 +232,22 @@ fn consume(common: &Common) -> Result<Exit, Failure> {
             pool: settings.worker.pool.clone(),
             slots: shares,
         };
-        let metrics = Arc::new(Metrics::new()?);
+        let names: Vec<Name> = clients
+            .iter()
+            .filter_map(|client| client.name.clone())
+            .collect();
+        let metrics = Arc::new(Metrics::of(&names)?);
         let admin = Admin::bind(settings.admin.listen).await?;
         tracing::info!(address = %admin.address()?, "the admin port is open");
         let (stop, stops) = mpsc::channel(4);
         let mut signals = JoinSet::new();
         signals.spawn(pass_signals_on(stop));
-        let amqp = settings.amqp.clone();
+        let weights = tenancy::weights(&settings);
         let parts = Parts {
             settings,
             offer,
             shares,
+            weights,
             warden: socket,
             metrics,
             clock,
@@ -247,9 +260,10 @@ fn consume(common: &Common) -> Result<Exit, Failure> {
             }
         };
         // Not a moment earlier: from here on the broker hands us jobs.
-        let doors = amqp::open_and_reap(&amqp, &plan)?;
-        signals.spawn(pass_hangups_on(doors.sessions.nudge()));
-        let ending = serve::run(standing, doors, Some(admin), stops).await;
+        let served = open_doors(clients, &plan)?;
+        let nudges = served.iter().map(|served| served.doors.sessions.nudge());
+        signals.spawn(pass_hangups_on(nudges.collect()));
+        let ending = serve::run(standing, served, Some(admin), stops).await;
         signals.shutdown().await;
         finish(warden).await;
         Ok(exit_of(ending))
@@ -288,6 +302,8 @@ fn run_local(common: &Common, args: &LocalArgs) -> Result<Exit, Failure> {
             settings,
             offer,
             shares,
+            // A file of jobs is nobody's tenant.
+            weights: vec![1],
             warden: socket,
             metrics,
             clock,
@@ -300,7 +316,8 @@ fn run_local(common: &Common, args: &LocalArgs) -> Result<Exit, Failure> {
             }
         };
         let (doors, producer) = embedded::pair(local::DOOR_CAPACITY, &plan);
-        let serving = serve::run(standing, doors, None, stops);
+        let served = vec![Served { name: None, doors }];
+        let serving = serve::run(standing, served, None, stops);
         let pumping = local::pump(files, producer, plan.pool.clone(), cap, clock, stop);
         let (ending, pumped) = tokio::join!(serving, pumping);
         signals.shutdown().await;
@@ -337,17 +354,46 @@ const fn exit_of(ending: Ending) -> Exit {
 /// The broker's address and password may stand in files of their own, for secrets that are mounted.
 /// They are read here while we may still be root, and again at each connection.
 fn read_credentials(settings: &mut WorkerSettings) -> Result<(), Failure> {
-    for (file, path) in settings.amqp.credential_files() {
-        let text = std::fs::read_to_string(&path).map_err(|error| Failure {
-            exit: Exit::BadConfig,
-            error: anyhow::Error::new(error).context(format!("read {} {path}", file.key())),
+    read_credential_files(&mut settings.amqp).map_err(bad_config)
+}
+
+/// Everybody whom the worker serves, with their credentials.
+fn read_clients(settings: &WorkerSettings) -> Result<Vec<Client>, Failure> {
+    let mut clients = tenancy::clients(settings);
+    for client in &mut clients {
+        let read = read_credential_files(&mut client.amqp);
+        read.map_err(|error| match &client.name {
+            Some(name) => {
+                bad_config(error.context(format!("read the credentials of tenant {name}")))
+            }
+            None => bad_config(error),
         })?;
-        settings
-            .amqp
-            .take_credentials(file, &text)
-            .map_err(ending_with(Exit::BadConfig))?;
+    }
+    Ok(clients)
+}
+
+fn read_credential_files(amqp: &mut AmqpSection) -> anyhow::Result<()> {
+    for (file, path) in amqp.credential_files() {
+        let text = std::fs::read_to_string(&path);
+        let text = text.with_context(|| format!("read {} {path}", file.key()))?;
+        amqp.take_credentials(file, &text)?;
     }
     Ok(())
+}
+
+fn bad_config(error: anyhow::Error) -> Failure {
+    let exit = Exit::BadConfig;
+    Failure { exit, error }
+}
+
+/// From here on the sessions of all of them connect, and connect again.
+fn open_doors(clients: Vec<Client>, plan: &ConsumePlan) -> Result<Vec<Served>, amqp::OpenError> {
+    let open = |Client { name, amqp }: Client| {
+        let _span = tenancy::span(name.as_ref()).entered();
+        let doors = amqp::open_and_reap(&amqp, plan)?;
+        Ok(Served { name, doors })
+    };
+    clients.into_iter().map(open).collect()
 }
 
 /// Every SIGTERM and SIGINT is one request to stop.
@@ -372,14 +418,14 @@ async fn pass_signals_on(stop: mpsc::Sender<()>) {
 
 /// Every SIGHUP makes the sessions that wait connect at once, with the credentials that their files
 /// hold now. Those that are up stay: to end them would hand running jobs back.
-async fn pass_hangups_on(nudge: Nudge) {
+async fn pass_hangups_on(nudges: Vec<Nudge>) {
     let Ok(mut hangup) = signal(SignalKind::hangup()) else {
         tracing::error!("SIGHUP cannot be received; it will end the worker");
         return;
     };
     while hangup.recv().await.is_some() {
         tracing::info!("told by SIGHUP: what is not connected tries again now");
-        nudge.now();
+        nudges.iter().for_each(Nudge::now);
     }
 }
 

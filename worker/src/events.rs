@@ -16,6 +16,7 @@ use jailfleet_queue::Delivery;
 use crate::canary::Sang;
 use crate::clocks::waited;
 use crate::metrics::{Adopted, Heard, Met, Metrics, PublishEnd, Ran, Reaped, SetAside};
+use crate::tenancy::TenantIndex;
 
 /// A delivery came in.
 pub(crate) struct JobReceived<'a> {
@@ -140,6 +141,7 @@ impl JobAdopted<'_> {
 
 /// A cancel came. One line each at most at debug: whoever may cancel may send any number of them.
 pub(crate) struct CancelHeard<'a> {
+    pub(crate) tenant: TenantIndex,
     pub(crate) heard: Heard,
     pub(crate) why: Option<&'a str>,
     pub(crate) remembered: usize,
@@ -147,7 +149,7 @@ pub(crate) struct CancelHeard<'a> {
 
 impl CancelHeard<'_> {
     pub(crate) fn emit(&self, metrics: &Metrics) {
-        metrics.cancel_heard(self.heard, self.remembered);
+        metrics.cancel_heard(self.tenant, self.heard, self.remembered);
         let (result, why) = (self.heard.as_str(), self.why);
         tracing::debug!(result, why, remembered = self.remembered, "a cancel came");
     }

@@ -20,6 +20,8 @@ mod clocks;
 mod station;
 mod labelled;
 pub mod supervisor;
+pub mod tenancy;
+mod turns;
 pub mod slots;
 pub mod readers;
 pub mod fitness;

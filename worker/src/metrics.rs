@@ -9,7 +9,7 @@ use std::time::Duration;
 use jailfleet::artifact::{LeftOut, LeftOutReason};
 use jailfleet::clocks::Skew;
 use jailfleet::evidence::{StageTimes, UnknownCalls};
-use jailfleet::job::Lane;
+use jailfleet::job::{Lane, Name};
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
 use jailfleet::wall::{HeldWall, Wall};
@@ -19,14 +19,16 @@ use prometheus::{Counter, Encoder, Gauge, Histogram, IntCounter, IntGauge, Regis
 
 use crate::canary::Sang;
 use crate::supervisor::{DoorLink, Role, SlotCounts};
+use crate::tenancy::TenantIndex;
 
 mod words;
+mod tenants;
 mod doors;
 mod clocks;
 mod made;
 
 use clocks::ClockSkew;
-use doors::DoorEvents;
+use tenants::TenantMetrics;
 pub use words::{Adopted, Drifted, Heard, Met, PublishEnd, Reaped, SetAside, Step};
 
 /// What went wrong inside the metrics crate: only a mistake in this file can cause it.
@@ -72,7 +74,7 @@ pub struct Metrics {
     slots: SlotMetrics,
     draining: IntGauge,
     walls: PerKey<Wall, IntGauge>,
-    doors: DoorMetrics,
+    tenants: TenantMetrics,
     cancels: CancelMetrics,
     clock_skew: ClockSkew,
 }
@@ -87,7 +89,6 @@ struct EndMetrics {
     adopted: PerKey<Adopted, IntCounter>,
     confirm: Histogram,
     reaped: PerKey<Reaped, IntCounter>,
-    kept: PerKey<Kept, Gauge>,
 }
 
 /// What runs used, and how large messages were.
@@ -123,25 +124,24 @@ struct CancelMetrics {
     heard: PerKey<Heard, IntCounter>,
     jobs: PerKey<Met, IntCounter>,
     forgotten: IntCounter,
-    remembered: IntGauge,
-}
-
-/// The connections, and what the doors count by themselves.
-#[derive(Debug)]
-struct DoorMetrics {
-    connected: PerKey<Role, IntGauge>,
-    blocked: IntGauge,
-    drift: PerKey<Drifted, Gauge>,
-    events: DoorEvents,
 }
 
 impl Metrics {
-    /// Makes and registers them all.
+    /// Makes and registers them all, for a worker whose settings name no tenants.
     ///
     /// # Errors
     /// When two of them have one name: a mistake in these files.
     pub fn new() -> Result<Self, MetricsError> {
-        made::all()
+        Self::of(&[])
+    }
+
+    /// The same for a worker that serves tenants of these names: what is a tenant's has his name as its
+    /// label `tenant`.
+    ///
+    /// # Errors
+    /// As [`Metrics::new`].
+    pub fn of(tenants: &[Name]) -> Result<Self, MetricsError> {
+        made::all(tenants)
     }
 
     /// All of them in Prometheus' text format.
@@ -250,17 +250,20 @@ impl Metrics {
     }
 
     /// So many messages wait in a queue that keeps them for people; `None` while nobody can see.
-    pub fn kept(&self, queue: Kept, messages: Option<u32>) {
+    pub fn kept(&self, tenant: TenantIndex, queue: Kept, messages: Option<u32>) {
         // A number from before would look as if all were well.
         let shown = messages.map_or(f64::NAN, f64::from);
-        self.ends.kept.with(queue, |gauge| gauge.set(shown));
+        self.tenants.with(tenant, |tenant| {
+            tenant.kept.with(queue, |gauge| gauge.set(shown));
+        });
     }
 
     /// A cancel was heard; so many ids and batches are remembered now.
-    pub fn cancel_heard(&self, heard: Heard, remembered: usize) {
+    pub fn cancel_heard(&self, tenant: TenantIndex, heard: Heard, remembered: usize) {
         self.cancels.heard.with(heard, IntCounter::inc);
         let remembered = i64::try_from(remembered).unwrap_or(i64::MAX);
-        self.cancels.remembered.set(remembered);
+        self.tenants
+            .with(tenant, |tenant| tenant.cancels_remembered.set(remembered));
     }
 
     /// So many older cancels were forgotten for want of room.
@@ -281,14 +284,16 @@ impl Metrics {
     }
 
     /// How the broker differs from what it should be; `None` while nobody has compared.
-    pub fn drift(&self, drift: Option<Drift>) {
+    pub fn drift(&self, tenant: TenantIndex, drift: Option<Drift>) {
         for (kind, count) in [
             (Drifted::Differs, drift.map(|drift| drift.differs)),
             (Drifted::Missing, drift.map(|drift| drift.missing)),
             (Drifted::Unseen, drift.map(|drift| drift.unseen)),
         ] {
             let shown = count.map_or(f64::NAN, f64::from);
-            self.doors.drift.with(kind, |gauge| gauge.set(shown));
+            self.tenants.with(tenant, |tenant| {
+                tenant.drift.with(kind, |gauge| gauge.set(shown));
+            });
         }
     }
 
@@ -323,15 +328,23 @@ impl Metrics {
         }
     }
 
-    /// A slot was leased.
-    pub fn slot_leased(&self) {
+    /// A slot was leased, for a job of this tenant or for a canary.
+    pub fn slot_leased(&self, tenant: Option<TenantIndex>) {
         self.slots.busy.inc();
+        if let Some(tenant) = tenant {
+            self.tenants.with(tenant, |tenant| tenant.started.inc());
+        }
     }
 
     /// A lease of a slot ended.
-    pub fn slot_returned(&self, busy: Duration) {
+    pub fn slot_returned(&self, tenant: Option<TenantIndex>, busy: Duration) {
+        let seconds = busy.as_secs_f64();
         self.slots.busy.dec();
-        self.slots.busy_seconds.inc_by(busy.as_secs_f64());
+        self.slots.busy_seconds.inc_by(seconds);
+        if let Some(tenant) = tenant {
+            self.tenants
+                .with(tenant, |tenant| tenant.slot_seconds.inc_by(seconds));
+        }
     }
 
     /// A slot could not be proven clean.
@@ -351,21 +364,23 @@ impl Metrics {
     }
 
     /// A connection changed.
-    pub fn door(&self, role: Role, link: DoorLink) {
+    pub fn door(&self, tenant: TenantIndex, role: Role, link: DoorLink) {
         let connected = link != DoorLink::Down;
         let blocked = link == DoorLink::Blocked;
-        self.doors
-            .connected
-            .with(role, |gauge| gauge.set(i64::from(connected)));
-        match role {
-            Role::Publish => self.doors.blocked.set(i64::from(blocked)),
-            Role::Consume | Role::Reap | Role::Control => {}
-        }
+        self.tenants.with(tenant, |tenant| {
+            tenant
+                .connected
+                .with(role, |gauge| gauge.set(i64::from(connected)));
+            match role {
+                Role::Publish => tenant.blocked.set(i64::from(blocked)),
+                Role::Consume | Role::Reap | Role::Control => {}
+            }
+        });
     }
 
-    /// From now on each scrape shows what these doors count.
-    pub fn watch_doors(&self, counters: Arc<DoorCounters>) {
-        if !self.doors.events.watch(counters) {
+    /// From now on each scrape shows what this tenant's doors count.
+    pub fn watch_doors(&self, tenant: TenantIndex, counters: Arc<DoorCounters>) {
+        if !self.tenants.events.watch(tenant, counters) {
             tracing::warn!("the metrics were given a second pair of doors; they show the first");
         }
     }

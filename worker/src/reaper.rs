@@ -26,6 +26,7 @@ use jailfleet_queue::{
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
+use tracing::Instrument;
 
 use crate::events::{LetterReaped, ResultPublished, SettleFailed};
 use crate::metrics::{PublishEnd, Reaped};
@@ -47,7 +48,7 @@ pub(crate) async fn reap(station: Arc<Station>, letters: Option<DeadIntake>) {
     let Some(mut letters) = letters else { return };
     let sight = letters.sight();
     let mut watching = JoinSet::new();
-    watching.spawn(watch(Arc::clone(&station), sight));
+    watching.spawn(watch(Arc::clone(&station), sight).in_current_span());
     let mut spoken = VecDeque::new();
     loop {
         let letter = tokio::select! {
@@ -64,7 +65,7 @@ pub(crate) async fn reap(station: Arc<Station>, letters: Option<DeadIntake>) {
         } else {
             Heard::NotYet
         };
-        one.spawn(lay_to_rest(Arc::clone(&station), letter, heard));
+        one.spawn(lay_to_rest(Arc::clone(&station), letter, heard).in_current_span());
         match one.join_next().await {
             Some(Ok((Disposition::Ack, _))) => {
                 spoken.retain(|earlier| *earlier != said);
@@ -357,9 +358,9 @@ async fn watch(station: Arc<Station>, mut sight: watch::Receiver<Sight>) {
     while sight.changed().await.is_ok() {
         let seen = *sight.borrow_and_update();
         for (queue, depth) in seen.depths.iter() {
-            station.metrics.kept(queue, depth);
+            station.metrics.kept(station.tenant, queue, depth);
         }
-        station.metrics.drift(seen.drift);
+        station.metrics.drift(station.tenant, seen.drift);
     }
 }
 

@@ -8,13 +8,17 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
+use jailfleet::job::Name;
 use jailfleet::settings::{LaneShares, WorkerSettings};
+use jailfleet::wall::HeldWall;
 use jailfleet_program::Clock;
 use jailfleet_queue::{Doors, Sessions};
 use thiserror::Error;
 use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use crate::admin::{Admin, Health};
 use crate::canary::{Canaries, CanaryError};
@@ -26,15 +30,18 @@ use crate::fitness::{self, Unfit};
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::reaper::reap;
-use crate::slots::{Ready, SlotError, Slots};
+use crate::slots::{Ready, Rooms, SlotError, Slots};
 use crate::station::Station;
 use crate::supervisor::{AfterBreach, Bounds, Ending, Event};
+use crate::tenancy::{TenantIndex, span};
 
 mod crew;
+mod counter;
 mod floor;
 
+use counter::{Counter, watch_doors};
 use crew::{Crew, Part};
-use floor::Floor;
+use floor::{Floor, Whole};
 
 /// How long the warden may take until all slots stand.
 const WARDEN_START: Duration = Duration::from_secs(60);
@@ -52,6 +59,8 @@ pub struct Parts {
     pub offer: Offer,
     /// How many slots each lane may fill.
     pub shares: LaneShares,
+    /// The weights by which its tenants share them, one a tenant.
+    pub weights: Vec<u32>,
     /// The worker's end of the warden's socket.
     pub warden: OwnedFd,
     /// Where it counts.
@@ -78,6 +87,15 @@ pub enum ServeError {
     /// The digest of the settings is not one.
     #[error("compute the digest of the settings")]
     Digest,
+}
+
+/// A tenant's doors.
+#[derive(Debug)]
+pub struct Served {
+    /// Its name, where the settings have tenants.
+    pub name: Option<Name>,
+    /// Its doors.
+    pub doors: Doors,
 }
 
 /// A worker whose walls stand. Only this can be given doors: no job is fetched before.
@@ -108,13 +126,15 @@ pub async fn stand(parts: Parts) -> Result<Standing, ServeError> {
         settings,
         offer,
         shares,
+        weights,
         warden,
         metrics,
         clock,
     } = parts;
     let digest = settings.digest();
     let raw = digest_bytes(&digest).ok_or(ServeError::Digest)?;
-    let greeting = Slots::greet(warden, raw, shares, clock, Arc::clone(&metrics));
+    let rooms = Rooms::new(shares, &weights);
+    let greeting = Slots::greet(warden, raw, rooms, clock, Arc::clone(&metrics));
     let (slots, mut ready) = match timeout(WARDEN_START, greeting).await {
         Ok(greeted) => greeted?,
         Err(_elapsed) => return Err(ServeError::WardenSlow),
@@ -157,11 +177,11 @@ pub async fn stand(parts: Parts) -> Result<Standing, ServeError> {
     })
 }
 
-/// Runs a worker until it is told to stop (each message on `stop` is one request) or its warden
-/// goes away.
+/// Runs a worker for whoever has these doors, in the order of their weights, until it is told to stop (each
+/// message on `stop` is one request) or its warden goes away.
 pub async fn run(
     standing: Standing,
-    doors: Doors,
+    served: Vec<Served>,
     admin: Option<Admin>,
     stop: mpsc::Receiver<()>,
 ) -> Ending {
@@ -179,45 +199,38 @@ pub async fn run(
         tell,
         mut crew,
     } = standing;
-
-    let Doors {
-        intake,
-        outbox,
-        dead,
-        cancels: asked,
-        state,
-        counters,
-        sessions,
-    } = doors;
-    metrics.watch_doors(counters);
     let (health, health_seen) = watch::channel(Health {
-        unready: Some("starting"),
+        unready: Some("starting".into()),
+        without: None,
         alive: true,
     });
-    let bounds = bounds(&settings, shares, admin.as_ref());
-    let pool = settings.worker.pool.clone();
-    let cancels = Arc::new(Cancels::new(pool, clock, Arc::clone(&metrics)));
-    crew.spawn(Part::Cancels, Arc::clone(&cancels).listen(asked, CATCH_UP));
-    let station = Arc::new(Station {
-        host: host_name(&settings),
-        caps: settings.caps.wire(),
+    let bounds = bounds(&settings, shares, served.len(), admin.as_ref());
+    let whole = Whole {
+        pool: settings.worker.pool.clone(),
         slots: slots.clone(),
         metrics: Arc::clone(&metrics),
+        clock,
         hand_back: CancellationToken::new(),
         kill: CancellationToken::new(),
+    };
+    let common = Common {
+        host: host_name(&settings),
         settings,
         digest,
         offer,
         held: ready.held,
-        outbox,
-        doors: state.clone(),
-        cancels,
-        twins: Arc::default(),
-        hands: Hands::default(),
-        clock,
-    });
-    crew.spawn(Part::Reaper, reap(Arc::clone(&station), dead));
-    let floor = Floor::new(bounds, station, intake, health);
+    };
+    let (doors_tell, doors_told) = mpsc::channel(EVENT_ROOM);
+    let mut opening = Opening {
+        whole: &whole,
+        common: &common,
+        crew: &mut crew,
+        doors_tell,
+    };
+    let opened = served.into_iter().enumerate();
+    let opened = opened.map(|(number, served)| opening.open(TenantIndex(number), served));
+    let (counters, sessions): (Vec<Counter>, Vec<Sessions>) = opened.unzip();
+    let floor = Floor::new(bounds, whole, counters, health);
     let (admin_stop, no_more_canaries) = (CancellationToken::new(), CancellationToken::new());
     if canaries.can_fly() {
         let stop = no_more_canaries.clone();
@@ -227,7 +240,7 @@ pub async fn run(
         let serving = admin.serve(metrics, health_seen, admin_stop.clone());
         crew.spawn(Part::Admin, serving);
     }
-    let working = floor.work(events, state, stop);
+    let working = floor.work(events, doors_told, stop);
     let ending = crew.beside(working, &slots, &tell).await;
     no_more_canaries.cancel();
     close(&mut crew, sessions, slots).await;
@@ -236,8 +249,79 @@ pub async fn run(
     ending
 }
 
-fn bounds(settings: &WorkerSettings, shares: LaneShares, admin: Option<&Admin>) -> Bounds {
+/// What is the same at every station.
+struct Common {
+    settings: Arc<WorkerSettings>,
+    digest: String,
+    host: String,
+    offer: Offer,
+    held: Vec<HeldWall>,
+}
+
+/// What it takes to open a tenant's place.
+struct Opening<'a> {
+    whole: &'a Whole,
+    common: &'a Common,
+    crew: &'a mut Crew,
+    doors_tell: mpsc::Sender<Event>,
+}
+
+impl Opening<'_> {
+    /// Makes a tenant's station, and starts what works beside the loop for it.
+    fn open(&mut self, tenant: TenantIndex, served: Served) -> (Counter, Sessions) {
+        let Served { name, doors } = served;
+        let Doors {
+            intake,
+            outbox,
+            dead,
+            cancels: asked,
+            state,
+            counters,
+            sessions,
+        } = doors;
+        let (whole, common) = (self.whole, self.common);
+        let metrics = &whole.metrics;
+        metrics.watch_doors(tenant, counters);
+        let cancels = Cancels::new(tenant, whole.pool.clone(), whole.clock, Arc::clone(metrics));
+        let station = Arc::new(Station {
+            tenant,
+            settings: Arc::clone(&common.settings),
+            digest: common.digest.clone(),
+            host: common.host.clone(),
+            caps: common.settings.caps.wire(),
+            offer: common.offer.clone(),
+            held: common.held.clone(),
+            slots: whole.slots.clone(),
+            outbox,
+            doors: state.clone(),
+            cancels: Arc::new(cancels),
+            twins: Arc::default(),
+            hands: Hands::default(),
+            metrics: Arc::clone(metrics),
+            clock: whole.clock,
+            hand_back: whole.hand_back.clone(),
+            kill: whole.kill.clone(),
+        });
+        let span = span(name.as_ref());
+        let hearing = Arc::clone(&station.cancels).listen(asked, CATCH_UP);
+        self.crew
+            .spawn(Part::Cancels, hearing.instrument(span.clone()));
+        let reaping = reap(Arc::clone(&station), dead);
+        self.crew.spawn(Part::Reaper, reaping.instrument(span));
+        let watching = watch_doors(tenant, state, Arc::clone(metrics), self.doors_tell.clone());
+        self.crew.spawn(Part::Doors, watching);
+        (Counter::new(name, station, intake), sessions)
+    }
+}
+
+fn bounds(
+    settings: &WorkerSettings,
+    shares: LaneShares,
+    tenants: usize,
+    admin: Option<&Admin>,
+) -> Bounds {
     Bounds {
+        tenants,
         drain: settings.worker.drain_ms.duration(),
         shares,
         ahead: usize::from(settings.amqp.prefetch_extra),
@@ -250,13 +334,14 @@ fn bounds(settings: &WorkerSettings, shares: LaneShares, admin: Option<&Admin>) 
 }
 
 /// Leaves both sides in peace; what they do not do in time they do by themselves.
-async fn close(crew: &mut Crew, sessions: Sessions, slots: Slots) {
+async fn close(crew: &mut Crew, sessions: Vec<Sessions>, slots: Slots) {
     // It was told to stop when the jobs were.
     let reaper = crew.end_of(Part::Reaper);
     if timeout(DOORS_CLOSE, reaper).await.is_err() {
         tracing::warn!("the reaper did not stop in time; the broker takes its letter back");
     }
-    if !sessions.close(DOORS_CLOSE).await {
+    let closing = sessions.into_iter().map(|door| door.close(DOORS_CLOSE));
+    if !join_all(closing).await.into_iter().all(|clean| clean) {
         tracing::warn!("the doors did not close in time; the broker takes back what was open");
     }
     if let Err(error) = slots.stop().await {

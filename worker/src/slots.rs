@@ -1,6 +1,6 @@
 //! Leases of the warden's slots: the worker's side of the socket between the two.
 //!
-//! An attempt leases an idle slot, starts its run in it and waits for the end; one task reads the
+//! An attempt waits for its tenant's turn, leases an idle slot, starts its run in it and waits for the end; one task reads the
 //! warden's reports and routes each to the attempt that waits for it. A slot is idle again only
 //! when the warden says that it proved it clean, and a job's only once a canary came back from it as it
 //! stands. When the socket closes, every waiting attempt gets
@@ -14,7 +14,6 @@ use std::time::Duration;
 
 use jailfleet::evidence::{Evidence, StageTimes};
 use jailfleet::job::Lane;
-use jailfleet::settings::LaneShares;
 use jailfleet::wall::HeldWall;
 use jailfleet_program::{Clock, Moment};
 use jailfleet_sandbox::client;
@@ -29,13 +28,17 @@ use tokio_util::sync::CancellationToken;
 use crate::events::SlotChanged;
 use crate::metrics::{Metrics, Step};
 use crate::supervisor::{Event, SlotCounts};
+use crate::tenancy::TenantIndex;
 
+mod rooms;
 mod lease;
 mod waiting;
 mod table;
 
 pub use jailfleet_sandbox::protocol::Build;
+use lease::ForJob;
 pub use lease::{Lease, Place, Running};
+pub use rooms::Rooms;
 pub use table::Proof;
 use table::{Booked, For, Table, Taken};
 
@@ -112,9 +115,7 @@ struct Shared {
     /// One permit for each idle slot that only a canary may have.
     unproven: Semaphore,
     counts: watch::Sender<SlotCounts>,
-    /// How many runs of a lane there may be at one time.
-    interactive: Arc<Semaphore>,
-    bulk: Arc<Semaphore>,
+    rooms: Rooms,
     next_run: AtomicU64,
     /// Cancelled by whoever finds that the warden does not answer any more.
     stuck: CancellationToken,
@@ -130,7 +131,7 @@ impl Slots {
     pub async fn greet(
         socket: OwnedFd,
         digest: [u8; 32],
-        shares: LaneShares,
+        rooms: Rooms,
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<(Self, Ready), SlotError> {
@@ -143,8 +144,6 @@ impl Slots {
         let (table, idle, unproven) = (Mutex::default(), Semaphore::new(0), Semaphore::new(0));
         let counts = watch::Sender::new(SlotCounts::default());
         let next_run = AtomicU64::new(1);
-        let interactive = Arc::new(Semaphore::new(shares.interactive));
-        let bulk = Arc::new(Semaphore::new(shares.bulk));
         let stuck = CancellationToken::new();
         let shared = Shared {
             socket,
@@ -152,8 +151,7 @@ impl Slots {
             idle,
             unproven,
             counts,
-            interactive,
-            bulk,
+            rooms,
             next_run,
             stuck,
             clock,
@@ -218,24 +216,24 @@ impl Slots {
         self.shared.lose_everything();
     }
 
-    /// Waits for an idle slot whose walls are proven.
+    /// Waits for its tenant's turn in the lane, and then for an idle slot whose walls are proven.
     ///
     /// # Errors
     /// When the warden is gone.
     ///
     /// # Cancel safety
     /// Dropping the future leases nothing.
-    pub async fn lease(&self, lane: Lane) -> Result<Lease, SlotError> {
+    pub async fn lease(&self, tenant: TenantIndex, lane: Lane) -> Result<Lease, SlotError> {
         let shared = &self.shared;
-        let share = match lane {
-            Lane::Interactive => &shared.interactive,
-            Lane::Bulk => &shared.bulk,
-        };
-        let Ok(share) = Arc::clone(share).acquire_owned().await else {
+        let Some(share) = shared.rooms.of(lane).enter(tenant).await else {
             return Err(SlotError::WardenGone);
         };
         let taken = shared.taken(&shared.idle, Table::lease).await?;
-        Ok(Lease::of(taken, Arc::clone(shared), Some(share)))
+        let job = ForJob {
+            tenant,
+            _share: share,
+        };
+        Ok(Lease::of(taken, Arc::clone(shared), Some(job)))
     }
 
     /// Waits for an idle slot that no job may have before a canary came back from it.
@@ -436,8 +434,7 @@ impl Shared {
         }
         self.idle.close();
         self.unproven.close();
-        self.interactive.close();
-        self.bulk.close();
+        self.rooms.close();
         self.count();
     }
 }

@@ -1,4 +1,4 @@
-//! What every attempt of this worker shares: its settings, slots, outbox and name.
+//! What every attempt of one tenant shares: the worker's settings, slots and name, and the tenant's outbox.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
@@ -19,15 +19,18 @@ use crate::clocks::Hands;
 use crate::metrics::Metrics;
 use crate::programs::Offer;
 use crate::slots::{Place, Slots};
+use crate::tenancy::TenantIndex;
 use crate::twins::Twins;
 
 /// How long a result may wait for its confirm. The broker may be away for a while, and a run is
 /// worth keeping; but past this its delivery has long gone to somebody else.
 pub(crate) const PUBLISH_DEADLINE: Duration = Duration::from_secs(120);
 
-/// What the attempts of one worker share.
+/// What the attempts of one tenant share. Whatever remembers jobs is the tenant's own: an id of somebody
+/// else's means nothing here.
 #[derive(Debug)]
 pub(crate) struct Station {
+    pub(crate) tenant: TenantIndex,
     pub(crate) settings: Arc<WorkerSettings>,
     /// Hex SHA-256 of the settings.
     pub(crate) digest: String,

@@ -9,6 +9,8 @@ use jailfleet::job::Lane;
 use jailfleet::settings::LaneShares;
 use jailfleet_program::Moment;
 
+use crate::tenancy::TenantIndex;
+
 /// How long killed runs may take to come back before the worker leaves without them. Their
 /// deliveries are requeued by the broker when the connection closes, so nothing is lost.
 pub const KILL_GRACE: Duration = Duration::from_secs(10);
@@ -113,20 +115,22 @@ pub enum Event {
     Slots(SlotCounts),
     /// A connection changed.
     Door {
+        /// Whose.
+        tenant: TenantIndex,
         /// Which.
         role: Role,
         /// What it is now.
         link: DoorLink,
     },
-    /// The intake gave a job of this lane, and a task was started for it.
-    JobTaken(Lane),
+    /// A tenant's intake gave a job of this lane, and a task was started for it.
+    JobTaken(TenantIndex, Lane),
     /// A job's task ended, its delivery settled.
-    JobEnded(Lane),
+    JobEnded(TenantIndex, Lane),
     /// A canary got out of its jail.
     Escaped,
     /// Nobody lets canaries fly any more: the task that did has broken off.
     CanariesEnded,
-    /// The intake has nothing more to give.
+    /// An intake has nothing more to give.
     IntakeEnded,
     /// Somebody asked the worker to stop (SIGTERM, SIGINT); asked again, it stops at once.
     StopAsked,
@@ -152,9 +156,11 @@ pub enum Effect {
 pub struct Bounds {
     /// How long running jobs may take after the first request to stop.
     pub drain: Duration,
+    /// How many tenants there are.
+    pub tenants: usize,
     /// How many slots each lane may fill.
     pub shares: LaneShares,
-    /// Jobs that a lane takes beyond that: decoded and waiting, or publishing their result.
+    /// Jobs that a tenant's lane takes beyond that: decoded and waiting, or publishing their result.
     pub ahead: usize,
     /// What becomes of a worker whose canary got out.
     pub breached: AfterBreach,
@@ -175,16 +181,45 @@ pub struct Supervisor {
     bounds: Bounds,
     phase: Phase,
     slots: SlotCounts,
+    tenants: Vec<Served>,
+    ending: Ending,
+}
+
+/// What there is of one tenant. Its jobs in hand are counted apart from those of others: where its broker
+/// takes no results, its jobs pile up here, and must not take the others' places.
+#[derive(Debug, Clone, Copy)]
+struct Served {
     in_flight: LaneShares,
     consume: DoorLink,
     publish: DoorLink,
-    ending: Ending,
+}
+
+impl Served {
+    const NOT_YET: Self = Self {
+        in_flight: LaneShares {
+            interactive: 0,
+            bulk: 0,
+        },
+        consume: DoorLink::Down,
+        publish: DoorLink::Down,
+    };
+
+    const fn door(&mut self, role: Role, link: DoorLink) {
+        match role {
+            Role::Consume => self.consume = link,
+            Role::Publish => self.publish = link,
+            // No job waits for it, and another worker's reaper does the same work.
+            Role::Reap => {}
+            // Without it jobs run on, and what was cancelled meanwhile is heard later.
+            Role::Control => {}
+        }
+    }
 }
 
 impl Supervisor {
     /// A worker whose warden is just starting.
     #[must_use]
-    pub const fn new(bounds: Bounds) -> Self {
+    pub fn new(bounds: Bounds) -> Self {
         Self {
             bounds,
             phase: Phase::Starting,
@@ -193,12 +228,7 @@ impl Supervisor {
                 unproven: 0,
                 quarantined: 0,
             },
-            in_flight: LaneShares {
-                interactive: 0,
-                bulk: 0,
-            },
-            consume: DoorLink::Down,
-            publish: DoorLink::Down,
+            tenants: vec![Served::NOT_YET; bounds.tenants],
             ending: Ending::Clean,
         }
     }
@@ -209,23 +239,28 @@ impl Supervisor {
         self.phase
     }
 
-    /// Whether the loop should ask the intake for another job of `lane`. Not while nobody would take its
-    /// result: that would only pile results up here, and hand jobs back that had their run.
+    /// Whether the loop should ask a tenant's intake for another job of `lane`. Not while nobody would take
+    /// its result: that would only pile results up here, and hand jobs back that had their run.
     #[must_use]
-    pub fn wants(&self, lane: Lane) -> bool {
+    pub fn wants(&self, tenant: TenantIndex, lane: Lane) -> bool {
+        let Some(served) = self.tenants.get(tenant.0) else {
+            return false;
+        };
         let share = of(&self.bounds.shares, lane).min(self.usable_slots());
-        let in_flight = of(&self.in_flight, lane);
-        let working = self.phase == Phase::Consuming && self.publish == DoorLink::Up;
+        let in_flight = of(&served.in_flight, lane);
+        let working = self.phase == Phase::Consuming && served.publish == DoorLink::Up;
         working && share > 0 && in_flight < share + self.bounds.ahead
     }
 
     /// Jobs taken and not yet settled.
     #[must_use]
-    pub const fn in_flight(&self) -> usize {
-        self.in_flight.interactive + self.in_flight.bulk
+    pub fn in_flight(&self) -> usize {
+        let jobs = |served: &Served| served.in_flight.interactive + served.in_flight.bulk;
+        self.tenants.iter().map(jobs).sum()
     }
 
-    /// Why the worker is not ready for work; `None` when it is.
+    /// Why the worker is not ready for work of anybody; `None` when it is, or when only connections are
+    /// missing ([`Supervisor::unserved`]).
     #[must_use]
     pub fn unready(&self) -> Option<&'static str> {
         match self.phase {
@@ -237,12 +272,19 @@ impl Supervisor {
                 Some("no proven slot")
             }
             Phase::Consuming if self.usable_slots() == 0 => Some("no usable slot"),
-            Phase::Consuming => match (self.consume, self.publish) {
-                (DoorLink::Up, DoorLink::Up) => None,
-                (DoorLink::Up, DoorLink::Blocked) => Some("the broker blocks publishing"),
-                (DoorLink::Up, DoorLink::Down) => Some("not connected for publishing"),
-                (DoorLink::Blocked | DoorLink::Down, _) => Some("not connected for consuming"),
-            },
+            Phase::Consuming => None,
+        }
+    }
+
+    /// Why a tenant's jobs are not taken, or its results not given away; `None` when they are.
+    #[must_use]
+    pub fn unserved(&self, tenant: TenantIndex) -> Option<&'static str> {
+        let served = self.tenants.get(tenant.0)?;
+        match (served.consume, served.publish) {
+            (DoorLink::Up, DoorLink::Up) => None,
+            (DoorLink::Up, DoorLink::Blocked) => Some("the broker blocks publishing"),
+            (DoorLink::Up, DoorLink::Down) => Some("not connected for publishing"),
+            (DoorLink::Blocked | DoorLink::Down, _) => Some("not connected for consuming"),
         }
     }
 
@@ -273,24 +315,23 @@ impl Supervisor {
                 self.slots = slots;
                 Vec::new()
             }
-            Event::Door { role, link } => {
-                match role {
-                    Role::Consume => self.consume = link,
-                    Role::Publish => self.publish = link,
-                    // No job waits for it, and another worker's reaper does the same work.
-                    Role::Reap => {}
-                    // Without it jobs run on, and what was cancelled meanwhile is heard later.
-                    Role::Control => {}
+            Event::Door { tenant, role, link } => {
+                if let Some(served) = self.tenants.get_mut(tenant.0) {
+                    served.door(role, link);
                 }
                 Vec::new()
             }
-            Event::JobTaken(lane) => {
-                *of_mut(&mut self.in_flight, lane) += 1;
+            Event::JobTaken(tenant, lane) => {
+                if let Some(served) = self.tenants.get_mut(tenant.0) {
+                    *of_mut(&mut served.in_flight, lane) += 1;
+                }
                 Vec::new()
             }
-            Event::JobEnded(lane) => {
-                let in_flight = of_mut(&mut self.in_flight, lane);
-                *in_flight = in_flight.saturating_sub(1);
+            Event::JobEnded(tenant, lane) => {
+                if let Some(served) = self.tenants.get_mut(tenant.0) {
+                    let in_flight = of_mut(&mut served.in_flight, lane);
+                    *in_flight = in_flight.saturating_sub(1);
+                }
                 self.leave_if_empty()
             }
             Event::Escaped => self.breach(now),

@@ -2,44 +2,107 @@
 
 use std::io::{self, Write};
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use jailfleet::job::Name;
 use jailfleet::settings::{AmqpSection, WorkerSettings};
 use jailfleet_program::output;
 use jailfleet_queue::amqp;
 use jailfleet_queue::topology::{Names, Party, Rights, Topology, arguments};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::cli::{Exit, TopologyArgs};
+use crate::tenancy::Client;
 
 /// Prints the topology in the form that was asked for.
 ///
 /// # Errors
-/// When a pool's name or the URI is wrong, or the answer cannot be written.
-pub fn print(settings: &WorkerSettings, args: &TopologyArgs) -> anyhow::Result<Exit> {
+/// When the name of a pool or a tenant or a URI is wrong, or the answer cannot be written.
+pub fn print(
+    settings: &WorkerSettings,
+    clients: &[Client],
+    args: &TopologyArgs,
+) -> anyhow::Result<Exit> {
     let AmqpSection { prefix, .. } = &settings.amqp;
     let (names, pools) = (Names::new(prefix), pools(settings, args)?);
     let table = Topology::new(&names, &pools).with_cancels(&names);
-    let vhost = amqp::vhost(&settings.amqp)?;
+    let vhosts = vhosts(clients, args)?;
     let mut out = Vec::new();
     if args.json {
-        writeln!(out, "{:#}", as_json(&table, &vhost))?;
+        let all = vhosts.iter().map(|vhost| as_json(&table, vhost)).collect();
+        writeln!(out, "{:#}", one_or_list(all))?;
     } else if args.definitions {
-        writeln!(out, "{:#}", table.definitions(&vhost))?;
+        let all = vhosts.iter().map(|vhost| table.definitions(vhost));
+        writeln!(out, "{:#}", together(all))?;
     } else if args.policies {
-        writeln!(out, "{:#}", table.policies(&vhost))?;
+        let all = vhosts.iter().map(|vhost| table.policies(vhost));
+        writeln!(out, "{:#}", together(all))?;
     } else if args.rights {
-        for party in Party::ALL {
+        for (vhost, party) in vhosts
+            .iter()
+            .flat_map(|vhost| Party::ALL.map(|party| (vhost, party)))
+        {
             let rights = Rights::of(party, &names, &pools, settings.amqp.reply_mode);
-            for command in rights.commands(&vhost, party.user()) {
+            for command in rights.commands(vhost, party.user()) {
                 writeln!(out, "{command}")?;
             }
         }
     } else {
-        write_table(&mut out, &table, &vhost)?;
+        for (number, vhost) in vhosts.iter().enumerate() {
+            if number > 0 {
+                writeln!(out)?;
+            }
+            write_table(&mut out, &table, vhost)?;
+        }
     }
     output::print(&out)?;
     Ok(Exit::Done)
+}
+
+/// The vhosts of the tenants that were asked for, or of all.
+fn vhosts(clients: &[Client], args: &TopologyArgs) -> anyhow::Result<Vec<String>> {
+    let is =
+        |client: &&Client, name: &str| client.name.as_ref().is_some_and(|own| own.as_str() == name);
+    for name in &args.tenants {
+        let known = clients.iter().any(|client| is(&client, name));
+        ensure!(
+            known,
+            "find tenant {name} in the configuration: expected one of [tenants.*]"
+        );
+    }
+    let asked = |client: &&Client| {
+        args.tenants.is_empty() || args.tenants.iter().any(|name| is(client, name))
+    };
+    let wanted = clients.iter().filter(asked);
+    Ok(wanted
+        .map(|client| amqp::vhost(&client.amqp))
+        .collect::<Result<_, _>>()?)
+}
+
+fn one_or_list(mut all: Vec<Value>) -> Value {
+    match (all.pop(), all.is_empty()) {
+        (Some(only), true) => only,
+        (last, _) => {
+            all.extend(last);
+            Value::Array(all)
+        }
+    }
+}
+
+/// Definitions of several vhosts as one file: list by list.
+fn together(all: impl Iterator<Item = Value>) -> Value {
+    let mut lists: Map<String, Value> = Map::new();
+    for one in all {
+        let Value::Object(one) = one else { continue };
+        for (name, list) in one {
+            match (lists.get_mut(&name), list) {
+                (Some(Value::Array(have)), Value::Array(more)) => have.extend(more),
+                (_, list) => {
+                    lists.insert(name, list);
+                }
+            }
+        }
+    }
+    Value::Object(lists)
 }
 
 fn pools(settings: &WorkerSettings, args: &TopologyArgs) -> anyhow::Result<Vec<Name>> {
@@ -165,5 +228,39 @@ mod tests {
         let lane = &of("jailfleet.jobs.default.bulk")["definition"];
         assert_eq!(lane["dead-letter-routing-key"], "jobs.default.bulk");
         assert_eq!(lane["overflow"], "reject-publish");
+    }
+
+    #[test]
+    fn each_tenant_has_its_vhost_and_all_of_them_are_one_file() {
+        let file = "[tenants.art]\nvhost = \"a\"\n[tenants.zoology]\nvhost = \"z\"";
+        let file = jailfleet::settings::SourceText {
+            name: "x",
+            text: file,
+        };
+        let settings = worker_settings(Some(file), &[], &[]).expect("it is right");
+        let clients = crate::tenancy::clients(&settings);
+        let of = |tenants: &[&str]| {
+            let tenants = tenants.iter().map(|name| (*name).to_owned()).collect();
+            let args = TopologyArgs {
+                tenants,
+                ..TopologyArgs::default()
+            };
+            vhosts(&clients, &args)
+        };
+        assert_eq!(of(&[]).expect("both"), ["a", "z"]);
+        assert_eq!(of(&["zoology"]).expect("it is there"), ["z"]);
+        let unknown = of(&["zoo"]).expect_err("it is not there").to_string();
+        assert!(unknown.contains("tenant zoo"), "{unknown}");
+
+        let table = table();
+        let both = together(["a", "z"].iter().map(|vhost| table.definitions(vhost)));
+        assert_eq!(both["vhosts"], json!([{ "name": "a" }, { "name": "z" }]));
+        let queues = both["queues"].as_array().map(Vec::len);
+        assert_eq!(queues, Some(2 * table.queues.len()));
+        let only = as_json(&table, "a");
+        assert_eq!(one_or_list(vec![only.clone()]), only);
+        let list = one_or_list(vec![only.clone(), as_json(&table, "z")]);
+        assert_eq!(list[0], only);
+        assert_eq!(list[1]["vhost"], "z");
     }
 }

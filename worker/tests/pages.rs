@@ -1,5 +1,6 @@
 //! The pages for operators say what the program does: docs/metrics.md and docs/operations.md.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use jailfleet::job::Name;
@@ -22,6 +23,32 @@ fn the_page_of_metrics_names_each_with_type_labels_meaning_and_what_to_do() {
 }
 
 #[test]
+fn the_page_of_metrics_lists_those_that_have_a_tenant_where_there_are_some() {
+    let names = ["art", "zoology"].map(|name| Name::parse(name).expect("a name"));
+    let metrics = Metrics::of(&names).expect("they are well formed");
+    let exported = String::from_utf8(metrics.render().expect("they render")).expect("text");
+    let labelled: BTreeSet<&str> = exported
+        .lines()
+        .filter(|line| line.contains("tenant=\""))
+        .filter_map(|line| line.split('{').next())
+        .collect();
+    let page = read("docs/metrics.md");
+    let (_, rest) = page.split_once("## Tenants\n").expect("it is there");
+    let (part, _) = rest.split_once("\n## ").unwrap_or((rest, ""));
+    let listed: BTreeSet<&str> = part
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.starts_with("jailfleet_"))
+        .collect();
+    assert_eq!(listed, labelled);
+    for line in exported.lines().filter(|line| line.contains("tenant=\"")) {
+        let known = ["tenant=\"art\"", "tenant=\"zoology\""];
+        assert!(known.iter().any(|name| line.contains(name)), "{line}");
+    }
+}
+
+#[test]
 fn the_page_for_operators_names_every_exit_code() {
     let page = read("docs/operations.md");
     for exit in Exit::ALL {
@@ -34,13 +61,16 @@ fn the_page_for_operators_names_every_exit_code() {
 fn the_page_for_operators_names_every_reason_of_not_being_ready() {
     let page = read("docs/operations.md");
     let source = read("worker/src/supervisor.rs");
-    let (_, unready) = source.split_once("pub fn unready").expect("it is there");
-    let (unready, _) = unready.split_once("\n    }\n").expect("it ends");
-    let reasons: Vec<&str> = unready
-        .split("Some(\"")
-        .skip(1)
-        .filter_map(|rest| rest.split('"').next())
-        .collect();
+    let said_by = |function: &str| {
+        let (_, body) = source.split_once(function).expect("it is there");
+        let (body, _) = body.split_once("\n    }\n").expect("it ends");
+        let said = body.split("Some(\"").skip(1);
+        said.filter_map(|rest| rest.split('"').next()).collect()
+    };
+    let mut reasons: Vec<&str> = said_by("pub fn unready");
+    let of_a_tenant: Vec<&str> = said_by("pub fn unserved");
+    assert_eq!(of_a_tenant.len(), 3, "{of_a_tenant:?}");
+    reasons.extend(of_a_tenant);
     assert!(reasons.len() >= 7, "{reasons:?}");
     for reason in reasons.into_iter().chain(["starting"]) {
         assert!(page.contains(&format!("\n| `{reason}` | ")), "{reason}");

@@ -68,6 +68,7 @@ pub(super) fn respond(
         // A broker or a fleet that is away is no reason to start the gateway anew.
         dead: None,
         unready: unready(service),
+        without: None,
     };
     probes::answer(method, path, metrics, health)
 }

@@ -37,7 +37,7 @@ pub(super) fn start(room: &Backroom, amqp: &AmqpSection) -> CancelIntake {
         nudge: room.nudge.clone(),
         board: room.board(Role::Control),
     };
-    room.tasks.spawn_on(role.run(), room.runtime.handle());
+    room.start(role.run());
     intake
 }
 

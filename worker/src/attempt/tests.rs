@@ -4,7 +4,8 @@ use super::*;
 use crate::cancels::{CATCH_UP, Cancels};
 use crate::metrics::Metrics;
 use crate::programs::Offer;
-use crate::slots::Slots;
+use crate::slots::{Rooms, Slots};
+use crate::tenancy::ALONE;
 use jailfleet::job::{Lane, Name};
 use jailfleet::settings::{LaneShares, worker_settings};
 use jailfleet_program::Clock;
@@ -42,11 +43,22 @@ async fn stage() -> Stage {
         interactive: 1,
         bulk: 1,
     };
-    let greeting = Slots::greet(ours, DIGEST, shares, clock, Arc::clone(&metrics));
+    let greeting = Slots::greet(
+        ours,
+        DIGEST,
+        Rooms::new(shares, &[1]),
+        clock,
+        Arc::clone(&metrics),
+    );
     let (slots, ready) = greeting.await.expect("it is ready");
     let settings = Arc::new(worker_settings(None, &[], &[]).expect("the defaults are good"));
     let pool = settings.worker.pool.clone();
-    let cancels = Arc::new(Cancels::new(pool.clone(), clock, Arc::clone(&metrics)));
+    let cancels = Arc::new(Cancels::new(
+        ALONE,
+        pool.clone(),
+        clock,
+        Arc::clone(&metrics),
+    ));
     // Nobody cancels anything.
     Arc::clone(&cancels).listen(None, CATCH_UP).await;
     let plan = ConsumePlan {
@@ -56,6 +68,7 @@ async fn stage() -> Stage {
     let (opened, _producer) = embedded::pair(1, &plan);
     let doors = watch::Sender::new(opened.state.borrow().clone());
     let station = Station {
+        tenant: ALONE,
         offer: Offer::survey(&settings).expect("nothing is required"),
         caps: settings.caps.wire(),
         settings,

@@ -2,6 +2,8 @@
 
 use super::misses::{MOST_BUILDINGS, MOST_MISSES};
 use super::*;
+use crate::slots::Rooms;
+use crate::tenancy::ALONE;
 use futures_util::FutureExt;
 use jailfleet::evidence::{End, Evidence};
 use jailfleet::job::Lane;
@@ -102,7 +104,13 @@ async fn stage(count: u16) -> Stage {
         interactive: 1,
         bulk: usize::from(count),
     };
-    let greeting = Slots::greet(ours, DIGEST, shares, clock, Arc::clone(&metrics));
+    let greeting = Slots::greet(
+        ours,
+        DIGEST,
+        Rooms::new(shares, &[1]),
+        clock,
+        Arc::clone(&metrics),
+    );
     let (slots, _) = greeting.await.expect("it is ready");
     assert!(matches!(warden.order().await.0, Order::Hello { .. }));
     let (routed, (events, _)) = (slots.clone(), mpsc::channel(64));
@@ -127,7 +135,13 @@ async fn a_start_does_not_wait_for_ever_for_canaries_that_do_not_come_back() {
     stage.canaries.proving = Duration::from_millis(20);
     let proven = stage.canaries.prove_all().await;
     assert!(matches!(proven, Err(CanaryError::Unproven)), "{proven:?}");
-    assert!(stage.slots.lease(Lane::Bulk).now_or_never().is_none());
+    assert!(
+        stage
+            .slots
+            .lease(ALONE, Lane::Bulk)
+            .now_or_never()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -167,12 +181,22 @@ async fn a_worker_starts_with_the_slots_that_are_proven_and_no_job_gets_another(
     assert_eq!(silent, usize::from(MOST_MISSES) * MOST_BUILDINGS);
     let mut leases = Vec::new();
     for _ in 0..2 {
-        let lease = stage.slots.lease(Lane::Bulk).await.expect("a proven slot");
+        let lease = stage
+            .slots
+            .lease(ALONE, Lane::Bulk)
+            .await
+            .expect("a proven slot");
         assert_ne!(lease.place().slot, 0);
         assert!(lease.place().proven.is_some());
         leases.push(lease);
     }
-    assert!(stage.slots.lease(Lane::Bulk).now_or_never().is_none());
+    assert!(
+        stage
+            .slots
+            .lease(ALONE, Lane::Bulk)
+            .now_or_never()
+            .is_none()
+    );
 }
 
 #[tokio::test]
@@ -263,22 +287,25 @@ async fn no_job_gets_a_rebuilt_slot_before_its_own_canary_came_back() {
     };
     let (proven, ()) = tokio::join!(canaries.prove_all(), playing);
     proven.expect("the canary came back");
-    drop(slots.lease(Lane::Bulk).await.expect("it is proven"));
+    drop(slots.lease(ALONE, Lane::Bulk).await.expect("it is proven"));
 
     warden.rebuild(Build::first(0));
     let mut counts = slots.counts();
     let rebuilt = timeout(LONG, counts.wait_for(|counts| counts.unproven == 1));
     let rebuilt = rebuilt.await.expect("no job may have it");
     drop(rebuilt.expect("it was heard"));
-    assert!(slots.lease(Lane::Bulk).now_or_never().is_none());
+    assert!(slots.lease(ALONE, Lane::Bulk).now_or_never().is_none());
 
     let (events, _heard) = mpsc::channel(1);
     let (stop, mut watching) = (CancellationToken::new(), JoinSet::new());
     watching.spawn(canaries.watch(events, stop.clone()));
     let (plan, fds) = warden.run().await;
-    assert!(slots.lease(Lane::Bulk).now_or_never().is_none());
+    assert!(slots.lease(ALONE, Lane::Bulk).now_or_never().is_none());
     warden.hold(&plan, fds);
-    let lease = slots.lease(Lane::Bulk).await.expect("it is proven now");
+    let lease = slots
+        .lease(ALONE, Lane::Bulk)
+        .await
+        .expect("it is proven now");
     assert!(lease.place().proven.is_some());
     stop.cancel();
     watching.join_next().await.expect("one").expect("no panic");
@@ -308,7 +335,10 @@ async fn canaries_that_are_due_do_not_starve_a_slot_that_waits_for_one() {
     warden.end(&plan, End::Exited(1));
     let (plan, fds) = warden.run().await;
     warden.hold(&plan, fds);
-    slots.lease(Lane::Bulk).await.expect("it is proven now");
+    slots
+        .lease(ALONE, Lane::Bulk)
+        .await
+        .expect("it is proven now");
     drop(watching);
 }
 
@@ -328,7 +358,7 @@ async fn a_job_that_waits_does_not_get_the_slot_whose_canary_just_failed() {
     };
     let (proven, ()) = tokio::join!(canaries.prove_all(), playing);
     proven.expect("the canaries came back");
-    let busy = slots.lease(Lane::Bulk).await.expect("it is proven");
+    let busy = slots.lease(ALONE, Lane::Bulk).await.expect("it is proven");
     let mut counts = slots.counts();
 
     in_haste(&mut canaries);
@@ -336,7 +366,7 @@ async fn a_job_that_waits_does_not_get_the_slot_whose_canary_just_failed() {
     let (stop, mut watching) = (CancellationToken::new(), JoinSet::new());
     watching.spawn(canaries.watch(events, stop.clone()));
     let (plan, fds) = warden.run().await;
-    let mut job = std::pin::pin!(slots.lease(Lane::Bulk));
+    let mut job = std::pin::pin!(slots.lease(ALONE, Lane::Bulk));
     assert!(job.as_mut().now_or_never().is_none(), "the canary has it");
     // The slot is swept before the canary is understood: its output stays open for so long.
     warden.end(&plan, End::Exited(1));

@@ -1,6 +1,7 @@
 //! The book of cancels: a job and its cancel meet, whichever comes first.
 
 use super::*;
+use crate::tenancy::ALONE;
 use bytes::Bytes;
 use jailfleet::cancel::Target;
 use jailfleet::job::JobId;
@@ -9,7 +10,7 @@ use jailfleet::wire::{DecodeHint, WireCaps, decode_job, encode_cancel};
 fn book() -> Arc<Cancels> {
     let pool = Name::parse("default").expect("a name");
     let metrics = Metrics::new().expect("they are well formed");
-    Arc::new(Cancels::new(pool, Clock::start(), Arc::new(metrics)))
+    Arc::new(Cancels::new(ALONE, pool, Clock::start(), Arc::new(metrics)))
 }
 
 fn job(id: &str) -> Job {

@@ -1,11 +1,10 @@
 //! The making of every metric: names, help, labels, buckets.
 
 use jailfleet::artifact::LeftOutReason;
-use jailfleet::job::Lane;
+use jailfleet::job::{Lane, Name};
 use jailfleet::outcome::Outcome;
 use jailfleet::rejection::RejectionCode;
 use jailfleet::wall::Wall;
-use jailfleet_queue::topology::Kept;
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
@@ -13,16 +12,13 @@ use prometheus::{
     IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
-use crate::supervisor::Role;
-
 use super::clocks::ClockSkew;
-use super::doors::DoorEvents;
+use super::tenants::TenantMetrics;
 use crate::canary::Sang;
 
 use super::{
-    Adopted, CALLS_TO_COME, CancelMetrics, DoorMetrics, Drifted, EndMetrics, Heard, LaneMetrics,
-    Met, Metrics, MetricsError, PerKey, PublishEnd, Reaped, RunMetrics, SetAside, SlotMetrics,
-    Step,
+    Adopted, CALLS_TO_COME, CancelMetrics, EndMetrics, Heard, LaneMetrics, Met, Metrics,
+    MetricsError, PerKey, PublishEnd, Reaped, RunMetrics, SetAside, SlotMetrics, Step,
 };
 
 /// 100 µs to 10 min.
@@ -52,10 +48,13 @@ const SIZE_BUCKETS: &[f64] = &[
 ];
 
 /// Registers what it makes.
-struct Maker<'a>(&'a Registry);
+pub(super) struct Maker<'a>(&'a Registry);
 
 impl Maker<'_> {
-    fn keep<M: Collector + Clone + 'static>(&self, metric: M) -> Result<M, MetricsError> {
+    pub(super) fn keep<M: Collector + Clone + 'static>(
+        &self,
+        metric: M,
+    ) -> Result<M, MetricsError> {
         self.0.register(Box::new(metric.clone()))?;
         Ok(metric)
     }
@@ -64,7 +63,7 @@ impl Maker<'_> {
         self.keep(IntCounter::new(name, help)?)
     }
 
-    fn counters(
+    pub(super) fn counters(
         &self,
         name: &str,
         help: &str,
@@ -77,7 +76,12 @@ impl Maker<'_> {
         self.keep(IntGauge::new(name, help)?)
     }
 
-    fn gauges(&self, name: &str, help: &str, labels: &[&str]) -> Result<IntGaugeVec, MetricsError> {
+    pub(super) fn gauges(
+        &self,
+        name: &str,
+        help: &str,
+        labels: &[&str],
+    ) -> Result<IntGaugeVec, MetricsError> {
         self.keep(IntGaugeVec::new(Opts::new(name, help), labels)?)
     }
 
@@ -98,7 +102,7 @@ impl Maker<'_> {
 }
 
 /// Makes and registers every metric.
-pub(super) fn all() -> Result<Metrics, MetricsError> {
+pub(super) fn all(tenants: &[Name]) -> Result<Metrics, MetricsError> {
     let registry = Registry::new();
     let make = Maker(&registry);
     registry.register(Box::new(ProcessCollector::for_self()))?;
@@ -121,7 +125,7 @@ pub(super) fn all() -> Result<Metrics, MetricsError> {
         slots: slot_metrics(&make)?,
         draining: make.gauge("jailfleet_worker_draining", "1 while the worker stops.")?,
         walls: PerKey::new(Wall::ALL, |wall| walls.with_label_values(&[wall.as_str()])),
-        doors: door_metrics(&make)?,
+        tenants: TenantMetrics::new(&make, tenants)?,
         cancels: cancel_metrics(&make)?,
         clock_skew: make.keep(ClockSkew::new()?)?,
         registry,
@@ -161,7 +165,6 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
         reaped: PerKey::new(&Reaped::ALL, |end| {
             reaped.with_label_values(&[end.as_str()])
         }),
-        kept: kept_metrics(make)?,
         rejected: PerKey::new(RejectionCode::ALL, |code| {
             rejected.with_label_values(&[code.as_str()])
         }),
@@ -183,32 +186,6 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
     })
 }
 
-/// How full the queues are that keep messages for people, and how full they may get.
-fn kept_metrics(make: &Maker<'_>) -> Result<PerKey<Kept, Gauge>, MetricsError> {
-    let kept = make.keep(GaugeVec::new(
-        Opts::new(
-            "jailfleet_kept_messages",
-            "Messages in a queue that keeps them for people, looked at once a minute; NaN unseen.",
-        ),
-        &["queue"],
-    )?)?;
-    let bound = make.gauges(
-        "jailfleet_kept_messages_bound",
-        "The most messages that such a queue holds.",
-        &["queue"],
-    )?;
-    for queue in Kept::ALL {
-        bound
-            .with_label_values(&[queue.as_str()])
-            .set(i64::from(queue.bound()));
-    }
-    Ok(PerKey::new(&Kept::ALL, |queue| {
-        let gauge = kept.with_label_values(&[queue.as_str()]);
-        gauge.set(f64::NAN);
-        gauge
-    }))
-}
-
 fn cancel_metrics(make: &Maker<'_>) -> Result<CancelMetrics, MetricsError> {
     let heard = make.counters(
         "jailfleet_cancels_total",
@@ -228,10 +205,6 @@ fn cancel_metrics(make: &Maker<'_>) -> Result<CancelMetrics, MetricsError> {
         forgotten: make.counter(
             "jailfleet_cancels_forgotten_total",
             "Cancelled ids and batches forgotten before their time, for want of room.",
-        )?,
-        remembered: make.gauge(
-            "jailfleet_cancels_remembered",
-            "Cancelled ids and batches that this worker remembers.",
         )?,
     })
 }
@@ -383,34 +356,4 @@ fn lane_metrics(make: &Maker<'_>) -> Result<PerKey<Lane, LaneMetrics>, MetricsEr
             last_delivery: last.with_label_values(&[lane]),
         }
     }))
-}
-
-fn door_metrics(make: &Maker<'_>) -> Result<DoorMetrics, MetricsError> {
-    let connected = make.gauges(
-        "jailfleet_amqp_connected",
-        "Whether the connection of a role is up.",
-        &["role"],
-    )?;
-    let drift = make.keep(GaugeVec::new(
-        Opts::new(
-            "jailfleet_topology_drift",
-            "Exchanges, queues and bindings that are not as they should be; NaN before a look.",
-        ),
-        &["kind"],
-    )?)?;
-    Ok(DoorMetrics {
-        drift: PerKey::new(&Drifted::ALL, |kind| {
-            let gauge = drift.with_label_values(&[kind.as_str()]);
-            gauge.set(f64::NAN);
-            gauge
-        }),
-        connected: PerKey::new(&Role::ALL, |role| {
-            connected.with_label_values(&[role.as_str()])
-        }),
-        blocked: make.gauge(
-            "jailfleet_amqp_blocked",
-            "1 while the broker blocks publishing.",
-        )?,
-        events: make.keep(DoorEvents::new()?)?,
-    })
 }

@@ -11,6 +11,7 @@ use jailfleet_queue::topology::Drift;
 use jailfleet_queue::{JobMessage, embedded};
 
 use super::*;
+use crate::tenancy::ALONE;
 
 fn text(metrics: &Metrics) -> String {
     String::from_utf8(metrics.render().expect("it renders")).expect("it is text")
@@ -106,13 +107,13 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
         .iter()
         .for_each(|end| metrics.result_published(*end, 10, second));
     metrics.settle_failed();
-    metrics.drift(Some(Drift::default()));
+    metrics.drift(ALONE, Some(Drift::default()));
     Reaped::ALL
         .iter()
         .for_each(|end| metrics.letter_reaped(*end));
     Kept::ALL
         .iter()
-        .for_each(|queue| metrics.kept(*queue, Some(1)));
+        .for_each(|queue| metrics.kept(ALONE, *queue, Some(1)));
     for sang in [
         Sang::Held,
         Sang::Escaped(String::new()),
@@ -121,15 +122,15 @@ async fn every_series_is_there_from_the_start_and_no_event_makes_a_new_one() {
         metrics.canary(&sang, 1.0);
     }
     metrics.warden_ready(2, &every_wall());
-    metrics.slot_leased();
-    metrics.slot_returned(second);
+    metrics.slot_leased(Some(ALONE));
+    metrics.slot_returned(Some(ALONE), second);
     metrics.slot_quarantined();
     metrics.slots(SlotCounts::default());
     metrics.draining();
     Role::ALL
         .iter()
-        .for_each(|role| metrics.door(*role, DoorLink::Blocked));
-    metrics.watch_doors(counters_after_one_job().await);
+        .for_each(|role| metrics.door(ALONE, *role, DoorLink::Blocked));
+    metrics.watch_doors(ALONE, counters_after_one_job().await);
     assert_eq!(series(&metrics), at_first);
     for _ in 0..2 {
         let line = "jailfleet_door_events_total{event=\"deliveries\"} 1\n";
@@ -145,7 +146,7 @@ fn a_connection_that_the_broker_blocks_is_connected() {
         (DoorLink::Blocked, 1, 1),
         (DoorLink::Down, 0, 0),
     ] {
-        metrics.door(Role::Publish, link);
+        metrics.door(ALONE, Role::Publish, link);
         let text = text(&metrics);
         for line in [
             format!("jailfleet_amqp_connected{{role=\"publish\"}} {connected}\n"),
@@ -154,4 +155,36 @@ fn a_connection_that_the_broker_blocks_is_connected() {
             assert!(text.contains(&line), "{link:?}: no {line}");
         }
     }
+}
+
+#[test]
+fn what_is_a_tenants_has_its_name_and_what_one_does_is_not_the_others() {
+    let names = ["art", "zoology"].map(|name| Name::parse(name).expect("a name"));
+    let metrics = Metrics::of(&names).expect("metrics");
+    let at_first = series(&metrics);
+    let (art, zoology) = (TenantIndex(0), TenantIndex(1));
+    metrics.door(art, Role::Publish, DoorLink::Blocked);
+    metrics.door(zoology, Role::Publish, DoorLink::Up);
+    metrics.slot_leased(Some(zoology));
+    metrics.slot_returned(Some(zoology), Duration::from_secs(2));
+    // A canary's lease is nobody's.
+    metrics.slot_leased(None);
+    metrics.kept(zoology, Kept::DeadParked, Some(7));
+    let counters = Arc::new(DoorCounters::default());
+    metrics.watch_doors(zoology, counters);
+    let text = text(&metrics);
+    for line in [
+        "jailfleet_amqp_connected{role=\"publish\",tenant=\"art\"} 1\n",
+        "jailfleet_amqp_blocked{tenant=\"art\"} 1\n",
+        "jailfleet_amqp_blocked{tenant=\"zoology\"} 0\n",
+        "jailfleet_tenant_jobs_started_total{tenant=\"art\"} 0\n",
+        "jailfleet_tenant_jobs_started_total{tenant=\"zoology\"} 1\n",
+        "jailfleet_tenant_slot_seconds_total{tenant=\"zoology\"} 2\n",
+        "jailfleet_kept_messages{queue=\"dead.parked\",tenant=\"zoology\"} 7\n",
+        "jailfleet_kept_messages{queue=\"dead.parked\",tenant=\"art\"} NaN\n",
+        "jailfleet_door_events_total{event=\"deliveries\",tenant=\"art\"} 0\n",
+    ] {
+        assert!(text.contains(line), "no {line} in {text}");
+    }
+    assert_eq!(series(&metrics), at_first);
 }

@@ -20,6 +20,8 @@ pub(super) enum Part {
     Reaper,
     /// Hears what is wanted no more.
     Cancels,
+    /// Sees how a tenant's connections are.
+    Doors,
     /// Answers at the admin port.
     Admin,
 }
@@ -31,6 +33,7 @@ impl Part {
             Self::Canaries => "canaries",
             Self::Reaper => "reaper",
             Self::Cancels => "cancels",
+            Self::Doors => "doors",
             Self::Admin => "admin",
         }
     }
@@ -126,6 +129,8 @@ const fn follows(part: Part, broke_off: BrokeOff) -> Option<Event> {
         (Part::Reaper, BrokeOff::Yes | BrokeOff::No) => None,
         // Jobs that nobody wants any more are run all the same, as if their cancel had come late.
         (Part::Cancels, BrokeOff::Yes | BrokeOff::No) => None,
+        // They are closed, or it can go on with what it knows of them.
+        (Part::Doors, BrokeOff::Yes | BrokeOff::No) => None,
         // Whoever probes the port finds out.
         (Part::Admin, BrokeOff::Yes | BrokeOff::No) => None,
     }
@@ -143,6 +148,7 @@ mod tests {
         assert_eq!(told(Part::Reports), (Some(Event::WardenGone), None));
         assert_eq!(told(Part::Reaper), (None, None));
         assert_eq!(told(Part::Cancels), (None, None));
+        assert_eq!(told(Part::Doors), (None, None));
         assert_eq!(told(Part::Admin), (None, None));
     }
 

@@ -1,20 +1,29 @@
 //! The worker's one loop: one event at a time in, the supervisor's effects out.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use jailfleet::job::Lane;
-use jailfleet_queue::{Delivery, DoorState, Intake, Link, Source};
+use futures_util::future::join_all;
+use jailfleet::job::{Lane, Name};
+use jailfleet_program::Clock;
+use jailfleet_queue::Delivery;
 use tokio::sync::{mpsc, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span};
 
+use super::counter::{Counter, next_wanted};
 use crate::admin::Health;
 use crate::attempt::{attempt, leave};
 use crate::events::{Consuming, DrainBegan};
 use crate::labelled::Labelled;
+use crate::metrics::Metrics;
+use crate::slots::Slots;
 use crate::station::Station;
-use crate::supervisor::{Bounds, DoorLink, Effect, Ending, Event, Phase, Role, Supervisor};
+use crate::supervisor::{Bounds, Effect, Ending, Event, Phase, Supervisor};
+use crate::tenancy::{TenantIndex, span};
 
 /// How long cancelling the consumers may take, and then giving back what they had brought.
 const INTAKE_STOP: Duration = Duration::from_secs(3);
@@ -22,24 +31,36 @@ const INTAKE_STOP: Duration = Duration::from_secs(3);
 /// The loop's own things.
 pub(super) struct Floor {
     supervisor: Supervisor,
-    station: Arc<Station>,
-    intake: Intake,
-    /// By their lanes.
-    attempts: Labelled<Lane, ()>,
+    whole: Whole,
+    /// By their tenants' numbers; whose intake is looked at first is the number beside.
+    counters: Vec<Counter>,
+    first: usize,
+    attempts: Labelled<(TenantIndex, Lane), ()>,
     health: watch::Sender<Health>,
+}
+
+/// What the loop needs of the worker itself.
+pub(super) struct Whole {
+    pub(super) pool: Name,
+    pub(super) slots: Slots,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) clock: Clock,
+    pub(super) hand_back: CancellationToken,
+    pub(super) kill: CancellationToken,
 }
 
 impl Floor {
     pub(super) fn new(
         bounds: Bounds,
-        station: Arc<Station>,
-        intake: Intake,
+        whole: Whole,
+        counters: Vec<Counter>,
         health: watch::Sender<Health>,
     ) -> Self {
         Self {
             supervisor: Supervisor::new(bounds),
-            station,
-            intake,
+            whole,
+            counters,
+            first: 0,
             attempts: Labelled::default(),
             health,
         }
@@ -50,18 +71,15 @@ impl Floor {
     pub(super) async fn work(
         mut self,
         mut events: mpsc::Receiver<Event>,
-        mut doors: watch::Receiver<DoorState>,
+        mut doors: mpsc::Receiver<Event>,
         mut stop: mpsc::Receiver<()>,
     ) -> Ending {
-        let mut slots = self.station.slots.counts();
+        let mut slots = self.whole.slots.counts();
         let mut pending = vec![Event::WardenReady(*slots.borrow_and_update())];
-        pending.extend(self.door_events(&doors.borrow_and_update()));
         Consuming {
-            pool: &self.station.settings.worker.pool,
+            pool: &self.whole.pool,
         }
         .emit();
-        let mut doors_open = true;
-        let mut asked = wanted(&self.supervisor);
         loop {
             for event in pending.drain(..) {
                 if let Some(ending) = self.step(event).await {
@@ -69,27 +87,24 @@ impl Floor {
                     return ending;
                 }
             }
-            let wanted = wanted(&self.supervisor);
-            if wanted != asked {
-                asked = wanted;
-                self.station.hands.touch(self.station.clock.now());
+            for counter in &mut self.counters {
+                counter.want(&self.supervisor);
             }
             let wake = self.supervisor.wake_at();
-            let nap = wake.map(|at| at.saturating_sub(self.station.clock.now()));
+            let nap = wake.map(|at| at.saturating_sub(self.whole.clock.now()));
             tokio::select! {
                 Some(event) = events.recv() => pending.push(event),
-                // Whoever counts is the station's, which lives as long as this loop.
+                // Whoever counts is ours, and lives as long as this loop.
                 Ok(()) = slots.changed() => {
                     pending.push(Event::Slots(*slots.borrow_and_update()));
                 }
                 Some(()) = stop.recv() => pending.push(Event::StopAsked),
-                changed = doors.changed(), if doors_open => {
-                    doors_open = changed.is_ok();
-                    pending.extend(self.door_events(&doors.borrow_and_update()));
+                Some(event) = doors.recv() => pending.push(event),
+                Some(((tenant, lane), joined)) = self.attempts.next() => {
+                    pending.push(ended(tenant, lane, joined));
                 }
-                Some((lane, joined)) = self.attempts.next() => pending.push(ended(lane, joined)),
-                delivery = self.intake.next_among(wanted), if !wanted.is_empty() => {
-                    pending.push(self.taken(delivery));
+                (tenant, delivery) = next_wanted(&mut self.counters, &mut self.first) => {
+                    pending.push(self.taken(tenant, delivery));
                 }
                 () = sleep(nap.unwrap_or_default()), if nap.is_some() => pending.push(Event::Tick),
             }
@@ -97,7 +112,7 @@ impl Floor {
     }
 
     async fn step(&mut self, event: Event) -> Option<Ending> {
-        let effects = self.supervisor.step(self.station.clock.now(), event);
+        let effects = self.supervisor.step(self.whole.clock.now(), event);
         self.report(event);
         let mut leave = None;
         for effect in effects {
@@ -108,35 +123,36 @@ impl Floor {
                         why: why(event),
                         running,
                     }
-                    .emit(&self.station.metrics);
+                    .emit(&self.whole.metrics);
                     self.stop_intake().await;
                 }
-                Effect::HandBackUnstarted => self.station.hand_back.cancel(),
-                Effect::KillRunning => self.station.kill.cancel(),
+                Effect::HandBackUnstarted => self.whole.hand_back.cancel(),
+                Effect::KillRunning => self.whole.kill.cancel(),
                 Effect::Leave(ending) => leave = Some(ending),
             }
         }
         leave
     }
 
-    /// Cancels the consumers and gives back what nobody has looked at yet.
+    /// Cancels the consumers, of all tenants at one time, and gives back what nobody has looked at yet.
     async fn stop_intake(&mut self) {
-        let mut waiting = Vec::new();
-        let stopping = self.intake.stop(&mut waiting);
-        if timeout(INTAKE_STOP, stopping).await.is_err() {
-            tracing::warn!("the consumers could not be cancelled in time");
+        let stopping = self.counters.iter_mut().map(stop_one);
+        let leaving = join_all(stopping).await.into_iter().flatten();
+        let mut leaves = JoinSet::new();
+        for (station, delivery, span) in leaving {
+            leaves.spawn(leave(station, delivery).instrument(span));
         }
-        let leave = |delivery| leave(Arc::clone(&self.station), delivery);
-        all_left(waiting.into_iter().map(leave).collect(), INTAKE_STOP).await;
+        all_left(leaves, INTAKE_STOP).await;
     }
 
     fn report(&self, event: Event) {
-        let unready = self.supervisor.unready();
+        let (unready, without) = self.readiness();
         let stopped = matches!(self.supervisor.phase(), Phase::Stopped(Ending::WardenGone));
         let alive = !stopped && event != Event::WardenGone;
         self.health.send_if_modified(|health| {
             let now = Health {
                 unready,
+                without,
                 alive: health.alive && alive,
             };
             let changed = *health != now;
@@ -145,31 +161,50 @@ impl Floor {
         });
     }
 
-    fn taken(&mut self, delivery: Option<Delivery>) -> Event {
-        let Some(delivery) = delivery else {
+    /// Why nobody is served; or, where somebody is, who is not. A tenant's broker must not make a worker
+    /// look useless that serves others.
+    fn readiness(&self) -> (Option<Cow<'static, str>>, Option<String>) {
+        if let Some(why) = self.supervisor.unready() {
+            return (Some(why.into()), None);
+        }
+        let counters = self.counters.iter();
+        let unserved: Vec<String> = counters
+            .filter_map(|counter| counter.unserved(&self.supervisor))
+            .collect();
+        match unserved.len() {
+            0 => (None, None),
+            all if all == self.counters.len() => (Some(unserved.join("; ").into()), None),
+            _ => (None, Some(unserved.join("; "))),
+        }
+    }
+
+    fn taken(&mut self, tenant: TenantIndex, delivery: Option<Delivery>) -> Event {
+        let counter = self.counters.get(tenant.0);
+        let (Some(counter), Some(delivery)) = (counter, delivery) else {
             return Event::IntakeEnded;
         };
         let lane = delivery.origin.lane;
-        let attempt = attempt(Arc::clone(&self.station), delivery);
-        self.attempts.spawn(lane, attempt);
-        Event::JobTaken(lane)
+        let attempt = attempt(Arc::clone(&counter.station), delivery);
+        let attempt = attempt.instrument(span(counter.name.as_ref()));
+        self.attempts.spawn((tenant, lane), attempt);
+        Event::JobTaken(tenant, lane)
     }
+}
 
-    fn door_events(&self, state: &DoorState) -> Vec<Event> {
-        let links = [
-            (Role::Consume, state.consume),
-            (Role::Publish, state.publish),
-            (Role::Reap, state.reap),
-            (Role::Control, state.control),
-        ];
-        let event = |(role, link)| {
-            let metrics = &self.station.metrics;
-            let link = door_link(link);
-            metrics.door(role, link);
-            Event::Door { role, link }
-        };
-        links.into_iter().map(event).collect()
+/// Cancels a tenant's consumers, and says what they had brought.
+async fn stop_one(counter: &mut Counter) -> Vec<(Arc<Station>, Delivery, Span)> {
+    let mut waiting = Vec::new();
+    let span = span(counter.name.as_ref());
+    let stopping = counter.intake.stop(&mut waiting).instrument(span.clone());
+    if timeout(INTAKE_STOP, stopping).await.is_err() {
+        let _entered = span.enter();
+        tracing::warn!("the consumers could not be cancelled in time");
     }
+    let station = &counter.station;
+    let deliveries = waiting.into_iter();
+    deliveries
+        .map(|delivery| (Arc::clone(station), delivery, span.clone()))
+        .collect()
 }
 
 /// Waits until all have left, but not for a broker that does not let them.
@@ -188,19 +223,11 @@ async fn all_left(mut leaving: JoinSet<()>, within: Duration) {
     }
 }
 
-const fn door_link(link: Link) -> DoorLink {
-    match link {
-        Link::Up => DoorLink::Up,
-        Link::Blocked => DoorLink::Blocked,
-        Link::Down | Link::Closed => DoorLink::Down,
-    }
-}
-
-fn ended(lane: Lane, joined: Result<(), JoinError>) -> Event {
+fn ended(tenant: TenantIndex, lane: Lane, joined: Result<(), JoinError>) -> Event {
     if let Err(error) = joined {
         tracing::error!(%error, "an attempt broke off; its delivery goes back");
     }
-    Event::JobEnded(lane)
+    Event::JobEnded(tenant, lane)
 }
 
 const fn why(event: Event) -> &'static str {
@@ -213,22 +240,9 @@ const fn why(event: Event) -> &'static str {
         Event::WardenReady(_)
         | Event::Slots(_)
         | Event::Door { .. }
-        | Event::JobTaken(_)
-        | Event::JobEnded(_)
+        | Event::JobTaken(..)
+        | Event::JobEnded(..)
         | Event::Tick => "it is time",
-    }
-}
-
-/// The queues to ask for a job now. Suspects run one at a time and share the bulk lane's room.
-fn wanted(supervisor: &Supervisor) -> &'static [Source] {
-    match (
-        supervisor.wants(Lane::Interactive),
-        supervisor.wants(Lane::Bulk),
-    ) {
-        (true, true) => &Source::ALL,
-        (true, false) => &[Source::Interactive],
-        (false, true) => &[Source::Bulk, Source::Suspect],
-        (false, false) => &[],
     }
 }
 

@@ -9,11 +9,13 @@ use jailfleet::job::EpochMs;
 use jailfleet::limits::Limits;
 use jailfleet_program::Moment;
 use jailfleet_sandbox::protocol::{Build, JailPlan, Order, Refusal, RunDescriptors};
-use tokio::sync::{OwnedSemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 
+use super::rooms::Share;
 use super::table::{Proof, Taken};
 use super::waiting::Waiting;
 use super::{Ended, Shared, SlotError};
+use crate::tenancy::TenantIndex;
 
 /// Where a job runs, as its result tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,18 +34,22 @@ pub struct Lease {
     since: Moment,
     shared: Arc<Shared>,
     used: bool,
-    _share: Option<OwnedSemaphorePermit>,
+    job: Option<ForJob>,
+}
+
+/// Whose job a slot was leased for, and the lane's room for it.
+#[derive(Debug)]
+pub(super) struct ForJob {
+    pub(super) tenant: TenantIndex,
+    pub(super) _share: Share,
 }
 
 impl Lease {
-    /// Takes note that the slot is ours from now on; `share` is the lane's room for this run, if it is a
-    /// lane's.
-    pub(super) fn of(
-        taken: Taken,
-        shared: Arc<Shared>,
-        share: Option<OwnedSemaphorePermit>,
-    ) -> Self {
-        shared.metrics.slot_leased();
+    /// Takes note that the slot is ours from now on; canaries have it without a job.
+    pub(super) fn of(taken: Taken, shared: Arc<Shared>, job: Option<ForJob>) -> Self {
+        shared
+            .metrics
+            .slot_leased(job.as_ref().map(|job| job.tenant));
         let Taken { build, proven } = taken;
         Self {
             build,
@@ -51,7 +57,7 @@ impl Lease {
             since: shared.clock.now(),
             shared,
             used: false,
-            _share: share,
+            job,
         }
     }
 
@@ -118,9 +124,9 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.shared
-            .metrics
-            .slot_returned(self.shared.clock.now().saturating_sub(self.since));
+        let tenant = self.job.as_ref().map(|job| job.tenant);
+        let busy = self.shared.clock.now().saturating_sub(self.since);
+        self.shared.metrics.slot_returned(tenant, busy);
         if self.used {
             return; // The warden says when the slot is idle again.
         }

@@ -7,6 +7,7 @@ const DRAIN: Duration = Duration::from_secs(30);
 
 const BOUNDS: Bounds = Bounds {
     drain: DRAIN,
+    tenants: 2,
     shares: LaneShares {
         interactive: 2,
         bulk: 1,
@@ -38,8 +39,15 @@ fn consuming(slots: u16) -> Supervisor {
 }
 
 fn publish(link: DoorLink) -> Event {
-    let role = Role::Publish;
-    Event::Door { role, link }
+    door(Role::Publish, link)
+}
+
+const US: TenantIndex = TenantIndex(0);
+const OTHERS: TenantIndex = TenantIndex(1);
+
+fn door(role: Role, link: DoorLink) -> Event {
+    let tenant = US;
+    Event::Door { tenant, role, link }
 }
 
 fn feed(supervisor: &mut Supervisor, events: &[Event]) {
@@ -55,21 +63,21 @@ fn feed(supervisor: &mut Supervisor, events: &[Event]) {
 #[test]
 fn no_job_is_taken_before_the_warden_is_ready() {
     let mut supervisor = Supervisor::new(BOUNDS);
-    assert!(!supervisor.wants(Lane::Bulk));
+    assert!(!supervisor.wants(US, Lane::Bulk));
     let ready = [Event::WardenReady(proven(1)), publish(DoorLink::Up)];
     feed(&mut supervisor, &ready);
-    assert!(supervisor.wants(Lane::Bulk));
+    assert!(supervisor.wants(US, Lane::Bulk));
 }
 
 #[test]
 fn no_job_is_taken_whose_result_nobody_would_take() {
     let mut supervisor = consuming(1);
-    assert!(supervisor.wants(Lane::Bulk));
+    assert!(supervisor.wants(US, Lane::Bulk));
     for link in [DoorLink::Blocked, DoorLink::Down] {
         feed(&mut supervisor, &[publish(link)]);
-        assert!(!supervisor.wants(Lane::Bulk), "{link:?}");
+        assert!(!supervisor.wants(US, Lane::Bulk), "{link:?}");
         feed(&mut supervisor, &[publish(DoorLink::Up)]);
-        assert!(supervisor.wants(Lane::Bulk), "after {link:?}");
+        assert!(supervisor.wants(US, Lane::Bulk), "after {link:?}");
     }
 }
 
@@ -77,16 +85,16 @@ fn no_job_is_taken_whose_result_nobody_would_take() {
 fn a_lane_takes_one_job_a_slot_of_its_share_and_the_few_ahead() {
     let mut supervisor = consuming(2);
     for _ in 0..3 {
-        assert!(supervisor.wants(Lane::Bulk));
-        feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+        assert!(supervisor.wants(US, Lane::Bulk));
+        feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
     }
-    assert!(!supervisor.wants(Lane::Bulk), "one slot and two ahead");
+    assert!(!supervisor.wants(US, Lane::Bulk), "one slot and two ahead");
     assert!(
-        supervisor.wants(Lane::Interactive),
+        supervisor.wants(US, Lane::Interactive),
         "the other lane has room of its own"
     );
-    feed(&mut supervisor, &[Event::JobEnded(Lane::Bulk)]);
-    assert!(supervisor.wants(Lane::Bulk));
+    feed(&mut supervisor, &[Event::JobEnded(US, Lane::Bulk)]);
+    assert!(supervisor.wants(US, Lane::Bulk));
 }
 
 #[test]
@@ -97,31 +105,31 @@ fn a_quarantined_slot_takes_no_job_until_it_was_rebuilt_and_proven() {
         ..SlotCounts::default()
     };
     feed(&mut supervisor, &[Event::Slots(quarantined)]);
-    assert!(!supervisor.wants(Lane::Bulk));
+    assert!(!supervisor.wants(US, Lane::Bulk));
     assert_eq!(supervisor.unready(), Some("no usable slot"));
     let rebuilt = SlotCounts {
         unproven: 1,
         ..SlotCounts::default()
     };
     feed(&mut supervisor, &[Event::Slots(rebuilt)]);
-    assert!(!supervisor.wants(Lane::Bulk));
+    assert!(!supervisor.wants(US, Lane::Bulk));
     assert_eq!(supervisor.unready(), Some("no proven slot"));
     feed(&mut supervisor, &[Event::Slots(proven(1))]);
-    assert!(supervisor.wants(Lane::Bulk));
+    assert!(supervisor.wants(US, Lane::Bulk));
 }
 
 #[test]
 fn without_anybody_who_lets_canaries_fly_it_takes_no_more_jobs_and_leaves() {
     let mut supervisor = consuming(1);
-    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
     assert_eq!(
         supervisor.step(at(2), Event::CanariesEnded),
         [Effect::StopIntake, Effect::HandBackUnstarted]
     );
-    assert!(!supervisor.wants(Lane::Bulk));
+    assert!(!supervisor.wants(US, Lane::Bulk));
     assert_eq!(supervisor.unready(), Some("draining"));
     assert_eq!(
-        supervisor.step(at(3), Event::JobEnded(Lane::Bulk)),
+        supervisor.step(at(3), Event::JobEnded(US, Lane::Bulk)),
         [Effect::Leave(Ending::Broken)]
     );
 }
@@ -141,19 +149,47 @@ fn a_breach_is_not_forgotten_because_nobody_lets_canaries_fly_any_more() {
 fn it_is_ready_only_with_both_doors_open_and_unblocked() {
     let mut supervisor = consuming(1);
     feed(&mut supervisor, &[publish(DoorLink::Down)]);
-    assert!(supervisor.unready().is_some());
-    feed(
-        &mut supervisor,
-        &[Event::Door {
-            role: Role::Consume,
-            link: DoorLink::Up,
-        }],
+    assert_eq!(supervisor.unserved(US), Some("not connected for consuming"));
+    feed(&mut supervisor, &[door(Role::Consume, DoorLink::Up)]);
+    assert_eq!(
+        supervisor.unserved(US),
+        Some("not connected for publishing")
     );
-    assert_eq!(supervisor.unready(), Some("not connected for publishing"));
     feed(&mut supervisor, &[publish(DoorLink::Blocked)]);
-    assert_eq!(supervisor.unready(), Some("the broker blocks publishing"));
+    assert_eq!(
+        supervisor.unserved(US),
+        Some("the broker blocks publishing")
+    );
     feed(&mut supervisor, &[publish(DoorLink::Up)]);
+    assert_eq!(supervisor.unserved(US), None);
     assert_eq!(supervisor.unready(), None);
+}
+
+#[test]
+fn trouble_of_one_tenant_takes_no_job_from_another() {
+    let mut supervisor = consuming(2);
+    assert!(!supervisor.wants(OTHERS, Lane::Bulk), "not connected yet");
+    let role = Role::Publish;
+    for tenant in [US, OTHERS] {
+        let link = DoorLink::Up;
+        feed(&mut supervisor, &[Event::Door { tenant, role, link }]);
+    }
+    // Ours pile up: they have had their runs, and nobody takes their results.
+    while supervisor.wants(US, Lane::Bulk) {
+        feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
+    }
+    feed(&mut supervisor, &[publish(DoorLink::Blocked)]);
+    for _ in 0..3 {
+        assert!(supervisor.wants(OTHERS, Lane::Bulk));
+        feed(&mut supervisor, &[Event::JobTaken(OTHERS, Lane::Bulk)]);
+    }
+    assert!(
+        !supervisor.wants(OTHERS, Lane::Bulk),
+        "its own room is full"
+    );
+    assert_eq!(supervisor.in_flight(), 6);
+    feed(&mut supervisor, &[Event::JobEnded(OTHERS, Lane::Bulk)]);
+    assert!(supervisor.wants(OTHERS, Lane::Bulk) && !supervisor.wants(US, Lane::Bulk));
 }
 
 #[test]
@@ -172,7 +208,7 @@ fn an_idle_worker_leaves_at_once_when_asked() {
 #[test]
 fn a_running_job_may_end_within_the_drain_budget() {
     let mut supervisor = consuming(1);
-    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
     assert_eq!(
         supervisor.step(at(5), Event::StopAsked),
         [Effect::StopIntake, Effect::HandBackUnstarted]
@@ -180,7 +216,7 @@ fn a_running_job_may_end_within_the_drain_budget() {
     assert_eq!(supervisor.wake_at(), Some(at(35)));
     assert!(supervisor.step(at(34), Event::Tick).is_empty());
     assert_eq!(
-        supervisor.step(at(34), Event::JobEnded(Lane::Bulk)),
+        supervisor.step(at(34), Event::JobEnded(US, Lane::Bulk)),
         [Effect::Leave(Ending::Clean)]
     );
 }
@@ -188,11 +224,11 @@ fn a_running_job_may_end_within_the_drain_budget() {
 #[test]
 fn past_the_drain_budget_running_jobs_are_killed_and_handed_back() {
     let mut supervisor = consuming(1);
-    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
     assert!(!supervisor.step(at(5), Event::StopAsked).is_empty());
     assert_eq!(supervisor.step(at(35), Event::Tick), [Effect::KillRunning]);
     assert_eq!(
-        supervisor.step(at(36), Event::JobEnded(Lane::Bulk)),
+        supervisor.step(at(36), Event::JobEnded(US, Lane::Bulk)),
         [Effect::Leave(Ending::HandedBack)]
     );
 }
@@ -200,7 +236,7 @@ fn past_the_drain_budget_running_jobs_are_killed_and_handed_back() {
 #[test]
 fn a_second_request_kills_at_once_and_a_third_leaves() {
     let mut supervisor = consuming(1);
-    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
     assert!(!supervisor.step(at(5), Event::StopAsked).is_empty());
     assert_eq!(
         supervisor.step(at(6), Event::StopAsked),
@@ -215,7 +251,7 @@ fn a_second_request_kills_at_once_and_a_third_leaves() {
 #[test]
 fn runs_that_do_not_come_back_cannot_keep_the_worker() {
     let mut supervisor = consuming(1);
-    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
     assert!(!supervisor.step(at(5), Event::StopAsked).is_empty());
     assert!(!supervisor.step(at(6), Event::StopAsked).is_empty());
     let late = at(6) + KILL_GRACE;
@@ -228,14 +264,14 @@ fn runs_that_do_not_come_back_cannot_keep_the_worker() {
 #[test]
 fn a_vanished_warden_stops_the_intake_and_says_so_at_the_end() {
     let mut supervisor = consuming(1);
-    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
     assert_eq!(
         supervisor.step(at(5), Event::WardenGone),
         [Effect::StopIntake, Effect::HandBackUnstarted]
     );
-    assert!(!supervisor.wants(Lane::Bulk));
+    assert!(!supervisor.wants(US, Lane::Bulk));
     assert_eq!(
-        supervisor.step(at(5), Event::JobEnded(Lane::Bulk)),
+        supervisor.step(at(5), Event::JobEnded(US, Lane::Bulk)),
         [Effect::Leave(Ending::WardenGone)]
     );
 }
@@ -243,11 +279,11 @@ fn a_vanished_warden_stops_the_intake_and_says_so_at_the_end() {
 #[test]
 fn a_warden_that_vanishes_during_a_drain_is_still_the_ending() {
     let mut supervisor = consuming(1);
-    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
     assert!(!supervisor.step(at(5), Event::StopAsked).is_empty());
     assert!(supervisor.step(at(6), Event::WardenGone).is_empty());
     assert_eq!(
-        supervisor.step(at(6), Event::JobEnded(Lane::Bulk)),
+        supervisor.step(at(6), Event::JobEnded(US, Lane::Bulk)),
         [Effect::Leave(Ending::WardenGone)]
     );
 }
@@ -255,7 +291,7 @@ fn a_warden_that_vanishes_during_a_drain_is_still_the_ending() {
 #[test]
 fn a_canary_that_got_out_ends_all_runs_and_the_worker_stays_to_tell_of_it() {
     let mut supervisor = consuming(1);
-    feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+    feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
     assert_eq!(
         supervisor.step(at(5), Event::Escaped),
         [
@@ -265,8 +301,11 @@ fn a_canary_that_got_out_ends_all_runs_and_the_worker_stays_to_tell_of_it() {
         ]
     );
     assert_eq!(supervisor.unready(), Some("a canary escaped"));
-    assert!(!supervisor.wants(Lane::Bulk) && !supervisor.wants(Lane::Interactive));
-    feed(&mut supervisor, &[Event::JobEnded(Lane::Bulk), Event::Tick]);
+    assert!(!supervisor.wants(US, Lane::Bulk) && !supervisor.wants(US, Lane::Interactive));
+    feed(
+        &mut supervisor,
+        &[Event::JobEnded(US, Lane::Bulk), Event::Tick],
+    );
     assert_eq!(
         supervisor.step(at(500), Event::StopAsked),
         [Effect::Leave(Ending::Breached)]
@@ -282,11 +321,14 @@ fn where_nobody_can_look_a_breached_worker_leaves_as_soon_as_its_jobs_went_back(
     let mut supervisor = Supervisor::new(bounds);
     feed(
         &mut supervisor,
-        &[Event::WardenReady(proven(1)), Event::JobTaken(Lane::Bulk)],
+        &[
+            Event::WardenReady(proven(1)),
+            Event::JobTaken(US, Lane::Bulk),
+        ],
     );
     assert_eq!(supervisor.step(at(5), Event::Escaped).len(), 3);
     assert_eq!(
-        supervisor.step(at(6), Event::JobEnded(Lane::Bulk)),
+        supervisor.step(at(6), Event::JobEnded(US, Lane::Bulk)),
         [Effect::Leave(Ending::Breached)]
     );
 }
@@ -312,9 +354,9 @@ fn any_event() -> impl Strategy<Value = Event> {
         1 => Just(Event::WardenGone),
         1 => counts().prop_map(Event::Slots),
         1 => (prop_oneof![Just(Role::Consume), Just(Role::Publish)], link)
-            .prop_map(|(role, link)| Event::Door { role, link }),
-        6 => lane().prop_map(Event::JobTaken),
-        6 => lane().prop_map(Event::JobEnded),
+            .prop_map(|(role, link)| door(role, link)),
+        6 => of_a_lane().prop_map(|(tenant, lane)| Event::JobTaken(tenant, lane)),
+        6 => of_a_lane().prop_map(|(tenant, lane)| Event::JobEnded(tenant, lane)),
         1 => Just(Event::Escaped),
         1 => Just(Event::CanariesEnded),
         1 => Just(Event::IntakeEnded),
@@ -323,12 +365,19 @@ fn any_event() -> impl Strategy<Value = Event> {
     ]
 }
 
-fn lane() -> impl Strategy<Value = Lane> {
-    prop_oneof![Just(Lane::Interactive), Just(Lane::Bulk)]
+fn of_a_lane() -> impl Strategy<Value = (TenantIndex, Lane)> {
+    let tenant = prop_oneof![Just(US), Just(OTHERS)];
+    (
+        tenant,
+        prop_oneof![Just(Lane::Interactive), Just(Lane::Bulk)],
+    )
 }
 
-fn count(lane: Lane, taken: &mut [usize; 2]) -> &mut usize {
-    let [interactive, bulk] = taken;
+/// Jobs taken, by tenants, those of the interactive lane first.
+type Taken = [[usize; 2]; 2];
+
+fn count(tenant: TenantIndex, lane: Lane, taken: &mut Taken) -> &mut usize {
+    let [interactive, bulk] = &mut taken[tenant.0];
     match lane {
         Lane::Interactive => interactive,
         Lane::Bulk => bulk,
@@ -343,7 +392,7 @@ fn whoever_has_no_patience_left_does_not_hide_why_the_worker_ends() {
         (Event::CanariesEnded, Ending::Broken),
     ] {
         let mut supervisor = consuming(1);
-        feed(&mut supervisor, &[Event::JobTaken(Lane::Bulk)]);
+        feed(&mut supervisor, &[Event::JobTaken(US, Lane::Bulk)]);
         let mut last = supervisor.step(at(1), why);
         for _ in 0..3 {
             last.extend(supervisor.step(at(2), Event::StopAsked));
@@ -359,15 +408,17 @@ proptest! {
         events in proptest::collection::vec((any_event(), 0..20_u64), 0..200)
     ) {
         let mut supervisor = Supervisor::new(BOUNDS);
-        feed(&mut supervisor, &[publish(DoorLink::Up)]);
-        let (mut now, mut taken, mut stops, mut leaves) = (Duration::ZERO, [0, 0], 0, 0);
+        let (tenant, role, link) = (OTHERS, Role::Publish, DoorLink::Up);
+        feed(&mut supervisor, &[publish(link), Event::Door { tenant, role, link }]);
+        let mut taken: Taken = [[0; 2]; 2];
+        let (mut now, mut stops, mut leaves) = (Duration::ZERO, 0, 0);
         for (event, seconds) in events {
             now += Duration::from_secs(seconds);
             match event {
-                Event::JobTaken(lane) if !supervisor.wants(lane) => continue,
-                Event::JobTaken(lane) => *count(lane, &mut taken) += 1,
-                Event::JobEnded(lane) if *count(lane, &mut taken) == 0 => continue,
-                Event::JobEnded(lane) => *count(lane, &mut taken) -= 1,
+                Event::JobTaken(tenant, lane) if !supervisor.wants(tenant, lane) => continue,
+                Event::JobTaken(tenant, lane) => *count(tenant, lane, &mut taken) += 1,
+                Event::JobEnded(tenant, lane) if *count(tenant, lane, &mut taken) == 0 => continue,
+                Event::JobEnded(tenant, lane) => *count(tenant, lane, &mut taken) -= 1,
                 Event::WardenReady(_) | Event::WardenGone | Event::Slots(_)
                 | Event::Door { .. } | Event::Escaped | Event::CanariesEnded | Event::IntakeEnded | Event::StopAsked
                 | Event::Tick => {}
@@ -381,14 +432,16 @@ proptest! {
                         leaves += 1;
                         prop_assert_eq!(stops, 1, "left with open consumers");
                         if ending == Ending::Clean {
-                            prop_assert_eq!(taken, [0, 0], "left jobs behind and called it clean");
+                            prop_assert_eq!(taken, [[0; 2]; 2], "left jobs behind and called it clean");
                         }
                     }
                 }
             }
-            let wants = Lane::ALL.iter().any(|lane| supervisor.wants(*lane));
-            prop_assert!(!(stops > 0 && wants), "wanted a job after stopping");
-            prop_assert!(taken[0] <= 2 + 2 && taken[1] <= 1 + 2, "more than its share");
+            for ([interactive, bulk], tenant) in taken.into_iter().zip([US, OTHERS]) {
+                let wants = Lane::ALL.iter().any(|lane| supervisor.wants(tenant, *lane));
+                prop_assert!(!(stops > 0 && wants), "wanted a job after stopping");
+                prop_assert!(interactive <= 2 + 2 && bulk <= 1 + 2, "more than its share");
+            }
         }
         // A breached worker stays for whoever looks, and leaves when it is told to.
         if supervisor.phase() == Phase::Breached {
