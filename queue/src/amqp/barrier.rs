@@ -13,6 +13,10 @@ use super::address::{Addressed, Mark};
 use crate::connection::{CONFIRM, Events, SessionError, aloud, blocked};
 use crate::doors::DoorState;
 
+/// The slowest way to a broker on which large messages get through, in bytes a second. Below that it is taken
+/// for one that hangs.
+const SLOWEST: u64 = 256 * 1024;
+
 /// What the broker did with one message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
@@ -24,6 +28,14 @@ pub(super) enum Fate {
     Refused,
 }
 
+/// How long a batch may take: as long as a confirm may, and before that as long as its bytes need on a slow
+/// way. Otherwise a message that takes longer to be written than a confirm may take is broken off each
+/// time, and never goes out.
+fn patience(within: Duration, bodies: &[&[u8]]) -> Duration {
+    let bytes: u64 = bodies.iter().map(|body| body.len() as u64).sum();
+    within.saturating_add(Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST))
+}
+
 /// Publishes all and waits for all confirms; the fates are in the order of the messages.
 pub(super) async fn barrier(
     channel: &Channel,
@@ -31,6 +43,7 @@ pub(super) async fn barrier(
     bodies: &[&[u8]],
     within: Duration,
 ) -> Result<Vec<Fate>, SessionError> {
+    let within = patience(within, bodies);
     let confirms = timeout(within, publish_and_confirm(channel, addressed, bodies));
     match aloud(CONFIRM, confirms).await {
         Ok(fates) => fates,
@@ -70,6 +83,7 @@ pub(super) async fn patient_barrier(
     within: Duration,
     state: watch::Receiver<DoorState>,
 ) -> Result<Vec<Fate>, SessionError> {
+    let within = patience(within, bodies);
     let publishing = publish_and_confirm(channel, addressed, bodies);
     match while_taken(publishing, within, state).await {
         Some(fates) => fates,
@@ -152,7 +166,7 @@ async fn publish_and_confirm(
 
 #[cfg(test)]
 mod tests {
-    use super::while_taken;
+    use super::{patience, while_taken};
     use crate::clock;
     use crate::doors::DoorState;
     use std::future::pending;
@@ -167,6 +181,16 @@ mod tests {
             alarm,
             ..DoorState::default()
         }
+    }
+
+    #[test]
+    fn a_confirm_may_take_longer_for_what_takes_longer_to_be_written() {
+        let large = vec![0; 1 << 20];
+        assert_eq!(patience(WITHIN, &[]), WITHIN);
+        assert_eq!(patience(WITHIN, &[b"small", b"too"]), WITHIN);
+        let four = Duration::from_secs(4);
+        assert_eq!(patience(WITHIN, &[&large]), WITHIN + four);
+        assert_eq!(patience(WITHIN, &[&large, b"", &large]), WITHIN + 2 * four);
     }
 
     #[tokio::test]

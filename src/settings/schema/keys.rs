@@ -126,7 +126,7 @@ const AMQP_KEYS: &[KeySpec] = &[
     key("connect_timeout_ms", whole(MS, 100, 600_000),
         "Deadline of connecting, handshake included."),
     key("confirm_timeout_ms", whole(MS, 100, 600_000),
-        "Deadline of the broker's confirm of a message."),
+        "Deadline of the broker's confirm of a message; messages get a second more for each 256 KiB."),
     key("reply_mode", Kind::Word(&["default", "exchange"]),
         "Where results are published: the default exchange, or `<prefix>.results`."),
     key("prefetch_extra", whole("jobs", 0, 1000), "Jobs that a lane holds beyond its slots."),

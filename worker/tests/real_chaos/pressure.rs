@@ -104,6 +104,35 @@ async fn results_of_16_mib_pass_a_slow_way_to_the_broker_without_losing_the_sess
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_takes_longer_to_be_written_than_a_confirm_may_goes_out_once() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    // It takes four times as long as that, each time that it is tried.
+    let settings = [&ROOM[..], &["amqp.confirm_timeout_ms=1000"]].concat();
+    let mut scene = Scene::open(&vhost.uri(), &settings).await;
+    let crawl = Mischief::Slow {
+        bytes_per_second: 4_000_000,
+    };
+    let publish = Spot::to_broker(Method::BASIC_PUBLISH).on("jailfleet publish");
+    let rule = scene.proxy.at(publish, crawl);
+    send_large(&scene, "large", REPLY).await;
+    strikes(&rule);
+    scene.job("behind", "echo ran").await;
+    for id in ["large", "behind"] {
+        let (came, result) = scene.client.result().await;
+        assert_eq!(came, id);
+        assert_eq!(result["outcome"], "exited");
+    }
+    assert_eq!(scene.counted("confirm_timeouts").await, 0);
+    assert_eq!(scene.counted("republished").await, 0);
+    assert_eq!(scene.counted("publish_sessions").await, 1);
+    let runs = "jailfleet_job_run_seconds_count{lane=\"bulk\"} 2\n";
+    client::until_exported(&scene.admin, runs).await;
+    scene.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_connection_is_named_and_counted_and_each_result_goes_out_once_when_it_is_over() {
     const JOBS: usize = 12;
     /// Several times what a confirm may take.
