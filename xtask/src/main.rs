@@ -125,11 +125,14 @@ enum Task {
         #[command(flatten)]
         machine: Machine,
     },
-    /// A thousand good jobs and one that kills its worker each time: about two minutes.
+    /// A thousand good jobs and some that kill their worker each time: about two minutes.
     Poison {
         /// How many good jobs.
         #[arg(long, default_value_t = 1_000)]
         jobs: usize,
+        /// How many that kill.
+        #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
+        killers: u8,
         #[command(flatten)]
         machine: Machine,
     },
@@ -355,7 +358,11 @@ fn perform(task: Task) -> Result<ExitCode> {
             seed,
             machine,
         } => turmoil::run(&workspace, machine.install(), jobs, seed),
-        Task::Poison { jobs, machine } => poison::run(&workspace, machine.install(), jobs),
+        Task::Poison {
+            jobs,
+            killers,
+            machine,
+        } => poison::run(&workspace, machine.install(), jobs, killers.into()),
         Task::Quorum { jobs, machine } => quorum::run(&workspace, machine.install(), jobs),
         Task::Scale { jobs, machine } => scale::run(&workspace, machine.install(), jobs),
         Task::Broker { machine } => releases::run(&workspace, machine.install()),

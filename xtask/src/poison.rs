@@ -1,6 +1,6 @@
-//! One job that kills its worker each time that it runs, among a thousand good ones.
+//! Jobs that kill their worker each time that they run, among a thousand good ones.
 
-use crate::answer;
+use crate::answer::{self, Answers};
 use crate::build;
 use crate::clock::Stopwatch;
 use crate::embedded;
@@ -12,48 +12,90 @@ use crate::proc_tree;
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 const WORKERS: usize = 2;
 /// Twice in its lane, twice alone, and once more for whoever dies before he can say so.
 const MOST_STARTS: usize = 5;
-/// How often it is looked whether the job runs.
+/// How often it is looked whether such a job runs.
 const LOOK: Duration = Duration::from_millis(20);
 /// All of it: a few hundred jobs a second, a few starts of a worker, and the minute for which a producer
 /// waits for a better word than that a worker was lost.
 const BOUND: Duration = Duration::from_secs(300);
-const ID: &str = "poison.bad";
 
-/// Sends `good` jobs with the bad one in their middle.
-pub(crate) fn run(workspace: &Workspace, install: Install, good: usize) -> Result<()> {
+/// A job whose worker is killed each time that it runs.
+struct Killer {
+    id: String,
+    /// What its process has among its arguments, and no other has.
+    mark: String,
+    starts: usize,
+}
+
+impl Killer {
+    fn new(number: usize) -> Self {
+        Self {
+            id: format!("poison.bad.{number}"),
+            // Nobody else sleeps for so long.
+            mark: format!("{}.{}", 250 + number, std::process::id()),
+            starts: 0,
+        }
+    }
+
+    fn job(&self) -> Value {
+        script(&self.id, &format!("exec sleep {}", self.mark))
+    }
+
+    /// Sees that it was given up in time, and that its requester was told.
+    fn assert_given_up(&self, answers: &Answers) -> Result<()> {
+        let Self { id, starts, .. } = self;
+        ensure!(
+            (1..=MOST_STARTS).contains(starts),
+            "see {id} started at most {MOST_STARTS} times: it was {starts} times"
+        );
+        let told = answers.get(id);
+        let told = told.with_context(|| format!("find the result of {id}"))?;
+        let word = (answer::text(told, "outcome"), answer::error_code(told));
+        ensure!(
+            word == ("worker_lost", Some("too_many_deliveries")),
+            "see {id} given up: {told}"
+        );
+        Ok(())
+    }
+}
+
+/// Sends `good` jobs with the bad ones spread among them.
+pub(crate) fn run(
+    workspace: &Workspace,
+    install: Install,
+    good: usize,
+    killers: usize,
+) -> Result<()> {
     needs::provide(&[Need::Pkill, Need::Rabbit], install)?;
     build::release(workspace)?;
     let folder = workspace.fresh_folder("poison")?;
     let file = folder.join("jobs.jsonl");
     let results = folder.join("results.jsonl");
     let summary = folder.join("summary.json");
-    // Nobody else sleeps for so long.
-    let mark = format!("250.{}", std::process::id());
-    let mut jobs: Vec<Value> = (0..good).map(good_job).collect();
-    jobs.insert(good / 2, bad_job(&mark));
-    write_jobs(&file, jobs.iter())?;
+    let mut killers: Vec<Killer> = (0..killers).map(Killer::new).collect();
+    write_jobs(&file, spread(good, &killers).iter())?;
 
     println!(
-        "Sending {good} good jobs, and one whose worker is killed each time that it starts ..."
+        "Sending {good} good jobs, and {} whose worker is killed each time that it starts ...",
+        killers.len()
     );
     let mut fleet = Fleet::start(workspace, &folder, WORKERS, |worker| worker)?;
     let watch = Stopwatch::start();
     let mut bulk = fleet.start_counted_bulk(&file, &results, &summary)?;
-    let mut starts = 0;
     // The wait paces the look.
     while bulk.wait_within(LOOK)?.is_none() {
         ensure!(
             watch.elapsed() < BOUND,
-            "see the end within {BOUND:?}, after {starts} starts of the bad job; queues: {:?}",
+            "see the end within {BOUND:?}, after {:?} starts of the bad jobs; queues: {:?}",
+            starts(&killers),
             fleet.depths()?
         );
-        if kill_who_runs(&mut fleet, &mark)? {
-            starts += 1;
+        for _ in 0..kill_who_runs(&mut fleet, &mut killers)? {
             fleet.add_worker(embedded::worker(workspace))?;
         }
     }
@@ -61,16 +103,9 @@ pub(crate) fn run(workspace: &Workspace, install: Install, good: usize) -> Resul
     let answers = fleet.finish_bulk(&mut bulk, &results)?;
     fleet.stop()?;
 
-    ensure!(
-        (1..=MOST_STARTS).contains(&starts),
-        "see the bad job started at most {MOST_STARTS} times: it was {starts} times"
-    );
-    let told = answers.get(ID).context("find the bad job's result")?;
-    let word = (answer::text(told, "outcome"), answer::error_code(told));
-    ensure!(
-        word == ("worker_lost", Some("too_many_deliveries")),
-        "see it given up: {told}"
-    );
+    for killer in &killers {
+        killer.assert_given_up(&answers)?;
+    }
     for number in 0..good {
         let id = id(number);
         let result = answers.get(&id);
@@ -79,32 +114,54 @@ pub(crate) fn run(workspace: &Workspace, install: Install, good: usize) -> Resul
             && answer::text(result, "stdout") == format!("{number}\n");
         ensure!(right, "get the right answer of {id}: {result}");
     }
+    let all = good + killers.len();
     ensure!(
-        answers.len() == good + 1,
-        "get {} results: {} came",
-        good + 1,
+        answers.len() == all,
+        "get {all} results: {} came",
         answers.len()
     );
     let [conflicts] = noted::counts(&summary, ["conflicts"])?;
     ensure!(conflicts == 0, "see no results in conflict: {conflicts}");
     println!(
-        "{good} right results; the bad job was given up after {starts} starts; all in {seconds:.1} s"
+        "{good} right results; the bad jobs were given up after {:?} starts; all in {seconds:.1} s",
+        starts(&killers)
     );
     Ok(())
 }
 
-/// Kills the worker that runs the marked job, if one does: with its warden goes the jail.
-fn kill_who_runs(fleet: &mut Fleet, mark: &str) -> Result<bool> {
-    let workers = fleet.pids();
-    let running = proc_tree::with_argument(mark)?;
-    let mut owners = running
-        .into_iter()
-        .filter_map(|pid| proc_tree::descends_from(pid, &workers));
-    match owners.next() {
-        Some(owner) => fleet.kill_worker_with(owner).map(|()| true),
-        // Nowhere, or in a jail whose worker was killed and which is just ending.
-        None => Ok(false),
+fn starts(killers: &[Killer]) -> Vec<usize> {
+    killers.iter().map(|killer| killer.starts).collect()
+}
+
+/// The good jobs, with as many of them before each of the bad ones as there are behind the last.
+fn spread(good: usize, killers: &[Killer]) -> Vec<Value> {
+    let mut jobs: Vec<Value> = (0..good).map(good_job).collect();
+    let apart = good / (killers.len() + 1);
+    for (number, killer) in killers.iter().enumerate() {
+        jobs.insert((number + 1) * apart + number, killer.job());
     }
+    jobs
+}
+
+/// Kills the workers that run marked jobs, and says how many: with its warden goes the jail.
+fn kill_who_runs(fleet: &mut Fleet, killers: &mut [Killer]) -> Result<usize> {
+    let workers = fleet.pids();
+    let mut owners = BTreeSet::new();
+    for killer in killers {
+        let running = proc_tree::with_argument(&killer.mark)?;
+        let mut at = running
+            .into_iter()
+            .filter_map(|pid| proc_tree::descends_from(pid, &workers));
+        // Or nowhere, or in a jail whose worker was killed and which is just ending.
+        if let Some(owner) = at.next() {
+            killer.starts += 1;
+            owners.insert(owner);
+        }
+    }
+    for owner in &owners {
+        fleet.kill_worker_with(*owner)?;
+    }
+    Ok(owners.len())
 }
 
 fn id(number: usize) -> String {
@@ -113,10 +170,6 @@ fn id(number: usize) -> String {
 
 fn good_job(number: usize) -> Value {
     script(&id(number), &format!("echo {number}"))
-}
-
-fn bad_job(mark: &str) -> Value {
-    script(ID, &format!("exec sleep {mark}"))
 }
 
 fn script(id: &str, command: &str) -> Value {

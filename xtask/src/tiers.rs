@@ -283,7 +283,10 @@ fn before_a_release(
         || quorum::run(workspace, install, 2_000),
     );
     steps.perform("a job that kills its workers", || {
-        poison::run(workspace, install, 1_000)
+        poison::run(workspace, install, 1_000, 1)
+    });
+    steps.perform("four jobs at one time that kill their workers", || {
+        poison::run(workspace, install, 1_000, 4)
     });
     steps.perform("workers come and go", || {
         scale::run(workspace, install, 10_000)
