@@ -3,7 +3,7 @@
 //! A test arms rules: a [`Spot`] names a frame by its method, its way, its connection and its number, and a
 //! [`Mischief`] says what goes wrong there. A rule that holds a frame is a barrier: the test learns that a
 //! conversation has come to exactly this point, does what it wants, and lets it go on or cuts it. The proxy
-//! reads plain AMQP, no TLS.
+//! reads plain AMQP; of TLS it knows records, and nothing of what is in them.
 
 mod frame;
 mod rule;
@@ -37,8 +37,16 @@ pub struct ChaosProxy {
 /// What all threads of a proxy share.
 struct Shared {
     broker: SocketAddr,
+    speech: Speech,
     state: Mutex<State>,
     changed: Condvar,
+}
+
+/// What is spoken through a proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speech {
+    Amqp,
+    Tls,
 }
 
 #[derive(Default)]
@@ -65,12 +73,25 @@ impl ChaosProxy {
     /// # Errors
     /// When the URI has no address and port, or no port of ours can be opened.
     pub fn before(uri: &str) -> Result<Self> {
+        Self::of(uri, Speech::Amqp)
+    }
+
+    /// The same in front of one that speaks TLS. A frame is a record then, and connections have no names.
+    ///
+    /// # Errors
+    /// As [`ChaosProxy::before`].
+    pub fn before_tls(uri: &str) -> Result<Self> {
+        Self::of(uri, Speech::Tls)
+    }
+
+    fn of(uri: &str, speech: Speech) -> Result<Self> {
         let broker = authority(uri)?.parse();
         let broker = broker.with_context(|| format!("read the broker's address in {uri}"))?;
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("open a port")?;
         let address = listener.local_addr().context("read the port's number")?;
         let shared = Arc::new(Shared {
             broker,
+            speech,
             state: Mutex::default(),
             changed: Condvar::new(),
         });

@@ -13,6 +13,8 @@ mod worker;
 mod connections;
 #[path = "real_chaos/pressure.rs"]
 mod pressure;
+#[path = "real_chaos/records.rs"]
+mod records;
 
 use client::{Answer, Client, until_exported};
 use jailfleet_harness::chaos::{ChaosProxy, Rule};
@@ -39,13 +41,18 @@ impl Scene {
     async fn open(uri: &str, settings: &[&str]) -> Self {
         let proxy = ChaosProxy::before(uri).expect("a proxy");
         let through = proxy.uri(uri).expect("a URI");
+        Self::behind(proxy, &through, uri, settings).await
+    }
+
+    /// The same behind a proxy that is there, through which that URI leads.
+    async fn behind(proxy: ChaosProxy, through: &str, uri: &str, settings: &[&str]) -> Self {
         let mut arguments = vec!["--set", "worker.lanes.interactive=0"];
         // Whoever loses a connection comes back soon: the tests shall not take longer than the mischief.
         let backoff = ["amqp.backoff_min_ms=50", "amqp.backoff_max_ms=200"];
         for setting in backoff.iter().chain(settings) {
             arguments.extend(["--set", setting]);
         }
-        let variables = [("JAILFLEET__AMQP__URI", through.as_str())];
+        let variables = [("JAILFLEET__AMQP__URI", through)];
         let (worker, admin) = Worker::start_with_admin(&arguments, &variables);
         client::until_ready(&admin).await;
         Self {

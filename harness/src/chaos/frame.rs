@@ -1,4 +1,5 @@
-//! Frames of AMQP 0-9-1 as they pass by: read whole, understood as far as a test wants to name them.
+//! Frames of AMQP 0-9-1 as they pass by, or records of TLS: read whole, understood as far as a test wants to
+//! name them.
 
 use std::fmt;
 use std::io::{self, Error, ErrorKind, Read};
@@ -13,6 +14,10 @@ const METHOD: u8 = 1;
 const CONTENT_HEADER: u8 = 2;
 const CONTENT_BODY: u8 = 3;
 const HEARTBEAT: u8 = 8;
+/// Kind, version and size of a record of TLS.
+const RECORD_HEAD: usize = 5;
+/// The kind of a record whose content is encrypted.
+const APPLICATION_DATA: u8 = 23;
 
 /// A method by the numbers of its class and itself.
 ///
@@ -87,6 +92,8 @@ pub enum Kind {
     ContentBody,
     /// Nothing but a sign of life.
     Heartbeat,
+    /// A record of TLS in which anything may be.
+    TlsData,
     /// None of these.
     Other,
 }
@@ -99,6 +106,7 @@ impl fmt::Display for Kind {
             Self::ContentHeader => f.write_str("content header"),
             Self::ContentBody => f.write_str("content body"),
             Self::Heartbeat => f.write_str("heartbeat"),
+            Self::TlsData => f.write_str("encrypted record"),
             Self::Other => f.write_str("no frame that we know"),
         }
     }
@@ -116,17 +124,9 @@ impl Frame {
     /// # Errors
     /// When the stream breaks, ends within a frame, or is no AMQP.
     pub fn read(from: &mut impl Read) -> io::Result<Option<Self>> {
-        let mut bytes = vec![0; HEAD];
-        let (first, rest) = bytes.split_at_mut(1);
-        loop {
-            match from.read(first) {
-                Ok(0) => return Ok(None),
-                Ok(_) => break,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
-        from.read_exact(rest)?;
+        let Some(mut bytes) = head(from, HEAD)? else {
+            return Ok(None);
+        };
         let after = if bytes.starts_with(b"AMQP") {
             GREETING - HEAD
         } else {
@@ -147,6 +147,24 @@ impl Frame {
         Ok(Some(Self { bytes }))
     }
 
+    /// Reads the next record of TLS; `None` where the stream ends between two.
+    ///
+    /// # Errors
+    /// When the stream breaks, or ends within a record.
+    ///
+    /// # Source
+    /// RFC 8446, section 5.
+    pub fn read_record(from: &mut impl Read) -> io::Result<Option<Self>> {
+        let Some(mut bytes) = head(from, RECORD_HEAD)? else {
+            return Ok(None);
+        };
+        let size = bytes.last_chunk();
+        let size = size.map_or(0, |size| u16::from_be_bytes(*size));
+        bytes.resize(RECORD_HEAD + usize::from(size), 0);
+        from.read_exact(bytes.get_mut(RECORD_HEAD..).unwrap_or_default())?;
+        Ok(Some(Self { bytes }))
+    }
+
     /// All of it.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
@@ -164,6 +182,7 @@ impl Frame {
             Some(&CONTENT_HEADER) => Kind::ContentHeader,
             Some(&CONTENT_BODY) => Kind::ContentBody,
             Some(&HEARTBEAT) => Kind::Heartbeat,
+            Some(&APPLICATION_DATA) => Kind::TlsData,
             Some(_) | None => Kind::Other,
         }
     }
@@ -226,6 +245,22 @@ impl Frame {
         }
         self
     }
+}
+
+/// The first bytes; `None` where there are none.
+fn head(from: &mut impl Read, size: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = vec![0; size];
+    let (first, rest) = bytes.split_at_mut(1);
+    loop {
+        match from.read(first) {
+            Ok(0) => return Ok(None),
+            Ok(_) => break,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    from.read_exact(rest)?;
+    Ok(Some(bytes))
 }
 
 /// The fields of a method, from the first to the last.

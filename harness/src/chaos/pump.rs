@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::frame::Frame;
 use super::line::{Condition, Ends, Line, end};
 use super::rule::{Mischief, Passing, Release, Way};
-use super::{Shared, State};
+use super::{Shared, Speech, State};
 
 /// How often a slow direction carries something.
 const BEAT: Duration = Duration::from_millis(50);
@@ -72,7 +72,11 @@ impl Pump<'_> {
     }
 
     fn next(&mut self) -> Flow {
-        match Frame::read(&mut self.from()) {
+        let read = match self.shared.speech {
+            Speech::Amqp => Frame::read(&mut self.from()),
+            Speech::Tls => Frame::read_record(&mut self.from()),
+        };
+        match read {
             Ok(Some(frame)) => self.pass(frame),
             Ok(None) => {
                 if self.condition() == Condition::Through {
@@ -145,6 +149,15 @@ impl Pump<'_> {
             self.mark(at, name);
             return flow;
         }
+        if let Mischief::Tear { after } = mischief {
+            let bytes = frame.bytes();
+            // An end that comes meanwhile is the same end.
+            if let Flow::On = self.send(bytes.get(..after).unwrap_or(bytes)) {
+                self.break_off();
+            }
+            self.mark(at, name);
+            return Flow::Ended;
+        }
         if mischief == Mischief::Cut {
             let flow = self.break_off();
             self.mark(at, name);
@@ -158,7 +171,11 @@ impl Pump<'_> {
         }
         self.mark(at, name);
         match mischief {
-            Mischief::Watch | Mischief::Cut | Mischief::Swallow | Mischief::HalfOpen => Flow::On,
+            Mischief::Watch
+            | Mischief::Cut
+            | Mischief::Tear { .. }
+            | Mischief::Swallow
+            | Mischief::HalfOpen => Flow::On,
             Mischief::Hold => match self.hold(at) {
                 Some(Release::GoOn) => self.send(frame.bytes()),
                 Some(Release::Cut) => self.break_off(),

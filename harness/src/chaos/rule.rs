@@ -32,6 +32,11 @@ pub enum Mischief {
     Hold,
     /// Both sides see their connection reset; the frame reaches nobody.
     Cut,
+    /// The same, within the frame.
+    Tear {
+        /// How many bytes of it pass.
+        after: usize,
+    },
     /// From this frame on nothing passes in either direction, and no side is told.
     HalfOpen,
     /// The frame, and all behind it, waits for this long.

@@ -75,6 +75,39 @@ fn ack() -> Vec<u8> {
 }
 
 #[test]
+fn records_of_tls_pass_whole_and_one_that_is_torn_ends_the_connection_within_it() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let broker = listener.local_addr().expect("its number");
+    let proxy = ChaosProxy::before_tls(&format!("amqps://{broker}/")).expect("a proxy");
+    let large = |record: &super::Frame| record.bytes().len() > 100;
+    let rule = proxy.at(
+        Spot::of(Way::ToBroker, Kind::TlsData).that(large),
+        Mischief::Tear { after: 7 },
+    );
+    let mut client = TcpStream::connect(proxy.address).expect("it listens");
+    let (mut broker, _) = listener.accept().expect("it comes");
+    let record =
+        |kind: u8, size: u8| [&[kind, 3, 3, 0, size][..], &vec![kind; size.into()]].concat();
+    for small in [record(22, 40), record(23, 0), record(23, 60)] {
+        client.write_all(&small).expect("written");
+        assert_eq!(read(&mut broker, small.len(), LONG).expect("whole"), small);
+    }
+    assert_eq!(proxy.seen(Way::ToBroker, Kind::TlsData, ""), 2);
+    assert_eq!(rule.has_struck(), None);
+    client.write_all(&record(23, 200)).expect("written");
+    rule.struck(LONG).expect("it strikes");
+    is_reset(&mut client);
+    // A reset may overtake what was sent before it, and takes it away then.
+    match read(&mut broker, 7, LONG) {
+        Ok(begun) => {
+            assert_eq!(begun, [23, 3, 3, 0, 200, 23, 23]);
+            is_reset(&mut broker);
+        }
+        Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset, "{error}"),
+    }
+}
+
+#[test]
 fn what_no_rule_names_passes_whole_and_is_counted() {
     let mut party = Party::meet();
     party.broker_gets(LONG, &publish("x"));
