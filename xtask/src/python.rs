@@ -103,7 +103,7 @@ pub(crate) fn check(
 pub(crate) fn script(workspace: &Workspace, name: &str) -> Result<Command> {
     let folder = workspace.root().join("clients/python");
     let path = folder.join("tests").join(name);
-    let mut python = python_in(&folder, &environment("tools", &TOOLS)?.join("bin/python"));
+    let mut python = python_in(&folder, &environment::provide(&TOOLS)?.join("bin/python"));
     python.arg(path);
     Ok(python)
 }
