@@ -149,6 +149,7 @@ fn worker(page: &mut Page, worker: &WorkerSection) {
     page.text("walls", worker.walls.as_str());
     page.text("pool", worker.pool.as_str());
     page.whole("drain_ms", worker.drain_ms.get());
+    page.whole("publish_timeout_ms", worker.publish_timeout_ms.get());
     page.whole("canary_interval_s", worker.canary_interval_s);
     page.switch("overcommit_memory", worker.overcommit_memory);
     page.section("worker.lanes");

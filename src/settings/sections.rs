@@ -71,6 +71,8 @@ pub struct WorkerSection {
     pub lanes: LaneShares,
     /// How long running jobs may take to end after SIGTERM.
     pub drain_ms: Millis,
+    /// How long a result may go unconfirmed over a connection that is up.
+    pub publish_timeout_ms: Millis,
     /// Seconds between two escape attempts in one slot.
     pub canary_interval_s: u32,
     /// Start even where slots times ceilings exceed the host's memory.

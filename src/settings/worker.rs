@@ -50,6 +50,7 @@ fn worker(read: &mut Reader) -> Option<WorkerSection> {
     let pool = read.name("worker.pool");
     let lanes = lanes(read);
     let drain_ms = read.millis("worker.drain_ms");
+    let publish_timeout_ms = read.millis("worker.publish_timeout_ms");
     let overcommit_memory = read.switch("worker.overcommit_memory");
     let canary_interval_s = read.narrow("worker.canary_interval_s");
     Some(WorkerSection {
@@ -61,6 +62,7 @@ fn worker(read: &mut Reader) -> Option<WorkerSection> {
         pool: pool?,
         lanes: lanes?,
         drain_ms: drain_ms?,
+        publish_timeout_ms: publish_timeout_ms?,
         canary_interval_s: canary_interval_s?,
         overcommit_memory: overcommit_memory?,
     })

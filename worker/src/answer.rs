@@ -32,7 +32,7 @@ use crate::globals;
 use crate::metrics::{PublishEnd, SetAside};
 use crate::run::RunEnded;
 use crate::slots::Place;
-use crate::station::{PUBLISH_DEADLINE, Station, walls_of};
+use crate::station::{Station, walls_of};
 
 /// How long a worker that stops waits for the confirm of a job that it sends anew.
 const GIVE_BACK: Duration = Duration::from_secs(2);
@@ -94,7 +94,7 @@ pub(crate) async fn answer(
         result: encoded,
     };
     let before = station.clock.now();
-    let published = timeout(PUBLISH_DEADLINE, station.outbox.publish(reply)).await;
+    let published = station.while_up(station.outbox.publish(reply)).await;
     let took = station.clock.now().saturating_sub(before);
     let report = |end| {
         let job_id = result.job_id.as_ref();
@@ -221,7 +221,7 @@ pub(crate) async fn newer(
     };
     let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
     let handing_on = station.outbox.newer(job, pause_ms);
-    match timeout(PUBLISH_DEADLINE, handing_on).await {
+    match station.while_up(handing_on).await {
         Ok(Ok(())) => {
             let event = JobSetAside {
                 job_id: message.id(),
@@ -274,7 +274,7 @@ async fn ack_if_kept(
     message: &Message,
     keeping: impl Future<Output = Result<(), OutboxError>>,
 ) -> Disposition {
-    match timeout(PUBLISH_DEADLINE, keeping).await {
+    match station.while_up(keeping).await {
         Ok(Ok(())) => Disposition::Ack,
         Ok(Err(error)) => hand_back(station, message, &error),
         Err(elapsed) => hand_back(station, message, &elapsed),

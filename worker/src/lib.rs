@@ -17,6 +17,7 @@ mod reaper;
 mod cancels;
 mod twins;
 mod clocks;
+mod patience;
 mod station;
 mod labelled;
 pub mod supervisor;

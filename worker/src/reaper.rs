@@ -25,12 +25,12 @@ use jailfleet_queue::{
 };
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 use tracing::Instrument;
 
 use crate::events::{LetterReaped, ResultPublished, SettleFailed};
 use crate::metrics::{PublishEnd, Reaped};
-use crate::station::{PUBLISH_DEADLINE, Station};
+use crate::station::Station;
 
 mod fate;
 
@@ -301,7 +301,7 @@ async fn tell(
         result: encoded,
     };
     let before = station.clock.now();
-    let published = match timeout(PUBLISH_DEADLINE, station.outbox.publish(reply)).await {
+    let published = match station.while_up(station.outbox.publish(reply)).await {
         Ok(published) => published,
         Err(_elapsed) => Err(OutboxError::Closed),
     };
@@ -328,7 +328,7 @@ async fn kept(
     why: &str,
     keeping: impl Future<Output = Result<(), OutboxError>>,
 ) -> Disposition {
-    match timeout(PUBLISH_DEADLINE, keeping).await {
+    match station.while_up(keeping).await {
         Ok(Ok(())) => {
             told(station, letter, end, why);
             Disposition::Ack

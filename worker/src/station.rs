@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
 
 use jailfleet::result::WorkerStamp;
 use jailfleet::runtime::Runtime;
@@ -17,14 +16,11 @@ use tokio_util::sync::CancellationToken;
 use crate::cancels::Cancels;
 use crate::clocks::Hands;
 use crate::metrics::Metrics;
+use crate::patience::{self, TooLong};
 use crate::programs::Offer;
 use crate::slots::{Place, Slots};
 use crate::tenancy::TenantIndex;
 use crate::twins::Twins;
-
-/// How long a result may wait for its confirm. The broker may be away for a while, and a run is
-/// worth keeping; but past this its delivery has long gone to somebody else.
-pub(crate) const PUBLISH_DEADLINE: Duration = Duration::from_secs(120);
 
 /// What the attempts of one tenant share. Whatever remembers jobs is the tenant's own: an id of somebody
 /// else's means nothing here.
@@ -57,6 +53,16 @@ pub(crate) struct Station {
 }
 
 impl Station {
+    /// Waits for what was handed to the outbox. The time that this may take runs only while what is
+    /// published gets through: a run is worth keeping for as long as the broker is away or takes nothing.
+    pub(crate) async fn while_up<T>(
+        &self,
+        publishing: impl Future<Output = T>,
+    ) -> Result<T, TooLong> {
+        let within = self.settings.worker.publish_timeout_ms.duration();
+        patience::while_up(publishing, within, self.doors.clone()).await
+    }
+
     /// The stamp of this worker on the result of one attempt.
     pub(crate) fn stamp(&self, place: Option<Place>, attempt: u32) -> WorkerStamp {
         WorkerStamp {

@@ -90,6 +90,8 @@ const WORKER_KEYS: &[KeySpec] = &[
         "The walls that must hold before the first job is taken."),
     key("pool", Kind::Text(Shape::Name), "The pool served."),
     key("drain_ms", whole(MS, 1, DAY_MS), "How long running jobs have to end after SIGTERM."),
+    key("publish_timeout_ms", whole(MS, 100, DAY_MS),
+        "How long a result may go unconfirmed over a connection that is up; its job then goes back."),
     key("canary_interval_s", whole("seconds", 1, 86_400),
         "Each slot's walls are proven by an escape attempt once in this time."),
     key("overcommit_memory", Kind::Switch,

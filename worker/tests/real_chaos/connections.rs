@@ -1,6 +1,7 @@
 //! Connections that break, hang or lie, and what their worker makes of it.
 
 use super::{Scene, strikes};
+use crate::client::until_exported;
 use crate::worker::{self, LONG};
 use jailfleet_harness::chaos::{Method, Mischief, Spot};
 use jailfleet_harness::{Broker, require};
@@ -44,7 +45,39 @@ async fn a_confirm_that_never_comes_costs_a_connection_and_the_same_result_comes
     scene.until_counted("republished", 1).await;
     scene.until_counted("acked", 1).await;
     let runs = "jailfleet_job_run_seconds_count{lane=\"bulk\"} 1\n";
-    crate::client::until_exported(&scene.admin, runs).await;
+    until_exported(&scene.admin, runs).await;
+    scene.ends().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_waits_for_a_broker_that_lets_nobody_in_and_its_job_runs_once() {
+    /// Several times what a result may take to be confirmed.
+    const AWAY: Duration = Duration::from_secs(4);
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let settings = ["worker.publish_timeout_ms=1000"];
+    let mut scene = Scene::open(&vhost.uri(), &settings).await;
+    let limit = |limits: &str| {
+        let set = ["set_vhost_limits", "--vhost", vhost.name(), limits];
+        broker.ctl(&set).expect("a limit");
+    };
+    scene.job("once", "sleep 1; echo ran").await;
+    let runs = "jailfleet_job_run_seconds_count{lane=\"bulk\"} 1\n";
+    until_exported(&scene.admin, "jailfleet_worker_slots_busy 1\n").await;
+    limit(r#"{"max-connections": 0}"#);
+    assert_eq!(scene.proxy.cut("jailfleet publish"), 1);
+    until_exported(&scene.admin, runs).await;
+    let early = scene.client.answer_within(AWAY).await;
+    assert_eq!(early, None, "nothing can go out");
+    limit(r#"{"max-connections": -1}"#);
+    scene.result_of("once", "ran\n").await;
+    until_exported(&scene.admin, runs).await;
+    assert_eq!(
+        scene.counted("requeued").await,
+        0,
+        "its job did not go back"
+    );
     scene.ends().await;
 }
 

@@ -135,16 +135,17 @@ async fn a_result_that_takes_longer_to_be_written_than_a_confirm_may_goes_out_on
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_connection_is_named_and_counted_and_each_result_goes_out_once_when_it_is_over() {
     const JOBS: usize = 12;
-    /// Several times what a confirm may take.
+    /// Several times what a confirm may take, and what a result may take to be confirmed.
     const ALARM: Duration = Duration::from_secs(6);
     require!(Broker);
     let broker = Broker::own().expect("a broker");
     let uri = broker.uri("/");
-    let mut scene = Scene::open(
-        &uri,
-        &["amqp.confirm_timeout_ms=1000", "amqp.heartbeat_s=2"],
-    )
-    .await;
+    let settings = [
+        "amqp.confirm_timeout_ms=1000",
+        "worker.publish_timeout_ms=1000",
+        "amqp.heartbeat_s=2",
+    ];
+    let mut scene = Scene::open(&uri, &settings).await;
     for number in 0..JOBS {
         scene
             .job(&format!("job-{number}"), "sleep 1; echo ran")
@@ -194,6 +195,9 @@ async fn a_blocked_connection_is_named_and_counted_and_each_result_goes_out_once
     }
     let ids: BTreeSet<&String> = results.iter().collect();
     assert_eq!(ids.len(), JOBS, "each once: {results:?}");
+    let runs = format!("jailfleet_job_run_seconds_count{{lane=\"bulk\"}} {JOBS}\n");
+    client::until_exported(&scene.admin, &runs).await;
+    assert_eq!(scene.counted("requeued").await, 0, "no job went back");
     assert_eq!(
         scene.counted("publish_sessions").await,
         1,
