@@ -23,7 +23,7 @@ pub use decode::decode_job;
 pub use encode::{encode_job, moment};
 pub use env::is_steering;
 pub use python_json::{NotAnObject, python_object};
-pub use result::{decode_result, encode_result, result_digest};
+pub use result::{decode_result, encode_result, encode_without_payloads, result_digest};
 #[cfg(feature = "schema")]
 pub use schema::schemas;
 

@@ -44,7 +44,20 @@ pub fn encode_result(result: &JobResult, max_bytes: usize) -> EncodedResult {
             return encoded;
         }
     }
-    let lighter = without_payloads(result, whole_bytes, max_bytes);
+    encode_without_payloads(
+        result,
+        &format!("the result has {whole_bytes} bytes, allowed are {max_bytes}"),
+    )
+}
+
+/// Writes a result as [`encode_result`] writes one that is too large, whatever its size; `why` says for
+/// people who did not take it with its payloads.
+///
+/// # Panics
+/// As [`encode_result`].
+#[must_use]
+pub fn encode_without_payloads(result: &JobResult, why: &str) -> EncodedResult {
+    let lighter = without_payloads(result, why.to_owned());
     let message = ResultMessage::from(&lighter);
     encode(&lighter, message)
 }
@@ -80,8 +93,8 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn without_payloads(result: &JobResult, bytes: usize, max_bytes: usize) -> JobResult {
-    let mut message = format!("the result has {bytes} bytes, allowed are {max_bytes}");
+fn without_payloads(result: &JobResult, why: String) -> JobResult {
+    let mut message = why;
     if let Some(error) = &result.error {
         message = format!(
             "{message}; it said {}: {}",

@@ -18,7 +18,7 @@ use jailfleet::result::{JobResult, LimitsInForce, Stream, Timing, Usage};
 use jailfleet::retry::{self, GiveBack, HandOn, History};
 use jailfleet::runtime::Runtime;
 use jailfleet::verdict::Judged;
-use jailfleet::wire::{self, Refused};
+use jailfleet::wire::{self, EncodedResult, Refused};
 use jailfleet_program::Moment;
 use jailfleet_queue::outbox::DEAD_HEAD_BYTES;
 use jailfleet_queue::{
@@ -30,6 +30,7 @@ use tokio::time::timeout;
 use crate::events::{JobFinished, JobSetAside, ResultPublished, Told};
 use crate::globals;
 use crate::metrics::{PublishEnd, SetAside};
+use crate::patience::TooLong;
 use crate::run::RunEnded;
 use crate::slots::Place;
 use crate::station::{Station, walls_of};
@@ -85,7 +86,42 @@ pub(crate) async fn answer(
         set_aside(station, message, SetAside::NoReply, &why);
         return Disposition::Ack;
     };
-    let encoded = wire::encode_result(&result, station.settings.caps.result_bytes);
+    let whole = wire::encode_result(&result, station.settings.caps.result_bytes);
+    let bytes = whole.body.len();
+    let mut published = publish(station, message, reply_to, &result, whole).await;
+    if let Ok(Err(OutboxError::Refused { .. } | OutboxError::TooLarge { .. })) = &published {
+        // This broker takes less than we may send; what is left without the output it takes. What it said
+        // has sizes in it that no two attempts share, and stands in the log.
+        let why = "the broker refuses the result with its output; see caps.result_bytes";
+        let light = wire::encode_without_payloads(&result, why);
+        if light.body.len() < bytes {
+            published = publish(station, message, reply_to, &result, light).await;
+        }
+    }
+    match published {
+        Ok(Ok(Published::Delivered | Published::Lost)) => Disposition::Ack,
+        // The same message would fail the same way for ever: people have to look at it.
+        Ok(Err(error @ (OutboxError::Refused { .. } | OutboxError::TooLarge { .. }))) => {
+            bury_because(station, message, &error).await
+        }
+        Ok(Err(
+            error @ (OutboxError::Closed
+            | OutboxError::Forbidden { .. }
+            | OutboxError::Homeless { .. }
+            | OutboxError::Full { .. }),
+        )) => hand_back(station, message, &error),
+        Err(too_long) => hand_back(station, message, &too_long),
+    }
+}
+
+/// Publishes one form of a result, waits for its confirm, and tells how that went.
+async fn publish(
+    station: &Station,
+    message: &Message,
+    reply_to: &ReplyTo,
+    result: &JobResult,
+    encoded: EncodedResult,
+) -> Result<Result<Published, OutboxError>, TooLong> {
     let bytes = encoded.body.len();
     let reply = Reply {
         reply_to: reply_to.clone(),
@@ -95,45 +131,19 @@ pub(crate) async fn answer(
     };
     let before = station.clock.now();
     let published = station.while_up(station.outbox.publish(reply)).await;
-    let took = station.clock.now().saturating_sub(before);
-    let report = |end| {
-        let job_id = result.job_id.as_ref();
-        ResultPublished {
-            job_id,
-            end,
-            bytes,
-            took,
-        }
-        .emit(&station.metrics);
+    let end = match &published {
+        Ok(Ok(Published::Delivered)) => PublishEnd::Confirmed,
+        Ok(Ok(Published::Lost)) => PublishEnd::Lost,
+        Ok(Err(_)) | Err(_) => PublishEnd::Failed,
     };
-    match published {
-        Ok(Ok(Published::Delivered)) => {
-            report(PublishEnd::Confirmed);
-            Disposition::Ack
-        }
-        Ok(Ok(Published::Lost)) => {
-            report(PublishEnd::Lost);
-            Disposition::Ack
-        }
-        // The same message would fail the same way for ever: people have to look at it.
-        Ok(Err(error @ (OutboxError::Refused { .. } | OutboxError::TooLarge { .. }))) => {
-            report(PublishEnd::Failed);
-            bury_because(station, message, &error).await
-        }
-        Ok(Err(
-            error @ (OutboxError::Closed
-            | OutboxError::Forbidden { .. }
-            | OutboxError::Homeless { .. }
-            | OutboxError::Full { .. }),
-        )) => {
-            report(PublishEnd::Failed);
-            hand_back(station, message, &error)
-        }
-        Err(elapsed) => {
-            report(PublishEnd::Failed);
-            hand_back(station, message, &elapsed)
-        }
+    ResultPublished {
+        job_id: result.job_id.as_ref(),
+        end,
+        bytes,
+        took: station.clock.now().saturating_sub(before),
     }
+    .emit(&station.metrics);
+    published
 }
 
 /// Answers a message that is no job; without anybody to answer it goes into the dead queue.
@@ -243,7 +253,7 @@ pub(crate) async fn newer(
             | OutboxError::Full { .. }
             | OutboxError::TooLarge { .. }),
         )) => hand_back(station, message, &error),
-        Err(elapsed) => hand_back(station, message, &elapsed),
+        Err(too_long) => hand_back(station, message, &too_long),
     }
 }
 
@@ -277,7 +287,7 @@ async fn ack_if_kept(
     match station.while_up(keeping).await {
         Ok(Ok(())) => Disposition::Ack,
         Ok(Err(error)) => hand_back(station, message, &error),
-        Err(elapsed) => hand_back(station, message, &elapsed),
+        Err(too_long) => hand_back(station, message, &too_long),
     }
 }
 

@@ -119,3 +119,39 @@ async fn a_worker_that_starts_on_a_full_broker_says_so_and_answers_when_it_has_r
     assert_eq!(client.waiting(REPLY).await, 0, "one answer each");
     worker.stops();
 }
+
+#[tokio::test]
+async fn a_result_that_is_larger_than_the_broker_takes_comes_without_its_output() {
+    require!(Broker);
+    let broker = Broker::own().expect("a broker");
+    let uri = broker.uri("/");
+    // By the two names under which its releases look for it.
+    let small = "application:set_env(rabbit, max_message_size, 100000), \
+                 persistent_term:put(max_message_size, 100000).";
+    broker.ctl(&["eval", small]).expect("it is set");
+    let (worker, admin) = start(&uri);
+    until_ready(&admin).await;
+    let mut client = Client::new(&uri, REPLY).await;
+    let code = "head -c 200000 /dev/zero | tr '\\0' x; exit 3";
+    let large = serde_json::json!({ "v": 1, "id": "large", "runtime": "bash", "code": code });
+    client.publish(Job::new("large", &large.to_string())).await;
+    let (id, result) = client.result().await;
+    assert_eq!(id, "large");
+    assert_eq!(
+        (&result["outcome"], &result["exit_code"]),
+        (&"exited".into(), &3.into())
+    );
+    assert_eq!(result["error"]["code"], "result_too_large", "{result}");
+    let why = result["error"]["message"].as_str().expect("it says why");
+    assert!(why.contains("caps.result_bytes"), "{why}");
+    assert_eq!(result.get("stdout"), None, "{result}");
+    until_ready(&admin).await;
+    client.publish(Job::new("after", &plain("after"))).await;
+    let (id, result) = client.result().await;
+    assert_eq!((id.as_str(), &result["stdout"]), ("after", &"ran\n".into()));
+    until_exported(&admin, "jailfleet_jobs_in_progress{lane=\"bulk\"} 0\n").await;
+    let runs = "jailfleet_job_run_seconds_count{lane=\"bulk\"} 2\n";
+    until_exported(&admin, runs).await;
+    assert_eq!(client.waiting("jailfleet.dead.parked").await, 0);
+    worker.stops();
+}

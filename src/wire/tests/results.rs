@@ -152,6 +152,13 @@ fn a_result_that_is_too_large_loses_its_payloads_and_says_so() {
     let error = read.error.expect("it says why");
     assert_eq!(error.code, ErrorCode::ResultTooLarge);
     assert!(error.message.contains("10000") && error.message.contains("no_globals"));
+    result.stdout = Some(Blob::new("small"));
+    let encoded = encode_without_payloads(&result, "not taken");
+    let read = decode_result(&encoded.body).expect("still a result");
+    assert_eq!((&read.stdout, read.truncated.len()), (&None, 2));
+    let error = read.error.expect("it says why");
+    assert_eq!(error.code, ErrorCode::ResultTooLarge);
+    assert!(error.message.starts_with("not taken; it said no_globals: "));
 }
 
 #[test]
