@@ -252,6 +252,16 @@ impl Supervisor {
         working && share > 0 && in_flight < share + self.bounds.ahead
     }
 
+    /// The same of a suspect. Suspects share the bulk lane's room; where that lane has none, the other's, or
+    /// this worker would hold one and never run it.
+    #[must_use]
+    pub fn wants_suspect(&self, tenant: TenantIndex) -> bool {
+        match self.bounds.shares.bulk {
+            0 => self.wants(tenant, Lane::Interactive),
+            _ => self.wants(tenant, Lane::Bulk),
+        }
+    }
+
     /// Jobs taken and not yet settled.
     #[must_use]
     pub fn in_flight(&self) -> usize {

@@ -120,6 +120,48 @@ async fn a_job_that_kills_its_worker_each_time_is_given_up_and_its_neighbours_su
 }
 
 #[tokio::test]
+async fn a_worker_of_the_interactive_lane_alone_runs_suspects_of_either_lane() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let uri = vhost.uri();
+    start(&uri, &[]).await.stops();
+    let mut client = Client::new(&uri, "jailfleet.reply.alone").await;
+    let (suspect, lane) = (
+        "jailfleet.suspect.default",
+        "jailfleet.jobs.default.interactive",
+    );
+    client.bind(suspect, "jailfleet.jobs").await;
+    let of_bulk = valid("bulk").to_string();
+    client
+        .publish(Job::new("bulk", &of_bulk).key(suspect))
+        .await;
+    let mut job = valid("interactive");
+    job["lane"] = json!("interactive");
+    let body = job.to_string();
+    let job = Job::new("interactive", &body);
+    client.publish(job.key("default.interactive")).await;
+    // As often as makes it one too.
+    for _ in 0..2 {
+        client.take_and_die(&uri, lane).await;
+    }
+
+    let (worker, admin) = start_with_admin(&uri, &["--set", "worker.lanes.bulk=0"]).await;
+    let mut ran = Vec::new();
+    for _ in 0..2 {
+        let (id, told) = client.result().await;
+        assert_eq!(told["stdout"], "42\n", "{told}");
+        ran.push(id);
+    }
+    ran.sort();
+    assert_eq!(ran, ["bulk", "interactive"]);
+    let moved = "jailfleet_jobs_set_aside_total{reason=\"suspect\"} 1\n";
+    client::until_exported(&admin, moved).await;
+    client.until_waiting(suspect, 0).await;
+    worker.stops();
+}
+
+#[tokio::test]
 async fn a_killer_that_the_broker_gives_up_is_answered_by_the_reaper_and_parked_whole() {
     require!(Broker);
     let broker = Broker::start().expect("a broker");

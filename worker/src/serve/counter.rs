@@ -82,16 +82,18 @@ pub(super) async fn next_wanted(
     .await
 }
 
-/// The queues to ask for a job now. Suspects run one at a time and share the bulk lane's room.
+/// The queues to ask for a job now. Suspects run one at a time.
 fn wanted(supervisor: &Supervisor, tenant: TenantIndex) -> &'static [Source] {
     match (
         supervisor.wants(tenant, Lane::Interactive),
         supervisor.wants(tenant, Lane::Bulk),
+        supervisor.wants_suspect(tenant),
     ) {
-        (true, true) => &Source::ALL,
-        (true, false) => &[Source::Interactive],
-        (false, true) => &[Source::Bulk, Source::Suspect],
-        (false, false) => &[],
+        (true, true, _) => &Source::ALL,
+        (true, false, true) => &[Source::Interactive, Source::Suspect],
+        (true, false, false) => &[Source::Interactive],
+        (false, true, _) => &[Source::Bulk, Source::Suspect],
+        (false, false, _) => &[],
     }
 }
 

@@ -25,10 +25,15 @@ impl Rooms {
     /// Room for so many runs of each lane, shared by tenants of these weights.
     #[must_use]
     pub fn new(shares: LaneShares, weights: &[u32]) -> Self {
-        Self {
-            interactive: Arc::new(Room::new(shares.interactive, weights)),
-            bulk: Arc::new(Room::new(shares.bulk, weights)),
-        }
+        let interactive = Arc::new(Room::new(shares.interactive, weights));
+        let bulk = Arc::new(Room::new(shares.bulk, weights));
+        // A suspect keeps the lane that it came from. Where that has no room of its own it takes the other's.
+        let (interactive, bulk) = match (shares.interactive, shares.bulk) {
+            (_, 0) => (Arc::clone(&interactive), interactive),
+            (0, _) => (Arc::clone(&bulk), bulk),
+            _ => (interactive, bulk),
+        };
+        Self { interactive, bulk }
     }
 
     pub(super) const fn of(&self, lane: Lane) -> &Arc<Room> {

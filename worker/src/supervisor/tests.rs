@@ -98,6 +98,22 @@ fn a_lane_takes_one_job_a_slot_of_its_share_and_the_few_ahead() {
 }
 
 #[test]
+fn a_suspect_is_taken_where_there_is_room_whichever_lanes_a_worker_serves() {
+    for (interactive, bulk) in [(1, 1), (0, 2), (2, 0)] {
+        let mut bounds = BOUNDS;
+        bounds.shares = LaneShares { interactive, bulk };
+        let mut supervisor = Supervisor::new(bounds);
+        feed(
+            &mut supervisor,
+            &[Event::WardenReady(proven(2)), publish(DoorLink::Up)],
+        );
+        assert!(supervisor.wants_suspect(US), "{interactive} and {bulk}");
+        feed(&mut supervisor, &[publish(DoorLink::Down)]);
+        assert!(!supervisor.wants_suspect(US), "{interactive} and {bulk}");
+    }
+}
+
+#[test]
 fn a_quarantined_slot_takes_no_job_until_it_was_rebuilt_and_proven() {
     let mut supervisor = consuming(1);
     let quarantined = SlotCounts {
