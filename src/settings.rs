@@ -13,6 +13,7 @@ mod words;
 mod layers;
 mod reader;
 mod worker;
+mod cautions;
 mod runtimes;
 mod tenants;
 mod serve;

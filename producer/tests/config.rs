@@ -102,8 +102,8 @@ fn no_password_or_token_is_printed_whatever_is_wrong_beside_it() {
     let redacted = "uri = \"amqp://grader:***@broker/%2f\"";
     let shown = printed(&[], &[("JAILFLEET__AMQP__URI", good)]);
     assert_line(&shown, redacted);
-    let token = "amqp.uri=amqps://broker/exams?token=hunter2";
-    let shown = printed(&["--set", token], &[]);
+    let token = "amqps://broker/exams?token=hunter2";
+    let shown = printed(&[], &[("JAILFLEET__AMQP__URI", token)]);
     assert_line(&shown, "uri = \"amqps://broker/exams?***\"");
     // A mounted secret wins over the URI, and is as secret.
     let mounted = Site::of(good);

@@ -2,7 +2,8 @@
 //! is reported and dropped, so that everything else is still looked at.
 
 use super::mistake::Mistake;
-use super::schema::{Schema, Spot};
+use super::schema::{Schema, Secrecy, Spot};
+use super::secret::Secret;
 use super::{ENV_PREFIX, SourceText, key};
 use config::{Config, ConfigError, Environment, File, FileFormat, Map, Source, Value, ValueKind};
 use std::collections::{BTreeMap, HashMap};
@@ -230,10 +231,29 @@ impl Sorter<'_> {
 
     fn flags(&mut self, flags: &[(String, String)]) -> Vec<(String, String)> {
         let known = |flag: &&(String, String)| {
-            let (key, _) = flag;
-            self.scalar(key, &format!("flag {key}"))
+            let (key, value) = flag;
+            let source = format!("flag {key}");
+            self.scalar(key, &source) && self.may_be_seen(key, value, &source)
         };
         flags.iter().filter(known).cloned().collect()
+    }
+
+    /// Whether everybody on the host may read this value: a command line stands in `ps`.
+    fn may_be_seen(&mut self, key: &str, value: &str, source: &str) -> bool {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let Spot::Key(spec) = self.schema.look(&path) else {
+            return true;
+        };
+        if spec.secrecy == Secrecy::Open || !Secret::new(value).is_secret() {
+            return true;
+        }
+        let variable = format!("{ENV_PREFIX}{}", key.replace('.', "__").to_uppercase());
+        let expected = format!(
+            "a password on a command line is read by everybody on this host: set the variable \
+             {variable}, amqp.uri_file or amqp.password_file"
+        );
+        self.mistake(&path, expected, source);
+        false
     }
 
     /// Whether one text can set `key` here; notes where it came from, or what is wrong.

@@ -35,6 +35,11 @@ impl Secret {
         )))
     }
 
+    /// Whether it holds anything that people must not see.
+    pub(super) fn is_secret(&self) -> bool {
+        self.redacted() != self.0
+    }
+
     /// The text for people: a URI keeps all but its password, anything else vanishes.
     #[must_use]
     pub fn redacted(&self) -> String {

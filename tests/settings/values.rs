@@ -34,6 +34,40 @@ fn the_embedded_defaults_are_right_and_complete() {
 }
 
 #[test]
+fn who_lets_jobs_be_held_for_longer_than_a_broker_waits_is_told() {
+    assert_eq!(defaults().cautions(), [""; 0]);
+    let held = |wall_ms: u32, extra: u32| {
+        let file = format!(
+            "[runtimes.python.ceiling]\nwall_ms = {wall_ms}\n[amqp]\nprefetch_extra = {extra}"
+        );
+        worker(&file, &[], &[]).expect("it is allowed").cautions()
+    };
+    assert_eq!(held(1_799_999, 0), [""; 0]);
+    let told = held(1_800_000, 0).join("\n");
+    assert!(
+        told.contains("30 minutes") && told.contains("runtime python"),
+        "{told}"
+    );
+    let told = held(600_000, 2).join("\n");
+    assert!(
+        told.contains("consumer_timeout"),
+        "with what is before it: {told}"
+    );
+}
+
+#[test]
+fn no_flag_takes_a_password_which_everybody_on_the_host_could_read() {
+    for uri in ["amqp://g:hunter2@h/%2f", "amqps://h/exams?token=hunter2"] {
+        let refused = worker("", &[], &[("amqp.uri", uri)]);
+        let told = lines(refused).join("\n");
+        assert!(told.contains("JAILFLEET__AMQP__URI"), "{told}");
+        assert!(!told.contains("hunter2"), "{told}");
+    }
+    let plain = worker("", &[], &[("amqp.uri", "amqp://g@h/exams")]).expect("no secret");
+    assert_eq!(plain.amqp.uri.expose(), "amqp://g@h/exams");
+}
+
+#[test]
 fn a_later_layer_wins_over_an_earlier_one() {
     let file = "[worker]\nslots = 2\npool = \"exams\"\nhost = \"h1\"";
     let env = [

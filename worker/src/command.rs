@@ -94,6 +94,9 @@ pub fn carry_out(cli: &Cli) -> Result<Exit, Failure> {
             let mut settings = read_settings(&common)?;
             read_credentials(&mut settings)?;
             read_clients(&settings)?;
+            for caution in settings.cautions() {
+                eprintln!("caution: {caution}");
+            }
             eprintln!("the configuration is good");
             Ok(Exit::Done)
         }

@@ -46,6 +46,19 @@ fn a_good_configuration_is_called_so_on_stderr_and_the_exit_code_is_0() {
 }
 
 #[test]
+fn a_good_configuration_that_holds_jobs_for_too_long_is_called_so_with_a_caution() {
+    let site = Site::of("[runtime_defaults.ceiling]\nwall_ms = 3600000");
+    let said = WORKER.run(&["check-config", "--config", site.name()], &[]);
+    let said = format!("{said:?}");
+    for part in [
+        "caution: a job may be held for 300 minutes",
+        "the configuration is good",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[test]
 fn all_mistakes_of_all_layers_are_told_at_once_and_the_exit_code_is_2() {
     let site = Site::of(WRONG);
     // Whoever takes jobs with such a configuration hears the same, before anything else happens.
@@ -101,8 +114,8 @@ fn no_password_or_token_is_printed_whatever_is_wrong_beside_it() {
     let redacted = "uri = \"amqp://grader:***@broker/%2f\"";
     let shown = printed(&[], &[("JAILFLEET__AMQP__URI", good)]);
     assert_line(&shown, redacted);
-    let token = "amqp.uri=amqps://broker/exams?token=hunter2";
-    let shown = printed(&["--set", token], &[]);
+    let token = "amqps://broker/exams?token=hunter2";
+    let shown = printed(&[], &[("JAILFLEET__AMQP__URI", token)]);
     assert_line(&shown, "uri = \"amqps://broker/exams?***\"");
 
     // A mounted secret wins over the URI, and is as secret.

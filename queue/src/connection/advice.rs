@@ -32,6 +32,11 @@ const WORDS: &[(&[&str], &str)] = &[
         "`rabbitmq-diagnostics alarms` names the node: free memory or disk there, or empty a queue",
     ),
     (
+        &["delivery acknowledgement", "timed out"],
+        "raise the broker's consumer_timeout above the longest time that a worker may hold a job, or lower \
+         wall_ms or amqp.prefetch_extra",
+    ),
+    (
         &["connection refused"],
         "is the broker running, and is amqp.uri right; of a cluster, any node that runs will do",
     ),
@@ -88,6 +93,10 @@ mod tests {
             (
                 "NOT_FOUND - home node 'rabbit@b' of durable queue 'jailfleet.reply.x' in vhost '/' is down or inaccessible",
                 "start that node",
+            ),
+            (
+                "PRECONDITION_FAILED - delivery acknowledgement on channel 1 timed out. Timeout value used: 2 ms",
+                "consumer_timeout",
             ),
         ] {
             let text = explained(trouble);
