@@ -27,7 +27,7 @@ use crate::plan::{self, NoPlan, Plan};
 use crate::run::{self, RunEnded, Stops};
 use crate::slots::{Lease, Place, SlotError};
 use crate::station::{Station, jitter};
-use crate::twins::{self, Again, Arrival, Key};
+use crate::twins::{self, Again, Arrival, IdUse, Key};
 
 /// When a delivery came, by both clocks.
 type Came = (Moment, EpochMs);
@@ -109,6 +109,9 @@ async fn once(station: &Station, message: &Message) -> Disposition {
     loop {
         match station.twins.enter(key, Again::of(&message.envelope)) {
             Arrival::First(place) => {
+                if place.id() == IdUse::AnothersToo {
+                    adopt(Adopted::Stranger);
+                }
                 let disposition = story(station, message).await;
                 place.end(disposition);
                 return disposition;

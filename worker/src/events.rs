@@ -125,7 +125,7 @@ impl JobFinished<'_> {
     }
 }
 
-/// The broker brought a message again that is under way here, or was.
+/// The broker brought a message again that is under way here, or was; or another one of its id.
 pub(crate) struct JobAdopted<'a> {
     pub(crate) job_id: Option<&'a str>,
     pub(crate) adopted: Adopted,
@@ -135,7 +135,16 @@ impl JobAdopted<'_> {
     pub(crate) fn emit(&self, metrics: &Metrics) {
         metrics.job_adopted(self.adopted);
         let (job_id, twin) = (self.job_id, self.adopted.as_str());
-        tracing::debug!(job_id, twin, "a job came again and is not run again");
+        match self.adopted {
+            Adopted::Running | Adopted::Finished => {
+                tracing::debug!(job_id, twin, "a job came again and is not run again");
+            }
+            Adopted::Stranger => tracing::info!(
+                job_id,
+                twin,
+                "a job has the id of another one; it is a job of its own"
+            ),
+        }
     }
 }
 

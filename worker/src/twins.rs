@@ -12,7 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use jailfleet_queue::{Disposition, Envelope, Origin};
 use tokio::sync::watch;
 
-/// How many finished messages are remembered: more than any prefetch, and less than a hundred bytes each.
+/// How many finished messages are remembered, and how many ids: more than any prefetch, and less than two
+/// hundred bytes each.
 const FINISHED: usize = 4096;
 
 /// What makes a message that message: a digest of its tenant, place, body, and of every property that a
@@ -21,12 +22,26 @@ const FINISHED: usize = 4096;
 pub(crate) struct Key {
     digest: [u8; 32],
     /// Whether it says when it was published: without that two messages can be equal, and the end of one
-    /// says nothing of the other.
+    /// says nothing of the other (docs/decisions/0014).
     dated: bool,
+    /// A digest of its tenant and its id, where its envelope has one.
+    id: Option<u64>,
+    /// A digest of its body and the queue that waits for its result: one id should mean one of these.
+    content: u64,
 }
 
 impl Key {
     pub(crate) fn of(origin: &Origin, envelope: &Envelope, body: &[u8]) -> Self {
+        let content = digest_of(|digest| {
+            digest.text(envelope.reply_to.as_deref());
+            digest.bytes(body);
+        });
+        let id = envelope.message_id.as_deref().map(|id| {
+            digest_of(|digest| {
+                digest.text(Some(&origin.tenant));
+                digest.text(Some(id));
+            })
+        });
         let mut digest = Digester::default();
         digest.text(Some(&origin.tenant));
         digest.text(Some(origin.pool.as_str()));
@@ -34,17 +49,31 @@ impl Key {
         digest.text(origin.suspect.then_some("suspect"));
         digest.text(envelope.message_id.as_deref());
         digest.text(envelope.correlation_id.as_deref());
-        digest.text(envelope.reply_to.as_deref());
         let published = envelope.published_ms.map(|ms| ms.to_string());
         digest.text(published.as_deref());
         digest.text(Some(&envelope.faults.to_string()));
         digest.text(Some(&envelope.handed_on.to_string()));
-        digest.bytes(body);
+        digest.bytes(&content);
         Self {
             digest: digest.finish(),
             dated: envelope.published_ms.is_some(),
+            id: id.map(short),
+            content: short(content),
         }
     }
+}
+
+fn digest_of(feed: impl FnOnce(&mut Digester)) -> [u8; 32] {
+    let mut digest = Digester::default();
+    feed(&mut digest);
+    digest.finish()
+}
+
+/// Its first bytes, for what is only counted.
+fn short(digest: [u8; 32]) -> u64 {
+    digest
+        .first_chunk()
+        .map_or(0, |head| u64::from_be_bytes(*head))
 }
 
 /// Texts and bytes, each with its length, so that no two lists of them look the same.
@@ -83,6 +112,10 @@ struct Book {
     finished: HashSet<Key>,
     /// The same, the oldest first.
     by_age: VecDeque<Key>,
+    /// What came last under each id.
+    contents: HashMap<u64, u64>,
+    /// Its ids, the oldest first.
+    ids_by_age: VecDeque<u64>,
 }
 
 /// What a delivery is to this worker.
@@ -104,6 +137,16 @@ pub(crate) struct Place {
     end: watch::Sender<Option<Disposition>>,
     /// A second one of a key that is taken is told to nobody.
     booked: bool,
+    id: IdUse,
+}
+
+/// What came under a message's id before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum IdUse {
+    /// Nothing that is remembered, or the same.
+    Its,
+    /// Another body, or one for another reply queue.
+    AnothersToo,
 }
 
 impl Twins {
@@ -118,6 +161,7 @@ impl Twins {
                 return Arrival::Finished;
             }
         }
+        let id = book.note(&key);
         let (end, seen) = watch::channel(None);
         let booked = key.dated && !book.running.contains_key(&key);
         if booked {
@@ -128,6 +172,7 @@ impl Twins {
             key,
             end,
             booked,
+            id,
         })
     }
 
@@ -157,6 +202,11 @@ impl Again {
 }
 
 impl Place {
+    /// Whether something else came under the message's id.
+    pub(crate) const fn id(&self) -> IdUse {
+        self.id
+    }
+
     /// Says how the message ended.
     pub(crate) fn end(self, disposition: Disposition) {
         if disposition == Disposition::Ack && self.key.dated {
@@ -176,6 +226,25 @@ impl Drop for Place {
 }
 
 impl Book {
+    /// Remembers what came under the message's id.
+    fn note(&mut self, key: &Key) -> IdUse {
+        let Some(id) = key.id else {
+            return IdUse::Its;
+        };
+        match self.contents.insert(id, key.content) {
+            Some(before) if before != key.content => return IdUse::AnothersToo,
+            Some(_) => return IdUse::Its,
+            None => {}
+        }
+        self.ids_by_age.push_back(id);
+        if self.ids_by_age.len() > FINISHED
+            && let Some(oldest) = self.ids_by_age.pop_front()
+        {
+            self.contents.remove(&oldest);
+        }
+        IdUse::Its
+    }
+
     fn finish(&mut self, key: Key) {
         if !self.finished.insert(key) {
             return;

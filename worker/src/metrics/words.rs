@@ -112,17 +112,19 @@ impl Reaped {
     }
 }
 
-/// Where a delivery that came again found its twin.
+/// Where a delivery that came again found its twin, or what it found in its place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Adopted {
     /// Under way: it shares its end.
     Running,
     /// Done, and whoever must know was told.
     Finished,
+    /// None: another message came under its id, and it is a job of its own.
+    Stranger,
 }
 
 impl Adopted {
-    pub(super) const ALL: [Self; 2] = [Self::Running, Self::Finished];
+    pub(super) const ALL: [Self; 3] = [Self::Running, Self::Finished, Self::Stranger];
 
     /// The word for it in metrics and logs.
     #[must_use]
@@ -130,6 +132,7 @@ impl Adopted {
         match self {
             Self::Running => "running",
             Self::Finished => "finished",
+            Self::Stranger => "stranger",
         }
     }
 }

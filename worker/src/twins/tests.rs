@@ -115,8 +115,12 @@ fn what_is_finished_is_remembered_within_a_bound_the_newest_first() {
         for (byte, part) in digest.iter_mut().zip(number.to_be_bytes()) {
             *byte = part;
         }
-        let dated = true;
-        Key { digest, dated }
+        Key {
+            digest,
+            dated: true,
+            id: None,
+            content: 0,
+        }
     };
     let mut book = Book::default();
     let all = 2 * FINISHED + 7;
@@ -130,4 +134,57 @@ fn what_is_finished_is_remembered_within_a_bound_the_newest_first() {
         .collect();
     assert_eq!(remembered, (all - FINISHED..all).collect::<Vec<_>>());
     assert_eq!(book.by_age.len(), FINISHED);
+}
+
+#[test]
+fn an_id_under_which_something_else_came_is_noticed_and_that_is_a_job_of_its_own() {
+    let twins = Arc::new(Twins::default());
+    let enter = |again, change: fn(&mut Origin, &mut Envelope), body: &[u8]| {
+        let (mut origin, mut envelope) = (origin(), envelope());
+        change(&mut origin, &mut envelope);
+        match twins.enter(Key::of(&origin, &envelope, body), again) {
+            Arrival::First(place) => (place.id(), place),
+            other => panic!("a job of its own: {other:?}"),
+        }
+    };
+    let (first, _running) = enter(Again::New, |_, _| {}, b"body");
+    assert_eq!(first, IdUse::Its);
+    let same: [fn(&mut Origin, &mut Envelope); 3] = [
+        |_, envelope| envelope.faults = 1,
+        |origin, _| origin.suspect = true,
+        |origin, _| origin.tenant = "other".into(),
+    ];
+    for change in same {
+        let (id, _) = enter(Again::Redelivered, change, b"body");
+        assert_eq!(id, IdUse::Its, "another try, or another tenant");
+    }
+    let (id, _) = enter(Again::Redelivered, |_, _| {}, b"another");
+    assert_eq!(id, IdUse::AnothersToo);
+    let mine =
+        |_: &mut Origin, envelope: &mut Envelope| envelope.reply_to = Some("mine".to_owned());
+    let (id, _) = enter(Again::Redelivered, mine, b"another");
+    assert_eq!(id, IdUse::AnothersToo);
+    let nameless = |_: &mut Origin, envelope: &mut Envelope| envelope.message_id = None;
+    let (id, _) = enter(Again::New, nameless, b"third");
+    assert_eq!(id, IdUse::Its);
+}
+
+#[test]
+fn ids_are_remembered_within_a_bound() {
+    let mut book = Book::default();
+    let key = |id, content| Key {
+        digest: [0; 32],
+        dated: true,
+        id: Some(id),
+        content,
+    };
+    for id in 0..=FINISHED as u64 {
+        assert_eq!(book.note(&key(id, 1)), IdUse::Its);
+    }
+    assert_eq!(book.note(&key(FINISHED as u64, 2)), IdUse::AnothersToo);
+    assert_eq!(book.note(&key(0, 2)), IdUse::Its, "it is forgotten");
+    assert_eq!(
+        (book.contents.len(), book.ids_by_age.len()),
+        (FINISHED, FINISHED)
+    );
 }
