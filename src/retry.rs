@@ -17,6 +17,11 @@ pub struct RetryPolicy {
     pub delay_max: Duration,
 }
 
+/// How often a broker may hand a message out of one queue before it is refused for good. From RabbitMQ 4.3 on a
+/// message that is given back counts for no delivery limit, only here; a job that each worker must give
+/// back, since its result finds no queue or no right, would go round for ever.
+pub const MOST_ACQUIRED: u64 = 50;
+
 /// What is known of the tries before this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct History {
@@ -24,6 +29,8 @@ pub struct History {
     pub faults: u32,
     /// How often the broker has delivered the message before (0: never).
     pub delivery_count: u64,
+    /// How often its queue has handed it out, however each of these ended; 0 where the broker does not say.
+    pub acquired: u64,
     /// Whether it came from the suspects' queue.
     pub suspect: bool,
 }
@@ -54,6 +61,8 @@ pub enum Admission {
     Suspect,
     /// Answer `worker_lost`: it was given its tries.
     GiveUp,
+    /// To the dead queue as it is, where the reaper answers it: workers only ever gave it back.
+    Refuse,
 }
 
 /// What to do after a fault of ours.
@@ -85,7 +94,9 @@ pub enum GiveBack {
 /// failed; where one more would speak against the job, it is sent anew instead.
 pub fn give_back(history: &History, policy: &RetryPolicy) -> GiveBack {
     // The suspects' queue is short, and each of their few tries counts.
-    if !history.suspect && history.delivery_count.saturating_add(1) < policy.suspect_deliveries {
+    let uncounted = history.acquired < MOST_ACQUIRED / 2;
+    let few = history.delivery_count.saturating_add(1) < policy.suspect_deliveries;
+    if !history.suspect && few && uncounted {
         GiveBack::InPlace
     } else {
         GiveBack::Anew
@@ -94,6 +105,9 @@ pub fn give_back(history: &History, policy: &RetryPolicy) -> GiveBack {
 
 /// Decides on a job that just came, before it is run.
 pub fn admit(history: &History, policy: &RetryPolicy) -> Admission {
+    if history.acquired >= MOST_ACQUIRED {
+        return Admission::Refuse;
+    }
     if history.suspect {
         if history.delivery_count < policy.suspect_tries {
             Admission::Run
@@ -222,7 +236,7 @@ mod tests {
                 &History {
                     delivery_count,
                     suspect: true,
-                    faults: 0,
+                    ..History::default()
                 },
                 &policy(),
             )
@@ -270,6 +284,21 @@ mod tests {
     }
 
     #[test]
+    fn a_job_that_each_worker_gives_back_uncounted_comes_to_an_end() {
+        let acquired = |acquired| History {
+            acquired,
+            ..History::default()
+        };
+        let policy = policy();
+        let end = (0..1000).find(|times| admit(&acquired(*times), &policy) != Admission::Run);
+        assert_eq!(end, Some(MOST_ACQUIRED));
+        assert_eq!(admit(&acquired(u64::MAX), &policy), Admission::Refuse);
+        // A worker that only stops sends it anew long before, and then nothing is counted.
+        let anew = (0..1000).find(|times| give_back(&acquired(*times), &policy) == GiveBack::Anew);
+        assert_eq!(anew, Some(MOST_ACQUIRED / 2));
+    }
+
+    #[test]
     fn attempts_are_numbered_over_all_queues() {
         let first = History::default();
         assert_eq!(first.attempt(&policy()), 1);
@@ -277,6 +306,7 @@ mod tests {
             delivery_count: 1,
             suspect: true,
             faults: 1,
+            acquired: 7,
         };
         assert_eq!(apart.attempt(&policy()), 5);
     }

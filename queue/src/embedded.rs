@@ -84,6 +84,7 @@ impl EmbeddedSender {
             traceparent: job.traceparent,
             redelivered: false,
             delivery_count: 0,
+            acquired: 0,
             faults: 0,
             handed_on: 0,
             dead_lettered: false,

@@ -40,6 +40,9 @@ pub struct Envelope {
     /// How often a delivery of it failed: by the broker's word, where it is `redelivered`, so that a
     /// producer cannot make it up; and by ours, where a worker that stopped sent it anew.
     pub delivery_count: u64,
+    /// How often its queue handed it out, by the broker's word (`x-acquired-count`, from RabbitMQ 4.3 on); 0
+    /// where it does not say.
+    pub acquired: u64,
     /// How many attempts ended in a fault of ours. Believed only of messages that came through
     /// `jailfleet.internal`, where producers cannot write; otherwise 0.
     pub faults: u32,

@@ -264,6 +264,16 @@ pub(crate) async fn suspect(station: &Station, message: &Message) -> Disposition
     ack_if_kept(station, message, station.outbox.suspect(message.to_move())).await
 }
 
+/// Refuses a job that its queue has handed out too often without counting: the reaper answers it.
+pub(crate) fn refuse(station: &Station, message: &Message) -> Disposition {
+    let why = format!(
+        "taken {} times, and each time given back",
+        message.history.acquired
+    );
+    set_aside(station, message, SetAside::Dead, &why);
+    Disposition::DeadLetter
+}
+
 /// Tries a job again after `delay`, with its faults counted.
 pub(crate) async fn retry(
     station: &Station,

@@ -75,6 +75,7 @@ fn open((received, received_at): Came, delivery: Delivery) -> (Message, Ticket) 
     let history = History {
         faults: envelope.faults,
         delivery_count: envelope.delivery_count,
+        acquired: envelope.acquired,
         suspect: origin.suspect,
     };
     let message = Message {
@@ -142,6 +143,7 @@ async fn story(station: &Station, message: &Message) -> Disposition {
     match retry::admit(&message.history, &station.settings.retry) {
         Admission::Run => {}
         Admission::Suspect => return answer::suspect(station, message).await,
+        Admission::Refuse => return answer::refuse(station, message),
         Admission::GiveUp => {
             let result = answer::given_up(station, message);
             return answer::answer(station, message, &requester, result).await;

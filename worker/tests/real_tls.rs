@@ -26,6 +26,9 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use worker::{LONG, Worker};
 
+/// The variable that holds the broker's address.
+const URI: &str = "JAILFLEET__AMQP__URI";
+
 /// What the settings of a client say.
 struct Trust<'a> {
     uri: String,
@@ -34,12 +37,10 @@ struct Trust<'a> {
 }
 
 impl Trust<'_> {
+    /// All but the URI, which holds a password and so is no flag.
     fn settings(&self) -> Vec<(String, String)> {
         let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
-        let mut settings = vec![
-            ("amqp.uri", self.uri.clone()),
-            ("amqp.ca_file", text(&self.ca.certificate())),
-        ];
+        let mut settings = vec![("amqp.ca_file", text(&self.ca.certificate()))];
         if let Some(own) = self.own {
             settings.push(("amqp.client_cert_file", text(&own.certificate)));
             settings.push(("amqp.client_key_file", text(&own.key)));
@@ -49,7 +50,8 @@ impl Trust<'_> {
     }
 
     fn section(&self) -> AmqpSection {
-        let settings = worker_settings(None, &[], &self.settings());
+        let uri = [(URI.to_owned(), self.uri.clone())];
+        let settings = worker_settings(None, &uri, &self.settings());
         settings.expect("the settings are good").amqp
     }
 
@@ -104,7 +106,7 @@ async fn jobs_travel_over_tls_and_a_broker_that_cannot_be_verified_is_refused() 
     let sets = settings.iter().map(|(key, value)| format!("{key}={value}"));
     let sets: Vec<String> = sets.collect();
     let flags: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
-    let (worker, _) = start(&flags, &[]).await;
+    let (worker, _) = start(&flags, &[(URI, &uri)]).await;
     let mut door = good.open();
     door.ready(LONG).await.expect("ready");
     let job = JobMessage {

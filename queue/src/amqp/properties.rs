@@ -46,6 +46,8 @@ pub(crate) const HEADER_LOST_REASON: &str = "jailfleet-lost-reason";
 pub(crate) const HEADER_REPUBLISH: &str = "jailfleet-republish";
 
 const DELIVERY_COUNT: &str = "x-delivery-count";
+/// From RabbitMQ 4.3 on: how often the message was handed out, also where that was no failed delivery.
+const ACQUIRED_COUNT: &str = "x-acquired-count";
 /// Where the broker notes which queues gave a message up.
 pub(super) const DEATHS: &str = "x-death";
 const PERSISTENT: u8 = 2;
@@ -249,8 +251,7 @@ pub(super) fn envelope(received: &Received, trusted: bool) -> Envelope {
     // Of ourselves only what producers cannot have written.
     let ours = |key: &str| number(key).filter(|_| trusted).unwrap_or(0);
     let few = |key: &str| u32::try_from(ours(key)).unwrap_or(u32::MAX);
-    let counted = number(DELIVERY_COUNT).filter(|_| received.redelivered);
-    let counted = counted.unwrap_or(0);
+    let counted = |key: &str| number(key).filter(|_| received.redelivered).unwrap_or(0);
     Envelope {
         message_id: properties.message_id().as_ref().map(ToString::to_string),
         correlation_id: properties
@@ -262,7 +263,8 @@ pub(super) fn envelope(received: &Received, trusted: bool) -> Envelope {
         published_ms: number(HEADER_PUBLISHED_MS),
         traceparent: header_text(headers, HEADER_TRACEPARENT, 256),
         redelivered: received.redelivered,
-        delivery_count: counted.saturating_add(ours(HEADER_DELIVERIES)),
+        delivery_count: counted(DELIVERY_COUNT).saturating_add(ours(HEADER_DELIVERIES)),
+        acquired: counted(ACQUIRED_COUNT),
         faults: few(HEADER_FAULTS),
         handed_on: few(HEADER_HANDED_ON),
         dead_lettered: headers.is_some_and(|table| table.inner().get(DEATHS).is_some()),
@@ -322,6 +324,36 @@ pub(super) fn as_number(value: &AMQPValue) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn counts(redelivered: bool, counts: &[(&'static str, AMQPValue)]) -> (u64, u64) {
+        let (exchange, key) = ("jailfleet.jobs".into(), "default.bulk".into());
+        let mut received = Received::mock(1, exchange, key, redelivered, Vec::new());
+        let mut headers = FieldTable::default();
+        for (key, value) in counts {
+            headers.insert((*key).into(), value.clone());
+        }
+        received.properties = BasicProperties::default().with_headers(headers);
+        let envelope = envelope(&received, false);
+        (envelope.delivery_count, envelope.acquired)
+    }
+
+    #[test]
+    fn deliveries_are_counted_by_the_headers_of_each_release_and_by_no_producers() {
+        use AMQPValue::{LongInt, LongLongInt, LongUInt};
+        let (failed, acquired) = ("x-delivery-count", "x-acquired-count");
+        // 3.10 and 3.13: nothing at first, then one number for every return.
+        assert_eq!(counts(false, &[]), (0, 0));
+        assert_eq!(counts(true, &[(failed, LongLongInt(2))]), (2, 0));
+        // 4.0: a zero at first.
+        assert_eq!(counts(false, &[(failed, LongLongInt(0))]), (0, 0));
+        // 4.3, after a failure, and after returns that were none.
+        let both = [(failed, LongUInt(1)), (acquired, LongInt(3))];
+        assert_eq!(counts(true, &both), (1, 3));
+        assert_eq!(counts(true, &[(acquired, LongLongInt(50))]), (0, 50));
+        // A header that a producer wrote, before any broker counted.
+        let forged = [(failed, LongLongInt(9)), (acquired, LongLongInt(99))];
+        assert_eq!(counts(false, &forged), (0, 0));
+    }
 
     #[test]
     fn a_job_that_another_queue_gave_up_is_told_from_one_that_came_at_once() {

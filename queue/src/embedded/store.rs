@@ -338,6 +338,7 @@ fn moved(job: Move, source: Source) -> Waiting {
     let envelope = Envelope {
         redelivered: false,
         delivery_count: 0,
+        acquired: 0,
         ..job.envelope
     };
     let (pool, lane) = (job.origin.pool, job.origin.lane);

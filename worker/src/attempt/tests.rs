@@ -116,6 +116,7 @@ fn message(station: &Station) -> Message {
         history: History {
             faults: 0,
             delivery_count: envelope.delivery_count,
+            acquired: 0,
             suspect: false,
         },
         envelope,
@@ -152,6 +153,14 @@ async fn a_fault_while_a_worker_stops_is_not_counted_and_one_whose_warden_died_i
     assert_eq!(after_a_fault(station).await, Disposition::Ack);
     station.slots.abandon();
     assert_eq!(after_a_fault(station).await, Disposition::Requeue);
+}
+
+#[tokio::test]
+async fn a_job_that_was_only_ever_given_back_goes_to_the_dead_and_is_not_run_again() {
+    let Stage { station, .. } = &stage().await;
+    let mut message = message(station);
+    message.history.acquired = retry::MOST_ACQUIRED;
+    assert_eq!(story(station, &message).await, Disposition::DeadLetter);
 }
 
 #[tokio::test]

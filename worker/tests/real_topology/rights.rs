@@ -46,9 +46,9 @@ fn give(user: &User<'_>, rights: &Rights) {
 }
 
 fn section(uri: &str) -> AmqpSection {
-    let flags = [("amqp.uri", uri), ("amqp.reply_mode", "exchange")];
-    let flags = flags.map(|(key, value)| (key.to_owned(), value.to_owned()));
-    let settings = worker_settings(None, &[], &flags);
+    let uri = [("JAILFLEET__AMQP__URI".to_owned(), uri.to_owned())];
+    let mode = [("amqp.reply_mode".to_owned(), "exchange".to_owned())];
+    let settings = worker_settings(None, &uri, &mode);
     settings.expect("the defaults are good").amqp
 }
 
