@@ -242,14 +242,17 @@ impl Host<'_> {
                 .fix("boot a kernel with apparmor=1 security=apparmor");
         }
         let runtimes = self.settings.runtimes.iter();
-        let named = runtimes
-            .filter_map(|runtime| runtime.apparmor.as_deref())
-            .chain(self.settings.warden.apparmor.as_deref());
-        let names: BTreeSet<&str> = named.collect();
+        let jails = runtimes.filter_map(|runtime| runtime.apparmor.as_deref());
+        let mut names: BTreeSet<&str> = jails
+            .chain(self.settings.warden.apparmor.as_deref())
+            .collect();
         if names.is_empty() {
             return WallReport::new(wall, State::Missing, "no runtime names a profile")
                 .fix("set apparmor of the runtimes to the profiles of this repository");
         }
+        // The worker takes the wall away from its jails where it cannot enter its own.
+        let worker = self.settings.worker.apparmor.as_deref();
+        names.extend(worker.filter(|name| !apparmor::is_entered(name)));
         let mut stacked = false;
         for name in &names {
             match Profile::find(name) {

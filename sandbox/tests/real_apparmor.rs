@@ -13,10 +13,12 @@ mod witness;
 
 use fleet::Fleet;
 use jailfleet::evidence::{Acted, End};
+use jailfleet::settings::{SourceText, env_pairs, worker_settings};
 use jailfleet::units::Millis;
 use jailfleet::wall::Wall;
 use jailfleet_harness::require;
 use jailfleet_sandbox::apparmor::{Profile, Way, is_entered};
+use jailfleet_sandbox::probe::{State, WallReport, probe};
 use job::{Job, bash, python};
 use nix::sys::prctl::set_no_new_privs;
 
@@ -115,6 +117,39 @@ fn a_profile_that_is_not_loaded_is_a_missing_wall_and_is_not_entered() {
     let out = printed(&mut fleet, &python("print('ran')"));
     assert_eq!(out, "ran\n");
     fleet.stop();
+}
+
+/// What `doctor` finds of AppArmor under this configuration.
+fn examined(config: &str) -> WallReport {
+    let state = tempfile::tempdir().expect("a folder");
+    let flags = [(
+        "warden.state_dir".to_owned(),
+        state.path().display().to_string(),
+    )];
+    let source = SourceText {
+        name: "worker.toml",
+        text: config,
+    };
+    let settings = worker_settings(Some(source), &env_pairs(std::env::vars_os()), &flags);
+    let reports = probe(&settings.expect("the defaults and this config are good"));
+    let mut reports = reports.into_iter();
+    let found = reports.find(|report| report.wall == Wall::Apparmor);
+    found.expect("every wall has a report")
+}
+
+#[test]
+fn the_examination_asks_for_the_profile_of_each_process_that_has_one() {
+    require!(AppArmor, Root);
+    let report = examined("");
+    assert_eq!(report.state, State::Held, "{report:?}");
+    for process in ["worker", "warden", "runtimes.bash"] {
+        let name = "jailfleet-nobody-loaded-this";
+        let report = examined(&format!("[{process}]\napparmor = \"{name}\"\n"));
+        assert_eq!(report.state, State::Missing, "{process}: {report:?}");
+        assert!(report.evidence.contains(name), "{process}: {report:?}");
+        let fix = report.fix.expect("a remedy");
+        assert!(fix.contains("install-profiles"), "{process}: {fix}");
+    }
 }
 
 #[test]

@@ -67,6 +67,11 @@ const USUAL: &[(&str, &str, User)] = &[
     ),
     (
         "real_apparmor",
+        "the_examination_asks_for_the_profile_of_each_process_that_has_one",
+        Root,
+    ),
+    (
+        "real_apparmor",
         "limits_and_sweeps_end_programs_in_their_profiles",
         Root,
     ),
