@@ -8,6 +8,8 @@ mod fleet;
 mod job;
 
 use fleet::Fleet;
+use jailfleet::limits::Limits;
+use jailfleet::units::{ByteCount, Count, FileBytes, Millis};
 use jailfleet_sandbox::client::{output_pipe, sealed_memfd};
 use jailfleet_sandbox::payload::{self, Payload};
 use jailfleet_sandbox::protocol::{Build, Extras, JailPlan, Order, Refusal, Report, Residue};
@@ -118,6 +120,84 @@ fn a_harness_is_for_runtimes_that_have_globals_and_for_no_other() {
             goes_astray(fleet, order_of, &fds);
         }
     }
+}
+
+/// A way to ask for one more of something than a ceiling has; where it has no end there is none.
+type OneMore = fn(&mut Limits, &Limits) -> Option<()>;
+
+macro_rules! one_more {
+    ($unit:ident, $field:ident) => {
+        (stringify!($field), |limits, top| {
+            limits.$field = $unit::new(top.$field.get() + 1)?;
+            Some(())
+        })
+    };
+}
+
+const ONE_MORE: [(&str, OneMore); 12] = [
+    one_more!(Millis, cpu_ms),
+    one_more!(Millis, wall_ms),
+    one_more!(ByteCount, memory_bytes),
+    ("address_space_bytes", |limits, top| {
+        limits.address_space_bytes = ByteCount::new(top.address_space_bytes?.get() + 1);
+        Some(())
+    }),
+    ("no address_space_bytes", |limits, top| {
+        top.address_space_bytes?;
+        limits.address_space_bytes = None;
+        Some(())
+    }),
+    ("file_bytes", |limits, top| {
+        limits.file_bytes = FileBytes::new(top.file_bytes.get() + 1);
+        Some(())
+    }),
+    one_more!(ByteCount, disk_bytes),
+    one_more!(Count, disk_files),
+    one_more!(Count, processes),
+    one_more!(Count, open_files),
+    one_more!(ByteCount, output_bytes),
+    one_more!(ByteCount, stack_bytes),
+];
+
+/// With an end for everything: the address space has none by default.
+const WITH_ADDRESS_SPACE: &str = "[runtimes.bash.ceiling]\naddress_space_bytes = 4294967296\n";
+
+#[test]
+fn a_worker_lowers_every_limit_and_raises_none_above_its_ceiling() {
+    let mut fleet = Fleet::configured(1, WITH_ADDRESS_SPACE);
+    let (_, bash) = fleet.runtime("bash");
+    let ceiling = bash.ceiling.0;
+    assert!(
+        ceiling.address_space_bytes.is_some(),
+        "each limit has an end"
+    );
+    // All at the ceiling, and a little below it, is what a worker may ask for.
+    let mut order_of = plan(&fleet, "bash", 6, Build::first(0));
+    order_of.limits = ceiling;
+    order_of.limits.wall_ms = Millis::new(ceiling.wall_ms.get() - 1).expect("above zero");
+    order(&fleet, order_of, &four("echo x"));
+    let started = fleet.report();
+    assert!(
+        matches!(started, Some(Report::Started { run: 6, .. })),
+        "{started:?}"
+    );
+    let warden = fleet.warden.take().expect("it was not waited for");
+    assert!(warden.wait().expect("its end").success());
+    for (limit, more) in ONE_MORE {
+        let fleet = Fleet::configured(1, WITH_ADDRESS_SPACE);
+        let mut order_of = plan(&fleet, "bash", 7, Build::first(0));
+        more(&mut order_of.limits, &ceiling).expect("the ceiling has an end");
+        eprintln!("one more: {limit}");
+        goes_astray(fleet, order_of, &four("echo x"));
+    }
+}
+
+#[test]
+fn a_runtime_that_the_warden_did_not_read_itself_is_none() {
+    let fleet = Fleet::start(1);
+    let mut order_of = plan(&fleet, "bash", 7, Build::first(0));
+    order_of.runtime = u16::try_from(fleet.settings.runtimes.len()).expect("few runtimes");
+    goes_astray(fleet, order_of, &four("echo x"));
 }
 
 #[test]
