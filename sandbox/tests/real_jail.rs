@@ -13,6 +13,7 @@ mod job;
 #[path = "support/plain.rs"]
 mod plain;
 #[path = "support/witness.rs"]
+#[expect(dead_code, reason = "shared with other tests")]
 mod witness;
 #[path = "real_jail/programs.rs"]
 mod programs;

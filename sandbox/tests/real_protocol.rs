@@ -27,15 +27,20 @@ use jailfleet_sandbox::payload::{self, Payload};
 use jailfleet_sandbox::protocol::{Build, DATAGRAM_BYTES, Extras, JailPlan, Order};
 use nix::fcntl::{OFlag, open};
 use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::prctl::set_child_subreaper;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
 use nix::sys::stat::Mode;
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use std::io::IoSlice;
+use std::ops::Range;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
+/// Nothing in this test takes longer.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// What the warden ends with when its worker goes astray.
 const WENT_ASTRAY: i32 = 69;
 const SLOTS: u16 = 2;
@@ -76,17 +81,21 @@ fn whatever_a_worker_says_no_process_leaves_a_jail_and_the_warden_never_crashes(
     let seconds = number("JAILFLEET_HOSTILE_SECONDS").unwrap_or(5);
     let until = jailfleet_sandbox::clock::now() + Duration::from_secs(seconds);
     let mut dice = Dice(seed);
-    let (mut wardens, mut orders) = (0, 0);
+    let (mut wardens, mut orders, mut programs) = (0, 0, 0);
+    // What a warden abandons becomes ours, and is looked at.
+    set_child_subreaper(true).expect("always allowed");
     while jailfleet_sandbox::clock::now() < until {
         wardens += 1;
-        orders += one_warden(&mut dice, seed);
+        orders += one_warden(&mut dice, seed, &mut programs);
     }
-    eprintln!("seed {seed}: {orders} orders to {wardens} wardens");
+    eprintln!("seed {seed}: {orders} orders to {wardens} wardens, {programs} looks at programs");
     assert!(orders > 0);
+    assert!(programs > 0, "no program was ever seen in a jail");
 }
 
-/// Talks to one warden until it has had enough, or we have; how many orders it was given.
-fn one_warden(dice: &mut Dice, seed: u64) -> usize {
+/// Talks to one warden until it has had enough, or we have; how many orders it was given. Counts how often a
+/// program was seen in a jail.
+fn one_warden(dice: &mut Dice, seed: u64, programs: &mut usize) -> usize {
     let mut fleet = Fleet::start(usize::from(SLOTS));
     let mut given = 0;
     while given < ORDERS_A_WARDEN {
@@ -101,7 +110,7 @@ fn one_warden(dice: &mut Dice, seed: u64) -> usize {
         if dice.one_in(3) {
             while let Ok(Some(_)) = client::receive(fleet.warden().socket()) {}
         }
-        assert_jailed(&fleet, seed);
+        *programs += assert_jailed(&fleet, seed);
     }
     let warden = fleet.warden.take().expect("it was not waited for");
     let status = warden.wait().expect("it is our child");
@@ -109,7 +118,7 @@ fn one_warden(dice: &mut Dice, seed: u64) -> usize {
         matches!(status.code(), Some(0 | WENT_ASTRAY)) && status.signal().is_none(),
         "seed {seed}: the warden ended with {status}"
     );
-    fleet.wait_until_no_process_is_left();
+    nobody_is_left(seed);
     fleet.assert_nothing_left();
     given
 }
@@ -315,24 +324,117 @@ fn send(fleet: &Fleet, bytes: &[u8], fds: &[OwnedFd]) -> bool {
     }
 }
 
-/// Every process that comes from the warden is an init, lives in the pid namespace of one, or sweeps.
-fn assert_jailed(fleet: &Fleet, seed: u64) {
+/// Where a process is that comes from a warden.
+enum Place {
+    /// It has ended.
+    Gone,
+    /// In a jail, as its init or as the child that is about to become a program.
+    Ours,
+    /// In a jail, as a program.
+    Program,
+    /// Outside: a sweeper that has the uid which it sweeps.
+    Sweeps,
+    /// Outside: a sweeper that is about to become one, or something that says it is.
+    Begins,
+    /// Where none may be.
+    Astray(String),
+}
+
+/// What every fork of the warden is called until it becomes another program.
+const WARDEN_NAME: &str = "jailfleet-warde";
+
+fn place(pid: u32, uids: &Range<u32>) -> Place {
+    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
+        return Place::Gone;
+    };
+    let field = |name: &str| {
+        let mut lines = status.lines();
+        let line = lines.find_map(|line| line.strip_prefix(name));
+        line.unwrap_or_default().split_whitespace()
+    };
+    if field("State:").next().is_none_or(|state| state == "Z") {
+        return Place::Gone;
+    }
+    let levels = field("NSpid:").count();
+    let is_of_a_slot = |uid: &str| uid.parse().is_ok_and(|uid| uids.contains(&uid));
+    let of_a_slot = field("Uid:").all(is_of_a_slot);
+    match (field("Name:").next(), levels, of_a_slot) {
+        (Some(WARDEN_NAME), 2, _) => Place::Ours,
+        (_, 2, true) => Place::Program,
+        (Some("pkill"), 1, true) => Place::Sweeps,
+        (Some(WARDEN_NAME), 1, _) => Place::Begins,
+        _ => Place::Astray(status),
+    }
+}
+
+/// All that come from a process, and all that it has adopted.
+fn descendants(of: u32) -> Vec<u32> {
+    let mut found = Vec::new();
+    let mut open = vec![of];
+    while let Some(pid) = open.pop() {
+        let tasks = std::fs::read_dir(format!("/proc/{pid}/task"));
+        for task in tasks.into_iter().flatten().flatten() {
+            let children = std::fs::read_to_string(task.path().join("children"));
+            let children = children.unwrap_or_default();
+            open.extend(
+                children
+                    .split_whitespace()
+                    .filter_map(|pid| pid.parse::<u32>().ok()),
+            );
+        }
+        found.push(pid);
+    }
+    found.retain(|pid| *pid != of);
+    found
+}
+
+/// A sweeper that takes longer is killed by the warden.
+const SWEEP_DEADLINE: Duration = Duration::from_secs(2);
+
+/// Every process that comes from the warden, its children's children and what it abandoned included, is in a
+/// jail and not as root there, or sweeps; how many are programs.
+fn assert_jailed(fleet: &Fleet, seed: u64) -> usize {
     let warden = fleet.warden().pid();
-    let children = std::fs::read_to_string(format!("/proc/{warden}/task/{warden}/children"));
-    for child in children.unwrap_or_default().split_whitespace() {
-        let read = |name: &str| std::fs::read_to_string(format!("/proc/{child}/{name}"));
-        let (Ok(status), Ok(name)) = (read("status"), read("comm")) else {
-            continue; // It has ended.
-        };
-        let inner = status
-            .lines()
-            .find_map(|line| line.strip_prefix("NSpid:"))
-            .map_or(0, |pids| pids.split_whitespace().count());
-        let sweeps = matches!(name.trim_end(), "pkill" | "jailfleet-warde");
+    let section = &fleet.settings.warden;
+    let uids = section.uid_base..section.uid_base + section.uid_count;
+    let mut programs = 0;
+    let all = descendants(std::process::id());
+    for pid in all.into_iter().filter(|pid| *pid != warden) {
+        let deadline = jailfleet_sandbox::clock::now() + SWEEP_DEADLINE;
+        loop {
+            match place(pid, &uids) {
+                Place::Gone | Place::Ours | Place::Sweeps => break,
+                Place::Program => {
+                    programs += 1;
+                    break;
+                }
+                // Only for a moment: it must be seen to go on.
+                Place::Begins => assert!(
+                    jailfleet_sandbox::clock::now() < deadline,
+                    "seed {seed}: {pid} came from the warden and is in no jail"
+                ),
+                Place::Astray(status) => panic!("seed {seed}: outside a jail: {status}"),
+            }
+            std::thread::yield_now();
+        }
+    }
+    programs
+}
+
+/// Waits for whatever the warden left to us, which must end without it.
+fn nobody_is_left(seed: u64) {
+    let deadline = jailfleet_sandbox::clock::now() + PATIENCE;
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Err(nix::errno::Errno::ECHILD) => return,
+            Ok(WaitStatus::StillAlive) => std::thread::yield_now(),
+            Ok(_) => {}
+            Err(errno) => panic!("seed {seed}: {errno}"),
+        }
         assert!(
-            inner == 2 || sweeps,
-            "seed {seed}: {} runs outside a jail: {status}",
-            name.trim_end()
+            jailfleet_sandbox::clock::now() < deadline,
+            "seed {seed}: {:?} outlive the warden",
+            descendants(std::process::id())
         );
     }
 }

@@ -52,7 +52,7 @@ pub(crate) struct Fleet {
 pub(crate) struct Going {
     pub(crate) run: u64,
     slot: u16,
-    outputs: [OwnedFd; 2],
+    pub(crate) outputs: [OwnedFd; 2],
     wanted: Vec<ArtifactPath>,
     pub(crate) artifacts: Option<OwnedFd>,
 }

@@ -1,7 +1,8 @@
 //! What these tests do to a fleet besides running jobs in it, and how they look for what it left.
 
-use crate::fleet::Fleet;
+use crate::fleet::{Fleet, Going};
 use jailfleet_sandbox::protocol::Report;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::time::Duration;
 
 /// Nothing in these tests takes longer.
@@ -65,6 +66,23 @@ impl Fleet {
             })
             .map(|entry| std::fs::read_to_string(entry.path().join("cmdline")).unwrap_or_default())
             .collect()
+    }
+
+    /// What a run that goes on has written first.
+    pub(crate) fn first_line(&self, going: &Going) -> String {
+        self.wait_for_output(going);
+        let [stdout, _] = &going.outputs;
+        let mut bytes = [0; 256];
+        let length = nix::unistd::read(stdout, &mut bytes).expect("it can be read");
+        let text = String::from_utf8_lossy(bytes.get(..length).expect("so much was read"));
+        text.lines().next().expect("a line").to_owned()
+    }
+
+    /// The warden has nothing to report for as long as this.
+    pub(crate) fn says_nothing_for(&self, patience: Duration) {
+        let mut waits = [PollFd::new(self.warden().socket(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(patience).expect("it fits");
+        assert_eq!(poll(&mut waits, timeout), Ok(0), "it reports something");
     }
 
     /// Folders of this fleet's cgroups.
