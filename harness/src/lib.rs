@@ -15,6 +15,7 @@
 pub mod debian;
 pub mod chaos;
 pub mod packages;
+pub mod noted;
 pub mod requirement;
 pub mod settings_cli;
 pub mod metrics_page;

@@ -4,10 +4,9 @@
 //! the machine lacks one of them the test ends there: it says so on standard error and adds a line
 //! to the file that [`SKIPS`] names. Where the machine must have it the test fails instead.
 
-use std::fs::File;
-use std::io::Write;
 use std::path::Path;
 
+use crate::noted::append;
 use crate::release::Release;
 
 /// Set to anything: no test may be skipped.
@@ -169,20 +168,9 @@ pub fn found(requirement: Requirement, found: bool, test: &str) -> bool {
     let line = format!("{test}: needs {requirement:?}\n");
     eprint!("SKIPPED {line}");
     if let Some(path) = std::env::var_os(SKIPS) {
-        note(Path::new(&path), &line);
+        append(Path::new(&path), &line);
     }
     false
-}
-
-/// One write of one short line to a file in append mode: lines of tests that run at one time do not
-/// mix.
-fn note(path: &Path, line: &str) {
-    File::options()
-        .create(true)
-        .append(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(line.as_bytes()))
-        .unwrap_or_else(|error| panic!("the skip is not noted in {}: {error}", path.display()));
 }
 
 /// A test's own name, out of the name of an item within it.
@@ -230,7 +218,7 @@ macro_rules! here {
 
 #[cfg(test)]
 mod tests {
-    use super::{Requirement, Skips, note};
+    use super::{Requirement, Skips};
 
     #[test]
     fn a_machine_of_continuous_integration_may_lack_only_what_is_unusual() {
@@ -242,16 +230,6 @@ mod tests {
             assert_eq!(skips.allow(Requirement::Root), root, "{skips:?}");
             assert_eq!(skips.allow(Requirement::AppArmor), apparmor, "{skips:?}");
         }
-    }
-
-    #[test]
-    fn each_skip_is_a_line_of_its_own_in_the_file_of_the_run() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("skips");
-        note(&path, "one: needs Root\n");
-        note(&path, "two: needs Broker\n");
-        let noted = std::fs::read_to_string(&path).expect("it is there");
-        assert_eq!(noted, "one: needs Root\ntwo: needs Broker\n");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use fleet::Fleet;
 use jailfleet::evidence::End;
 use jailfleet::units::{ByteCount, Count, Millis};
 use jailfleet::wall::Wall;
+use jailfleet_harness::noted::tell;
 use jailfleet_harness::require;
 use job::{Seen, bash, python};
 use traces::{ALL, NOTHING, Trace};
@@ -42,7 +43,7 @@ fn compare(
             "{}, {place}: nothing is found any more, take the known hole away ({reason})",
             trace.name
         )),
-        Some(reason) => eprintln!("KNOWN HOLE {}, {place}: {reason}", trace.name),
+        Some(reason) => tell(&format!("known hole: {}, {place}: {reason}", trace.name)),
     }
 }
 

@@ -1,5 +1,6 @@
 //! What each wall is worth: with that one wall taken down, the attacks that it alone stops must succeed.
-//! Where none does, the table says what else stands in their way, and that is looked at, too.
+//! Where none does, the table says what else stands in their way, and that is looked at, too. What each wall
+//! was worth is told in the account of the run.
 //!
 //! `JAILFLEET_WALLS_SEARCH=landlock` makes the test go through the whole catalogue without that wall
 //! instead, and print what gets through.
@@ -25,6 +26,7 @@ use catalogue::AttackFile;
 use fleet::Fleet;
 use jailfleet::evidence::{End, Stage};
 use jailfleet::wall::Wall;
+use jailfleet_harness::noted::tell;
 use jailfleet_harness::require;
 use jailfleet_sandbox::without::why_never;
 use job::{bash, job, python};
@@ -326,15 +328,13 @@ fn each_wall_alone_stops_what_the_table_says() {
         let found = without(wall, "", &programs, |_| true).map(|without| without.broken);
         return eprintln!("{wall}: {found:?}");
     }
-    let mut report = String::new();
     let mut wrong = Vec::new();
     for (wall, worth) in TABLE {
         match look(*wall, worth, &programs) {
-            Ok(alone) => report += &format!("| {wall} | {alone} |\n"),
+            Ok(alone) => tell(&format!("the wall {wall} alone stops: {alone}")),
             Err(words) => wrong.push(format!("{wall}: {words}")),
         }
     }
-    eprintln!("| wall | what it alone stops |\n|---|---|\n{report}");
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

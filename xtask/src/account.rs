@@ -3,15 +3,36 @@
 use crate::proofs::{HERE, Passed};
 use crate::vm::verdict::Tally;
 use anyhow::{Context, Result};
+use jailfleet_harness::noted::{NOTED, NOTES};
 use jailfleet_harness::requirement::SKIPS;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What is said of tests that ran without nextest.
 const UNCOUNTED: &str = "NOT CHECKED: whether each test ends in time and leaves no process behind, nor how \
      many there were; `cargo install cargo-nextest --locked` brings what sees it, and cargo's own lines \
      count the tests";
+
+/// What tests told although they passed, such as a hole that is known, and where they did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notes(BTreeMap<String, BTreeSet<String>>);
+
+impl Notes {
+    /// This was told at `place`.
+    pub(crate) fn note(&mut self, place: &str, note: &str) {
+        let places = self.0.entry(note.to_owned()).or_default();
+        places.insert(place.to_owned());
+    }
+
+    /// A line for each.
+    pub(crate) fn lines(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(note, places)| {
+            let places: Vec<&str> = places.iter().map(String::as_str).collect();
+            format!("{NOTED}{note} [{}]", places.join("; "))
+        })
+    }
+}
 
 /// What nextest's last line counts, and the skips that the tests noted themselves.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -28,6 +49,7 @@ pub(crate) struct TestAccount {
     /// The same of guests, where the tests are counted and not the lines.
     guest_skips: BTreeSet<String>,
     passed: Passed,
+    notes: Notes,
     /// Whether tests ran without nextest, whose lines are what is counted.
     uncounted: bool,
 }
@@ -79,6 +101,13 @@ impl TestAccount {
         self.guest_skips = skips;
     }
 
+    /// Takes what was told in guests.
+    pub(crate) fn add_notes(&mut self, notes: Notes) {
+        for (note, places) in notes.0 {
+            self.notes.0.entry(note).or_default().extend(places);
+        }
+    }
+
     /// Which walls were proven where; `None` where no test of them ran.
     pub(crate) fn walls(&self) -> Option<String> {
         let mut passed = self.passed.clone();
@@ -100,14 +129,15 @@ impl TestAccount {
             .collect()
     }
 
-    /// What must be seen at the end: each skip, and the three counts.
+    /// What must be seen at the end: what was told, each skip, and the three counts.
     pub(crate) fn closing_lines(&self) -> Vec<String> {
         let here = self.skips.iter().map(|(skip, run)| format!("{skip}{run}"));
         let skips = here.chain(self.guest_skips.iter().cloned());
         let skips = skips.map(|skip| format!("SKIPPED {skip}"));
         let uncounted = self.uncounted.then(|| UNCOUNTED.to_owned());
         let counts = (!self.uncounted || self.guests != Tally::default()).then(|| self.to_string());
-        skips.chain(uncounted).chain(counts).collect()
+        let notes = self.notes.lines();
+        notes.chain(skips).chain(uncounted).chain(counts).collect()
     }
 }
 
@@ -133,35 +163,52 @@ impl fmt::Display for TestAccount {
     }
 }
 
-/// The file in which the tests of one run note their skips.
+/// The files in which the tests of one run note what must be seen.
 #[derive(Debug)]
-pub(crate) struct SkipsFile(PathBuf);
+pub(crate) struct NoteFiles {
+    skips: PathBuf,
+    notes: PathBuf,
+}
 
-impl SkipsFile {
-    /// An empty one in `folder`.
-    pub(crate) fn fresh(folder: &std::path::Path) -> Result<Self> {
-        let path = folder.join("skips");
-        std::fs::write(&path, "").with_context(|| format!("make {}", path.display()))?;
-        // Some tests become a plain user, and may skip as one.
-        let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
-        std::fs::set_permissions(&path, open).context("let every test note its skips")?;
-        Ok(Self(path))
+impl NoteFiles {
+    /// Empty ones in `folder`.
+    pub(crate) fn fresh(folder: &Path) -> Result<Self> {
+        let fresh = |name| {
+            let path = folder.join(name);
+            std::fs::write(&path, "").with_context(|| format!("make {}", path.display()))?;
+            // Some tests become a plain user, and may skip as one.
+            let open = std::os::unix::fs::PermissionsExt::from_mode(0o666);
+            std::fs::set_permissions(&path, open).context("let every test note what it has to")?;
+            Ok::<_, anyhow::Error>(path)
+        };
+        Ok(Self {
+            skips: fresh("skips")?,
+            notes: fresh("notes")?,
+        })
     }
 
-    /// The variable that tells the tests.
-    pub(crate) fn variable(&self) -> (&'static str, String) {
-        (SKIPS, self.0.display().to_string())
+    /// The variables that tell the tests.
+    pub(crate) fn variables(&self) -> [(&'static str, String); 2] {
+        let Self { skips, notes } = self;
+        [(SKIPS, skips), (NOTES, notes)].map(|(name, path)| (name, path.display().to_string()))
     }
 
     /// What they noted.
-    pub(crate) fn read(&self) -> Result<String> {
-        std::fs::read_to_string(&self.0).with_context(|| format!("read {}", self.0.display()))
+    pub(crate) fn give_to(&self, account: &mut TestAccount) -> Result<()> {
+        let read = |path: &Path| {
+            std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))
+        };
+        account.take_skips(&read(&self.skips)?);
+        for note in read(&self.notes)?.lines() {
+            account.notes.note(HERE, note);
+        }
+        Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::TestAccount;
+    use super::{NoteFiles, Notes, TestAccount};
     use crate::proofs::Passed;
     use crate::vm::verdict::Tally;
     use std::collections::BTreeSet;
@@ -261,6 +308,29 @@ mod tests {
             "3 passed, 0 failed, 1 skipped",
         ];
         assert_eq!(account.closing_lines(), lines);
+    }
+
+    #[test]
+    fn what_a_test_told_although_it_passed_stands_at_the_end_once_with_all_its_places() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let files = NoteFiles::fresh(folder.path()).expect("files");
+        let mut account = TestAccount::default();
+        for (_, path) in files.variables() {
+            std::fs::write(path, "known hole: a\n").expect("it is there");
+        }
+        files.give_to(&mut account).expect("they can be read");
+        let mut guests = Notes::default();
+        guests.note("in the guest 6.1 as root", "known hole: a");
+        account.add_notes(guests);
+        let lines = account.closing_lines();
+        assert_eq!(
+            lines.first().map(String::as_str),
+            Some("NOTED known hole: a [here; in the guest 6.1 as root]")
+        );
+        assert_eq!(
+            lines.get(1).map(String::as_str),
+            Some("SKIPPED known hole: a")
+        );
     }
 
     #[test]

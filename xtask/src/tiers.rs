@@ -1,6 +1,6 @@
 //! The tiers: what is checked in two minutes, in 20 minutes, and before a release.
 
-use crate::account::{SkipsFile, TestAccount};
+use crate::account::{NoteFiles, TestAccount};
 use crate::build::{HALTING_POINTS, WALL_REMOVAL};
 use crate::leftovers::{Owners, Traces};
 use crate::needs::{self, Install, Need};
@@ -220,6 +220,7 @@ pub(crate) fn test(
         Traces::now(&owners)?.nothing_since(&before)
     });
     account.add_guests(guests.tally, guests.passed, guests.skips);
+    account.add_notes(guests.notes);
     if let Some(walls) = account.walls() {
         steps.remember(format!("Walls, and where a test proved them:\n{walls}"));
     }
@@ -368,13 +369,13 @@ pub(crate) fn tests(
     environment: Vec<(&'static str, String)>,
     account: &mut TestAccount,
 ) -> Result<()> {
-    let skips = SkipsFile::fresh(&workspace.folder("tests")?)?;
+    let noted = NoteFiles::fresh(&workspace.folder("tests")?)?;
     let nextest = tools::NEXTEST.find(workspace);
     let mut runner = nextest.as_ref().map_or_else(cargo, beside_cargo);
     runner
         .current_dir(workspace.root())
         .envs(environment)
-        .envs([skips.variable()]);
+        .envs(noted.variables());
     let status = if nextest.is_some() {
         runner
             .args(["nextest", "run", "--no-fail-fast"])
@@ -389,7 +390,7 @@ pub(crate) fn tests(
             .env("RUST_TEST_THREADS", "1");
         status("cargo test", &mut runner)?
     };
-    account.take_skips(&skips.read()?);
+    noted.give_to(account)?;
     if !status.success() {
         bail!("see all tests pass: {account} ({status})");
     }

@@ -212,6 +212,9 @@ pub(crate) fn perform(workspace: &Workspace, task: VmTask) -> Result<ExitCode> {
             for skip in &learned.skips {
                 println!("SKIPPED {skip}");
             }
+            for note in learned.notes.lines() {
+                println!("{note}");
+            }
             println!("{}", learned.tally);
             ensure!(learned.tally.failed == 0, "see all tests pass");
         }

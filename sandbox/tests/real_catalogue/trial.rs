@@ -9,6 +9,7 @@ use jailfleet::limits::Limits;
 use jailfleet::outcome::Outcome;
 use jailfleet::verdict::{Judged, judge};
 use jailfleet::wall::Wall;
+use jailfleet_harness::noted;
 use jailfleet_harness::requirement::{Requirement, found};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -194,7 +195,7 @@ fn tell(hole: &KnownHole, file: &AttackFile, wrong: &[String]) -> Result<(), Str
             file.name
         ));
     }
-    eprintln!("KNOWN HOLE {}: {}", file.name, hole.reason);
+    noted::tell(&format!("known hole: {}: {}", file.name, hole.reason));
     Ok(())
 }
 

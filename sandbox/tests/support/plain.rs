@@ -1,5 +1,6 @@
 //! Tests of the same binary once more, as a user without any privilege.
 
+use jailfleet_harness::noted::{NOTED, NOTES, tell};
 use jailfleet_harness::requirement::{NO_SKIPS, SKIPS};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
@@ -25,12 +26,17 @@ pub(crate) fn as_a_plain_user(tests: &[&str]) {
         // root, where each skip counts.
         .env_remove(NO_SKIPS)
         .env_remove(SKIPS)
+        // It may not write there; what it tells is told again below.
+        .env_remove(NOTES)
         .uid(PLAIN)
         .gid(PLAIN)
         .output()
         .expect("the tests can be executed by everybody");
     let text = String::from_utf8_lossy(&output.stdout);
-    eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+    let words = String::from_utf8_lossy(&output.stderr);
+    eprintln!("{words}");
+    let noted = words.lines().filter_map(|line| line.split_once(NOTED));
+    noted.for_each(|(_, note)| tell(&format!("{note} (in a plain user's jails)")));
     assert!(
         text.contains(&format!("{} passed; 0 failed", tests.len())),
         "{text}"

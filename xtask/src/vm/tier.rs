@@ -1,5 +1,6 @@
 //! The guests within the tiers: what is run there, and what is said when no guest can be had.
 
+use crate::account::Notes;
 use crate::needs::Install;
 use crate::proofs::Passed;
 use crate::unchecked::{must_all_be_checked, unchecked};
@@ -31,6 +32,8 @@ pub(crate) struct Learned {
     pub(crate) passed: Passed,
     /// One line a skip: the test, what it needs, and where.
     pub(crate) skips: BTreeSet<String>,
+    /// What tests told although they passed, and where.
+    pub(crate) notes: Notes,
     /// What nobody has checked, when there was no guest.
     pub(crate) unchecked: Option<String>,
 }

@@ -8,7 +8,7 @@ use crate::vm::recipe::{C_LIBRARY, Kernel};
 use crate::vm::selection::{self, Case, Wanted};
 use crate::vm::test_programs::{self, TestProgram};
 use crate::vm::tier::Learned;
-use crate::vm::verdict::Verdict;
+use crate::vm::verdict::{Verdict, notes};
 use crate::vm::{Guest, NoGuest};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, bail, ensure};
@@ -206,13 +206,16 @@ fn report(kernel: Kernel, case: &Case, done: &Done, learned: &mut Learned) {
         User::Plain => "plain",
     };
     learned.tally.note(&verdict);
+    let place = format!("in the guest {kernel} as {user}");
+    for note in notes(done) {
+        learned.notes.note(&place, &note);
+    }
     match &verdict {
         Verdict::Passed => {
             let test = format!("{}::{}", case.name.program, case.name.test);
             learned.passed.note(&format!("guest {kernel}"), &test);
         }
         Verdict::Skipped(skips) => {
-            let place = format!("in the guest {kernel} as {user}");
             let lines = skips.iter().map(|skip| format!("{skip}, {place}"));
             learned.skips.extend(lines);
         }

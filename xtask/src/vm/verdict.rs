@@ -2,6 +2,7 @@
 
 use crate::vm::machine::Done;
 use jailfleet_guest::{End, Left, User};
+use jailfleet_harness::noted::NOTED;
 use jailfleet_harness::requirement::Requirement;
 use std::fmt;
 
@@ -63,6 +64,14 @@ impl Verdict {
     }
 }
 
+/// What a test told to whoever reads the account, however it ended.
+pub(crate) fn notes(done: &Done) -> Vec<String> {
+    let [err, out] = [&done.stderr, &done.stdout].map(|text| String::from_utf8_lossy(text));
+    let lines = err.lines().chain(out.lines());
+    let told = lines.filter_map(|line| line.split_once(NOTED));
+    told.map(|(_, note)| note.trim().to_owned()).collect()
+}
+
 /// Whether a test asked for something that this user is known to lack.
 fn is_expected(skip: &str, user: User) -> bool {
     let needs = skip.rsplit_once(": needs ").map(|(_, needs)| needs);
@@ -115,7 +124,7 @@ impl fmt::Display for Tally {
 
 #[cfg(test)]
 mod tests {
-    use super::{Tally, Verdict};
+    use super::{Tally, Verdict, notes};
     use crate::vm::machine::Done;
     use jailfleet_guest::{End, Left, User};
     use std::time::Duration;
@@ -184,6 +193,19 @@ mod tests {
         tally.note(&Verdict::Passed);
         tally.note(&Verdict::Failed("x".to_owned()));
         assert_eq!(tally.to_string(), "1 passed, 1 failed, 1 skipped");
+    }
+
+    #[test]
+    fn what_a_test_tells_comes_out_of_the_guest_from_either_stream() {
+        let done = Done {
+            end: End::Exited(0),
+            left: Left::Nothing,
+            took: Duration::ZERO,
+            stdout: b"test a ... NOTED known hole: b\nok\n".to_vec(),
+            stderr: b"words\nNOTED the wall x alone stops: y\n".to_vec(),
+        };
+        let told = ["the wall x alone stops: y", "known hole: b"];
+        assert_eq!(notes(&done), told);
     }
 
     #[test]
