@@ -164,7 +164,7 @@ fn globals_and_artifacts_come_side_by_side() {
     let mut both = job(
         "a",
         "python",
-        "open('tmp/r', 'w').write(str(x))\ny = x + 1",
+        "with open('tmp/r', 'w') as f: f.write(str(x))\ny = x + 1\ndel f",
         &["tmp/r"],
     );
     both["globals"] = json!("{\"x\": 1}");
