@@ -102,6 +102,48 @@ fn every_promise_of_the_readme_names_tests_that_exist_and_a_tier() {
     }
 }
 
+/// The tasks that a text names, as `cargo xtask TASK`.
+fn tasks(text: &str) -> Vec<&str> {
+    let after = text.split("cargo xtask ").skip(1);
+    let name = |rest: &&str| {
+        let end = rest.find(|letter: char| !(letter.is_ascii_lowercase() || letter == '-'));
+        end.unwrap_or(rest.len())
+    };
+    after
+        .filter_map(|rest| rest.get(..name(&rest)))
+        .filter(|task| !task.is_empty())
+        .collect()
+}
+
+#[test]
+fn every_task_that_a_document_names_exists_and_the_promises_name_those_that_break_things() {
+    let program = read("xtask/src/main.rs");
+    let mut documents = vec![
+        read("README.md"),
+        read("CONTRIBUTING.md"),
+        read("SECURITY.md"),
+    ];
+    let pages = files_below(&root().join("docs"));
+    documents.extend(pages.iter().map(|page| read(page)));
+    for task in documents.iter().flat_map(|text| tasks(text)) {
+        let words = task.split('-').map(|word| {
+            let (first, rest) = word.split_at(word.len().min(1));
+            first.to_uppercase() + rest
+        });
+        let variant = words.collect::<String>();
+        let arms = [" ", " {", " =>", "("].map(|end| format!("Task::{variant}{end}"));
+        assert!(
+            arms.iter().any(|arm| program.contains(arm)),
+            "cargo xtask {task} is named, and is no task"
+        );
+    }
+    let promises = promises().concat().join(" ");
+    let named = tasks(&promises);
+    for task in ["faults", "turmoil", "poison", "scale", "quorum"] {
+        assert!(named.contains(&task), "no promise names cargo xtask {task}");
+    }
+}
+
 #[test]
 fn links_of_the_documents_lead_somewhere() {
     let mut documents = files_below(&root().join("docs"));
