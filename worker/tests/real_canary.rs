@@ -16,7 +16,8 @@ use jailfleet_harness::{Broker, require};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
-use worker::{Worker, file_of, local};
+use tokio::time::timeout;
+use worker::{LONG, Worker, file_of, local, processes_with};
 
 /// Shows a file of the host as the passwords of the jail.
 fn hole(secrets: &Path) -> tempfile::NamedTempFile {
@@ -174,6 +175,68 @@ async fn a_rebuilt_slot_takes_no_job_before_a_canary_came_back_and_readiness_say
     );
     assert_eq!(result["worker"]["attempt"], 1, "it was never tried in vain");
     assert!(result["worker"]["last_canary"].is_string(), "{result}");
+    worker.stops();
+}
+
+/// Waits until a program with this argument runs, and ends its slot's init under it.
+async fn end_the_slot_under(mark: &str, worker: &Worker) {
+    let running = async {
+        while processes_with(mark).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, running).await.expect("it runs in time");
+    kill_inits(worker.warden());
+    let ended = async {
+        while !processes_with(mark).is_empty() {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(LONG, ended).await.expect("it ends with its slot");
+}
+
+#[tokio::test]
+async fn a_fault_in_the_middle_of_a_run_is_tried_again_and_the_third_one_is_answered() {
+    require!(Root, Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let quick = file_of("[retry]\ndelay_min_ms = 100\ndelay_max_ms = 200\n");
+    let lane = "worker.lanes.interactive=0";
+    let (worker, admin) = start(&vhost.uri(), &quick, lane).await;
+    let mut producer = client::Client::new(&vhost.uri(), "jailfleet.reply.middle").await;
+    let retried =
+        |times: u32| format!("jailfleet_jobs_set_aside_total{{reason=\"retried\"}} {times}\n");
+    // The kernel cuts a name of its own; an argument stays whole.
+    let mark = |id: &str| format!("{id}-{}", std::process::id());
+    for (id, code) in [
+        ("once", "sleep 3; echo ran"),
+        ("always", "sleep 5; echo ran"),
+    ] {
+        let job = json!({ "v": 1, "id": id, "runtime": "bash", "code": code, "argv": [mark(id)] });
+        let job = job.to_string();
+        producer.publish(client::Job::new(id, &job)).await;
+        end_the_slot_under(&mark(id), &worker).await;
+        if id == "once" {
+            let (_, result) = producer.result().await;
+            assert_eq!(
+                (&result["outcome"], &result["stdout"]),
+                (&json!("exited"), &json!("ran\n"))
+            );
+            assert_eq!(result["worker"]["attempt"], 2, "{result}");
+            client::until_exported(&admin, &retried(1)).await;
+        }
+    }
+    for times in 2..=3 {
+        client::until_exported(&admin, &retried(times)).await;
+        end_the_slot_under(&mark("always"), &worker).await;
+    }
+    let (id, result) = producer.result().await;
+    assert_eq!(
+        (id.as_str(), &result["outcome"]),
+        ("always", &json!("engine_fault"))
+    );
+    assert_eq!(result["worker"]["attempt"], 3, "{result}");
+    client::until_exported(&admin, &retried(3)).await;
     worker.stops();
 }
 

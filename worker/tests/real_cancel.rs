@@ -20,7 +20,7 @@ use jailfleet_harness::{Broker, require};
 use lapin::BasicProperties;
 use sender::{Sender, now};
 use serde_json::{Value, json};
-use worker::{LONG, Worker};
+use worker::{LONG, Worker, producer};
 
 /// Much less than an endless loop may run for, and more than its end takes.
 const SOON: Duration = Duration::from_secs(20);
@@ -131,6 +131,46 @@ async fn a_cancel_ends_endless_loops_and_answers_what_waits_behind_them_without_
     until_counted(&admin, "jailfleet_cancels_total{result=\"other_pool\"}", 1).await;
     until_busy(&admin, 0).await;
     assert_eq!(client.waiting(REPLY).await, 0, "nobody is answered twice");
+    worker.stops();
+}
+
+#[tokio::test]
+async fn the_command_cancels_by_id_what_runs_and_what_waits_and_nothing_else() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let uri = vhost.uri();
+    let (worker, admin) = start(&uri).await;
+    let (mut client, sender) = parties(&uri).await;
+    fill_both_slots(&sender, &admin).await;
+    for id in ["waits", "stays"] {
+        sender.job(&quick(id), now()).await;
+    }
+    let mut command = producer(&uri);
+    command.args(["cancel", "--job", "loop-1", "waits", "--json"]);
+    let ended = tokio::task::spawn_blocking(move || command.output());
+    let ended = ended.await.expect("no panic").expect("it starts");
+    assert!(ended.status.success(), "{ended:?}");
+    let mut results = BTreeMap::new();
+    for _ in 0..3 {
+        let (id, result) = soon(&mut client).await;
+        results.insert(id, result);
+    }
+    let of = |id: &str| {
+        results
+            .get(id)
+            .unwrap_or_else(|| panic!("{id}: {results:?}"))
+    };
+    assert_cancelled(of("loop-1"));
+    assert_cancelled(of("waits"));
+    assert_eq!(
+        of("stays")["stdout"],
+        "ran\n",
+        "in the slot that is free again"
+    );
+    until_busy(&admin, 1).await;
+    sender.cancel_jobs(&["loop-2"], now()).await;
+    assert_cancelled(&soon(&mut client).await.1);
     worker.stops();
 }
 

@@ -155,3 +155,23 @@ async fn a_result_that_is_larger_than_the_broker_takes_comes_without_its_output(
     assert_eq!(client.waiting("jailfleet.dead.parked").await, 0);
     worker.stops();
 }
+
+#[tokio::test]
+async fn a_worker_that_finds_nobody_at_the_brokers_address_waits_and_works_when_somebody_is() {
+    require!(Broker);
+    let mut broker = Broker::own().expect("a broker");
+    let uri = broker.uri("/");
+    broker.halt().expect("it stops");
+    let (worker, admin) = start(&uri);
+    says(&worker, &["refused", "is the broker running"]);
+    unready(&admin, "not connected for consuming").await;
+    until_exported(&admin, "jailfleet_amqp_connected{role=\"consume\"} 0\n").await;
+
+    broker.resume().expect("it starts again");
+    until_ready(&admin).await;
+    let mut client = Client::new(&uri, REPLY).await;
+    client.publish(Job::new("one", &plain("one"))).await;
+    let (_, result) = client.result().await;
+    assert_eq!(result["stdout"], "ran\n", "{result}");
+    worker.stops();
+}

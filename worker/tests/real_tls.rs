@@ -220,3 +220,63 @@ async fn a_changed_password_is_read_again_and_needs_no_restart() {
     assert_eq!(told["stdout"], "42\n", "{told}");
     worker.stops();
 }
+
+/// Puts a copy of a file where a worker may read it, in the place of the one before.
+fn put(from: &Path, to: &Path) {
+    std::fs::copy(from, to).expect("copied");
+    let anybody = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(to, anybody).expect("ours");
+}
+
+#[tokio::test]
+async fn renewed_certificates_and_keys_are_read_at_the_next_connection_of_a_live_worker() {
+    require!(Broker);
+    let ours = Authority::new().expect("an authority");
+    let server = ours.issue("server", "localhost", 2).expect("issued");
+    let own = ours.issue("client", "worker", 2).expect("issued");
+    let broker = Broker::own_with_tls(&ours, &server).expect("a broker");
+    let uri = broker.tls_uri("localhost").expect("it speaks TLS");
+    let folder = tempfile::tempdir().expect("a folder");
+    let anybody = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), anybody).expect("ours");
+    let [ca, certificate, key] = ["ca", "certificate", "key"].map(|name| folder.path().join(name));
+    put(&ours.certificate(), &ca);
+    put(&own.certificate, &certificate);
+    put(&own.key, &key);
+    let text = |path: &Path| path.to_str().expect("a plain path").to_owned();
+    let sets = [
+        format!("amqp.ca_file={}", text(&ca)),
+        format!("amqp.client_cert_file={}", text(&certificate)),
+        format!("amqp.client_key_file={}", text(&key)),
+        "amqp.backoff_max_ms=500".to_owned(),
+    ];
+    let flags: Vec<&str> = sets.iter().flat_map(|set| ["--set", set]).collect();
+    let (worker, admin) = start(&flags, &[(URI, &uri)]).await;
+    let subjects = || {
+        let list = ["list_connections", "peer_cert_subject"];
+        broker.ctl(&list).expect("a list")
+    };
+    assert!(subjects().contains("worker"), "{}", subjects());
+
+    // The broker is another one to who knows the old authority alone; so is the worker, by its key.
+    let next = Authority::new().expect("an authority");
+    let renewed = next.issue("server", "localhost", 2).expect("issued");
+    let own = ours.issue("renewed", "renewed", 2).expect("issued");
+    broker.show(&renewed).expect("shown");
+    let close = ["close_all_connections", "for a test"];
+    broker.ctl(&close).expect("closed");
+    let line = loop {
+        let line = worker.says("no session with the broker").to_string();
+        if line.contains("UnknownIssuer") {
+            break line;
+        }
+    };
+    assert!(!line.contains("guest"), "{line}");
+    put(&own.certificate, &certificate);
+    put(&own.key, &key);
+    put(&next.certificate(), &ca);
+    client::until_ready(&admin).await;
+    let now = subjects();
+    assert!(now.contains("renewed") && !now.contains("worker"), "{now}");
+    worker.stops();
+}

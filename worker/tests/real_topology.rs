@@ -18,7 +18,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use client::{Client, Job};
 use jailfleet_harness::{Broker, Vhost, require};
-use lapin::types::AMQPValue;
+use lapin::options::{ExchangeDeclareOptions, ExchangeDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable};
+use lapin::{Connection, ConnectionProperties, ExchangeKind};
 use mistakes::valid;
 use serde_json::Value;
 use worker::{Worker, command, executable};
@@ -33,8 +35,13 @@ async fn start(uri: &str, more: &[&str]) -> (Worker, String) {
 
 /// Makes everything by what the command exports, as an operator would.
 fn import(broker: &Broker, vhost: &Vhost<'_>) {
+    import_part(broker, vhost, "--definitions");
+}
+
+/// The same of what it exports with this flag.
+fn import_part(broker: &Broker, vhost: &Vhost<'_>, flag: &str) {
     let exported = command(executable())
-        .args(["topology", "--definitions"])
+        .args(["topology", flag])
         .env("JAILFLEET__AMQP__URI", vhost.uri())
         .output()
         .expect("the worker starts");
@@ -116,4 +123,99 @@ async fn a_queue_that_a_stranger_made_is_told_and_used_and_one_that_is_deleted_i
         eprintln!("{line}");
     }
     worker.stops();
+}
+
+/// Deletes an exchange, and makes it anew as something else where it says what.
+async fn change_exchange(uri: &str, name: &str, kind: Option<ExchangeKind>) {
+    let connection = Connection::connect(uri, ConnectionProperties::default()).await;
+    let connection = connection.expect("the broker is up");
+    let channel = connection.create_channel().await.expect("a channel");
+    let deleted = channel.exchange_delete(name.into(), ExchangeDeleteOptions::default());
+    deleted.await.expect("deleted");
+    if let Some(kind) = kind {
+        let durable = ExchangeDeclareOptions {
+            durable: true,
+            ..ExchangeDeclareOptions::default()
+        };
+        let made = channel.exchange_declare(name.into(), kind, durable, FieldTable::default());
+        made.await.expect("made");
+    }
+    let closed = connection.close(200, "done".into()).await;
+    closed.expect("it ends");
+}
+
+#[tokio::test]
+async fn an_exchange_of_another_type_or_without_its_alternate_is_told_and_one_that_is_gone_is_missed()
+ {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let user = vhost.user("exchanges").expect("a user");
+    user.permit(".*", ".*", ".*").expect("rights");
+    let uri = vhost.uri();
+    import(&broker, &vhost);
+    change_exchange(&uri, "jailfleet.ops", Some(ExchangeKind::Direct)).await;
+    change_exchange(&uri, "jailfleet.results", Some(ExchangeKind::Direct)).await;
+    let often = ["--set", "amqp.topology_check_ms=200"];
+    let (worker, admin) = start(&user.uri(), &often).await;
+    // One of another type, one without its alternate.
+    until_drift(&admin, "differs", |count| count == 2.0).await;
+    let mut said = Vec::new();
+    while said.len() < 2 {
+        let line = worker.says("is not as it should be");
+        let object = line.get("object").and_then(Value::as_str);
+        said.extend(object.map(str::to_owned));
+    }
+    said.sort();
+    for (object, name) in said.iter().zip(["jailfleet.ops", "jailfleet.results"]) {
+        assert!(object.ends_with(name), "{said:?}");
+    }
+    change_exchange(&uri, "jailfleet.beat", None).await;
+    until_drift(&admin, "missing", |count| count >= 1.0).await;
+    user.disconnect().expect("its connections are closed");
+    until_drift(&admin, "missing", |count| count == 0.0).await;
+    worker.stops();
+}
+
+#[tokio::test]
+async fn the_exported_policies_bring_a_strangers_queue_to_what_the_table_says() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let client = Client::new(&vhost.uri(), "jailfleet.reply.policies").await;
+    let (suspect, lost) = ("jailfleet.suspect.default", "jailfleet.results.lost");
+    for queue in [suspect, lost] {
+        client.declare(queue, &[], "amq.direct", queue).await;
+    }
+    import_part(&broker, &vhost, "--policies");
+    let listing = [
+        "list_queues",
+        "--vhost",
+        vhost.name(),
+        "--formatter",
+        "json",
+    ];
+    let columns = ["name", "policy", "effective_policy_definition"];
+    let listed = broker
+        .ctl(&[&listing[..], &columns].concat())
+        .expect("a list");
+    let start = listed.find('[').expect("a list");
+    let listed: Value =
+        serde_json::from_str(listed.get(start..).expect("from there")).expect("JSON");
+    let effective = |queue: &str| {
+        let mut found = listed.as_array().expect("a list").iter();
+        let row = found.find(|row| row["name"] == queue).expect("it is there");
+        assert_eq!(row["policy"], queue, "{row}");
+        row["effective_policy_definition"].to_string()
+    };
+    for (queue, part) in [
+        (suspect, "delivery-limit"),
+        (suspect, "dead-letter-exchange"),
+        (suspect, "reject-publish"),
+        (lost, "message-ttl"),
+        (lost, "max-length"),
+    ] {
+        let definition = effective(queue);
+        assert!(definition.contains(part), "{queue}: {definition}");
+    }
 }

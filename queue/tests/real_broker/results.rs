@@ -243,3 +243,35 @@ async fn a_message_that_closes_the_channel_is_given_up_alone() {
     assert!(doors.sessions.close(LONG).await);
     producer.close(LONG).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_its_full_queue_refuses_is_kept_as_lost_with_that_reason() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let doors = open_doors(&section(&vhost.uri(), ReplyMode::Default)).await;
+    let client = Client::new(&vhost.uri()).await;
+    let mut bounds = FieldTable::default();
+    bounds.insert("x-max-length".into(), AMQPValue::LongLongInt(1));
+    let refuse = AMQPValue::LongString("reject-publish".into());
+    bounds.insert("x-overflow".into(), refuse);
+    let options = QueueDeclareOptions::default();
+    let made = client
+        .channel
+        .queue_declare("small".into(), options, bounds);
+    made.await.expect("made");
+    let first = doors.outbox.publish(reply("fits", "small")).await;
+    assert_eq!(first, Ok(Published::Delivered));
+    let second = doors.outbox.publish(reply("refused", "small")).await;
+    assert_eq!(second, Ok(Published::Lost));
+    let kept = client.take(LOST).await;
+    assert_eq!(kept.routing_key.as_str(), "small");
+    let id = kept.properties.message_id().clone().expect("an id");
+    assert_eq!(id.as_str(), "refused.1");
+    let headers = kept.properties.headers().clone().expect("headers");
+    let reason = headers.inner().get("jailfleet-lost-reason");
+    assert_eq!(reason, Some(&AMQPValue::LongString("queue_full".into())));
+    assert_eq!(client.count("small").await, 1);
+    assert_eq!(doors.counters.results_lost.get(), 1);
+    assert!(doors.sessions.close(LONG).await);
+}

@@ -10,6 +10,8 @@ use jailfleet_queue::amqp::producer::ProducerDoor;
 use jailfleet_queue::{Disposition, amqp};
 use lapin::options::QueueDeleteOptions;
 use std::collections::BTreeMap;
+use std::sync::mpsc::{RecvTimeoutError, sync_channel};
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_queue_deleted_under_its_consumer_is_noticed_and_made_anew() {
@@ -109,6 +111,31 @@ async fn a_broker_that_restarts_in_the_middle_loses_no_job_and_no_result() {
         doors.counters.consume_sessions.get() >= 2,
         "the broker was gone for a while"
     );
+    assert!(doors.sessions.close(LONG).await);
+    producer.close(LONG).await;
+}
+
+/// On the one thread that it has, so that all of the test's runtime stands still.
+#[tokio::test]
+async fn a_runtime_that_stands_still_for_longer_than_heartbeats_costs_no_session() {
+    require!(Broker);
+    let broker = Broker::start().expect("a broker");
+    let vhost = broker.vhost().expect("a vhost");
+    let mut amqp = section(&vhost.uri(), ReplyMode::Default);
+    amqp.heartbeat_s = 2;
+    let mut doors = open_doors(&amqp).await;
+    let (nobody, silence) = sync_channel::<()>(1);
+    let stood = silence.recv_timeout(Duration::from_secs(8));
+    drop(nobody);
+    assert_eq!(stood, Err(RecvTimeoutError::Timeout));
+    assert!(doors.state.borrow_and_update().is_ready());
+    let producer = ProducerDoor::open(&amqp, &produce_plan("still")).expect("opens");
+    submit(&producer, "after").await;
+    let delivery = tokio::time::timeout(LONG, doors.intake.next()).await;
+    let delivery = delivery.expect("in time").expect("jobs flow");
+    ack(delivery.ticket).await;
+    assert_eq!(doors.counters.session_failures.get(), 0);
+    assert_eq!(doors.counters.consume_sessions.get(), 1);
     assert!(doors.sessions.close(LONG).await);
     producer.close(LONG).await;
 }

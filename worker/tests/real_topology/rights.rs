@@ -11,7 +11,7 @@ use jailfleet_queue::{Disposition, JobMessage};
 use lapin::types::AMQPValue;
 use serde_json::Value;
 
-use super::client::{Client, Job};
+use super::client::{Client, Job, until_exported};
 use super::mistakes::valid;
 use super::worker::{LONG, Worker};
 use super::{import, start, until_drift};
@@ -146,8 +146,39 @@ async fn worker_producer_and_operator_need_no_more_rights_than_they_are_said_to_
     }
     let (again, _) = next_result(&mut door).await;
     assert_eq!(again, "again");
+    commands_work(&producer, &operator, &guest).await;
+    // By the worker, with its own rights.
+    until_exported(&admin, "jailfleet_cancels_total{result=\"taken\"} 1\n").await;
     door.close(LONG).await;
     running.stops();
+}
+
+/// Runs what an operator and a producer type, each with the rights of its user.
+async fn commands_work(producer: &User<'_>, operator: &User<'_>, guest: &Client) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fetched = folder.path().join("lost.jsonl");
+    let fetched = fetched.to_str().expect("a plain path");
+    let body = Job::new("bad", "no json").reply_to(None);
+    guest.publish(body).await;
+    guest.until_waiting("jailfleet.dead.parked", 1).await;
+    for (user, line) in [
+        (producer, &["cancel", "--job", "nobody-knows-me"][..]),
+        (operator, &["dead", "list", "--json"]),
+        (operator, &["dead", "show", "bad"]),
+        (operator, &["lost", "list", "--json"]),
+        (operator, &["lost", "fetch", "--results", fetched]),
+        (operator, &["dead", "drop", "--all"]),
+    ] {
+        let mut command = super::worker::producer(&user.uri());
+        command
+            .args(line)
+            .env("JAILFLEET__AMQP__REPLY_MODE", "exchange");
+        let ended = tokio::task::spawn_blocking(move || command.output());
+        let ended = ended.await.expect("no panic").expect("it starts");
+        assert!(ended.status.success(), "{line:?}: {ended:?}");
+    }
+    guest.until_waiting("jailfleet.dead.parked", 0).await;
+    guest.until_waiting("jailfleet.results.lost", 0).await;
 }
 
 /// The expression without one of the names that it matches.
