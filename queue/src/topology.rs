@@ -40,12 +40,16 @@ const SUSPECT_DELIVERIES: u32 = 2;
 /// before that one of -1 means none at all: the first message that goes back is dropped.
 const NO_LIMIT: i64 = 1_000_000_000;
 
-/// A queue that keeps what found no home, for people to look at. It is bounded in bytes and in
+/// A queue that people must look at when it fills. All but the dead queue are bounded in bytes and in
 /// messages; only the latter can be seen by a client of the broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Kept {
+    /// Dead letters that no reaper has taken yet.
+    Dead,
     /// Dead letters that the reaper has dealt with.
     DeadParked,
+    /// Jobs of a newer minor version, put aside for a worker that was upgraded.
+    JobsNewer,
     /// Jobs that no pool queue took.
     JobsUnrouted,
     /// Results without a reply queue.
@@ -54,24 +58,34 @@ pub enum Kept {
 
 impl Kept {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::DeadParked, Self::JobsUnrouted, Self::ResultsLost];
+    pub const ALL: [Self; 5] = [
+        Self::Dead,
+        Self::DeadParked,
+        Self::JobsNewer,
+        Self::JobsUnrouted,
+        Self::ResultsLost,
+    ];
 
     /// The queue's name after the prefix.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Dead => "dead",
             Self::DeadParked => "dead.parked",
+            Self::JobsNewer => "jobs.newer",
             Self::JobsUnrouted => "jobs.unrouted",
             Self::ResultsLost => "results.lost",
         }
     }
 
-    /// The most messages that it holds.
+    /// The most messages that it holds, few enough that messages of 10 KiB reach it before the bound in
+    /// bytes, which nobody sees. The dead queue holds any number, since nothing may be lost there; a reaper
+    /// empties it within seconds, so that half of this is a reason to look.
     #[must_use]
     pub const fn bound(self) -> u32 {
         match self {
-            Self::DeadParked | Self::JobsUnrouted => 100_000,
-            Self::ResultsLost => 1_000_000,
+            Self::Dead => 2_000,
+            Self::DeadParked | Self::JobsNewer | Self::JobsUnrouted | Self::ResultsLost => 100_000,
         }
     }
 }
@@ -247,8 +261,7 @@ impl Topology {
 
         // A day for somebody to upgrade a worker; then the reaper answers.
         let mut newer = safe_dead_letters(&names.dead(), Some(NEWER_KEY));
-        newer.push(("x-message-ttl", Argument::Number(DAY_MS)));
-        newer.push(("x-max-length-bytes", Argument::Number(GIB)));
+        newer.extend(bounds(Kept::JobsNewer, DAY_MS));
         self.queue(&names.jobs_newer(), newer);
         self.bind(&names.jobs_newer(), &names.internal(), NEWER_KEY);
 
