@@ -311,6 +311,102 @@ mod tests {
         assert_eq!(apart.attempt(&policy()), 5);
     }
 
+    /// How one delivery of a job ends.
+    #[derive(Debug, Clone, Copy)]
+    enum Ending {
+        WorkerDies,
+        WorkerStops,
+        Fault,
+        /// Its result finds no way out: it goes back to its queue.
+        NoWayOut,
+    }
+
+    fn ending() -> impl Strategy<Value = Ending> {
+        prop_oneof![
+            Just(Ending::WorkerDies),
+            Just(Ending::WorkerStops),
+            Just(Ending::Fault),
+            Just(Ending::NoWayOut),
+        ]
+    }
+
+    /// Whether a return counts as a failed delivery: until 4.2 each does, from 4.3 on only a death.
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Counts {
+        Each,
+        Deaths,
+    }
+
+    /// A message that is published anew is new to its queue.
+    fn anew(history: &History) -> History {
+        History {
+            acquired: 0,
+            ..*history
+        }
+    }
+
+    fn back(history: &History, counts: Counts, ending: Ending) -> History {
+        let failed = counts == Counts::Each || matches!(ending, Ending::WorkerDies);
+        History {
+            delivery_count: history.delivery_count + u64::from(failed),
+            acquired: history.acquired + u64::from(counts == Counts::Deaths),
+            ..*history
+        }
+    }
+
+    fn after(history: &History, ending: Ending, counts: Counts) -> Option<History> {
+        match ending {
+            Ending::WorkerDies | Ending::NoWayOut => Some(back(history, counts, ending)),
+            Ending::WorkerStops => Some(match give_back(history, &policy()) {
+                GiveBack::InPlace => back(history, counts, ending),
+                GiveBack::Anew => anew(history),
+            }),
+            Ending::Fault => match decide(history, &policy(), 0.5) {
+                // By its lane's retry queue, also out of the suspects'.
+                RetryDecision::Retry { faults, .. } => Some(History {
+                    faults,
+                    ..History::default()
+                }),
+                RetryDecision::Answer => None,
+            },
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_job_ends_after_a_few_deaths_whatever_else_happens_and_never_by_workers_that_stop(
+            endings in proptest::collection::vec(ending(), 0..200),
+            counts in prop_oneof![Just(Counts::Each), Just(Counts::Deaths)],
+        ) {
+            let policy = policy();
+            let (mut history, mut deaths, mut others) = (History::default(), 0_u64, 0_u64);
+            for ending in endings {
+                match admit(&history, &policy) {
+                    Admission::Run => {}
+                    Admission::Suspect => {
+                        prop_assert!(deaths + others > 0, "suspected of nothing");
+                        history = History { suspect: true, faults: history.faults, ..History::default() };
+                    }
+                    Admission::GiveUp | Admission::Refuse => {
+                        prop_assert!(deaths + others > 0, "given up for nothing");
+                        break;
+                    }
+                }
+                match ending {
+                    Ending::WorkerDies => deaths += 1,
+                    Ending::NoWayOut => others += 1,
+                    Ending::WorkerStops | Ending::Fault => {}
+                }
+                let Some(next) = after(&history, ending, counts) else { break };
+                history = next;
+                // Each of the faults of ours gives it its tries anew, in the lane where it is then.
+                let tries = policy.suspect_deliveries + policy.suspect_tries;
+                let most = tries * (u64::from(policy.faults) + 1);
+                prop_assert!(deaths <= most, "{deaths} deaths: {history:?}");
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn a_delay_is_never_longer_than_the_longest(

@@ -68,11 +68,15 @@ impl Extent {
         }
     }
 
-    /// The variable that says how much of the fault loop's matrix is gone through.
-    fn faults(self) -> Vec<(&'static str, String)> {
+    /// The variables that say how much of the fault loop's matrix is gone through, and how many random stories
+    /// each property is held against: a few hundred thousand steps of each state machine.
+    fn variables(self) -> Vec<(&'static str, String)> {
         match self {
             Self::Usual => Vec::new(),
-            Self::All => vec![("JAILFLEET_FAULTS", "all".to_owned())],
+            Self::All => vec![
+                ("JAILFLEET_FAULTS", "all".to_owned()),
+                ("PROPTEST_CASES", "2048".to_owned()),
+            ],
         }
     }
 }
@@ -318,7 +322,7 @@ pub(crate) fn faults(workspace: &Workspace, machine: Machine, extent: Extent) ->
     let before = Traces::now(&owners)?;
     let arguments = ["--package=jailfleet-worker", "--test=real_faults"];
     let mut account = TestAccount::default();
-    let went = tests(workspace, &arguments, extent.faults(), &mut account);
+    let went = tests(workspace, &arguments, extent.variables(), &mut account);
     let left = Traces::now(&owners).and_then(|now| now.nothing_since(&before));
     both(went, left)
 }
@@ -336,7 +340,7 @@ fn all_tests(
     if install == Install::Refused {
         environment.push(("JAILFLEET_NO_INSTALL", "1".to_owned()));
     }
-    environment.extend(extent.faults());
+    environment.extend(extent.variables());
     if extent == Extent::All {
         environment.push(("JAILFLEET_HOSTILE_SECONDS", HOSTILE_SECONDS.to_string()));
     }

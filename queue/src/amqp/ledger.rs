@@ -180,7 +180,6 @@ mod tests {
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(2_000))]
         #[test]
         fn the_broker_hears_of_each_tag_once_what_was_first_said_and_nothing_before(
             steps in vec(step(), 0..60),

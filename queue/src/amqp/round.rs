@@ -98,8 +98,11 @@ mod tests {
     use jailfleet::job::{Lane, Name};
     use jailfleet::settings::ReplyMode;
     use jailfleet::wire::EncodedResult;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use std::sync::Arc;
     use std::time::Duration;
-    use tokio::sync::mpsc;
+    use tokio::sync::{Semaphore, mpsc, oneshot};
     use tokio::time::timeout;
 
     fn job(id: &str) -> Move {
@@ -168,5 +171,78 @@ mod tests {
         assert_eq!(sent, [b"waited for"]);
         assert!(backlog.is_empty());
         drop(waited_for);
+    }
+
+    /// One message of a random backlog.
+    #[derive(Debug, Clone, Copy)]
+    struct Sent {
+        /// One of a few ids, so that some are equal.
+        id: u8,
+        kib: usize,
+        suspicion: u32,
+        waited_for: bool,
+    }
+
+    fn sent() -> impl Strategy<Value = Sent> {
+        let kib = prop_oneof![8 => 0..4_usize, 1 => 2000..6000_usize];
+        let suspicion = prop_oneof![6 => Just(0_u32), 1 => 1..4_u32];
+        (0..90_u8, kib, suspicion, prop::bool::weighted(0.8)).prop_map(
+            |(id, kib, suspicion, waited_for)| Sent {
+                id,
+                kib,
+                suspicion,
+                waited_for,
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn batches_take_everything_that_is_wanted_in_order_and_nothing_that_could_be_confused(
+            messages in vec(sent(), 0..200),
+        ) {
+            let post = Post {
+                names: Names::new("jailfleet"),
+                prefix: "jailfleet".to_owned(),
+                reply_mode: ReplyMode::Exchange,
+            };
+            let room = Arc::new(Semaphore::new(Semaphore::MAX_PERMITS));
+            let (mut backlog, mut senders, mut wanted) = (VecDeque::new(), Vec::new(), Vec::new());
+            for (place, message) in messages.iter().enumerate() {
+                let mut parcel = job(&message.id.to_string());
+                parcel.body = vec![0; message.kib << 10].into();
+                parcel.envelope.published_ms = u64::try_from(place).ok();
+                let (done, answer) = oneshot::channel();
+                let room = Arc::clone(&room).try_acquire_owned().expect("there is room");
+                let mut item = Item::new(Order { parcel: Parcel::Suspect(parcel), done, room });
+                item.suspicion = message.suspicion;
+                backlog.push_back(item);
+                if message.waited_for {
+                    senders.push(answer);
+                    wanted.push(place);
+                }
+            }
+            let mut sent = Vec::new();
+            loop {
+                let before = backlog.len();
+                let round = Round::next(&mut backlog, &post);
+                if round.items.is_empty() {
+                    prop_assert!(backlog.is_empty());
+                    break;
+                }
+                prop_assert!(backlog.len() < before && round.items.len() <= BATCH);
+                let marks: HashSet<Mark> = round.items.iter().map(|(_, to)| to.mark()).collect();
+                prop_assert_eq!(marks.len(), round.items.len(), "told apart by what they are");
+                let bytes: usize = round.items.iter().map(|(item, _)| item.body().len()).sum();
+                prop_assert!(bytes <= BATCH_BYTES || round.items.len() == 1);
+                let suspected = round.items.iter().any(|(item, _)| item.suspicion > 0);
+                prop_assert!(!suspected || round.items.len() == 1, "it goes alone");
+                for (item, _) in round.items {
+                    let Parcel::Suspect(job) = item.order.parcel else { continue };
+                    sent.extend(job.envelope.published_ms.and_then(|ms| usize::try_from(ms).ok()));
+                }
+            }
+            prop_assert_eq!(sent, wanted);
+        }
     }
 }

@@ -2,6 +2,8 @@
 
 use super::*;
 use jailfleet::job::{Lane, Name};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 fn origin() -> Origin {
     Origin {
@@ -144,7 +146,9 @@ fn an_id_under_which_something_else_came_is_noticed_and_that_is_a_job_of_its_own
         change(&mut origin, &mut envelope);
         match twins.enter(Key::of(&origin, &envelope, body), again) {
             Arrival::First(place) => (place.id(), place),
-            other => panic!("a job of its own: {other:?}"),
+            other @ (Arrival::Twin(_) | Arrival::Finished) => {
+                panic!("a job of its own: {other:?}")
+            }
         }
     };
     let (first, _running) = enter(Again::New, |_, _| {}, b"body");
@@ -187,4 +191,101 @@ fn ids_are_remembered_within_a_bound() {
         (book.contents.len(), book.ids_by_age.len()),
         (FINISHED, FINISHED)
     );
+}
+
+/// What may happen to one of four messages, the second half of which say when they were published.
+#[derive(Debug, Clone, Copy)]
+enum Step {
+    Comes(u8, Again),
+    Ends(usize, Disposition),
+    BreaksOff(usize),
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let again = prop_oneof![Just(Again::New), Just(Again::Redelivered)];
+    let end = prop_oneof![Just(Disposition::Ack), Just(Disposition::Requeue)];
+    prop_oneof![
+        4 => (0..4_u8, again).prop_map(|(which, again)| Step::Comes(which, again)),
+        3 => (0..8_usize, end).prop_map(|(which, end)| Step::Ends(which, end)),
+        1 => (0..8_usize).prop_map(Step::BreaksOff),
+    ]
+}
+
+fn numbered(which: u8) -> Key {
+    let envelope = Envelope {
+        message_id: Some(which.to_string()),
+        published_ms: (which >= 2).then_some(7),
+        ..envelope()
+    };
+    Key::of(&origin(), &envelope, b"body")
+}
+
+/// Deliveries that are carried through, those that wait for one of them, and what was acked.
+#[derive(Default)]
+struct Scene {
+    open: Vec<(u8, Place)>,
+    waiting: Vec<(u8, watch::Receiver<Option<Disposition>>)>,
+    acked: HashSet<u8>,
+}
+
+impl Scene {
+    fn comes(&mut self, twins: &Arc<Twins>, which: u8, again: Again) -> Result<(), TestCaseError> {
+        let runs = self.open.iter().any(|(open, _)| *open == which);
+        let may_share = again == Again::Redelivered && which >= 2;
+        match twins.enter(numbered(which), again) {
+            Arrival::First(place) => {
+                let booked = self
+                    .open
+                    .iter()
+                    .any(|(open, place)| *open == which && place.booked);
+                prop_assert!(!(may_share && booked), "run twice at one time");
+                prop_assert!(!(may_share && self.acked.contains(&which)), "run again");
+                self.open.push((which, place));
+            }
+            Arrival::Twin(twin) => {
+                prop_assert!(may_share && runs, "nobody would tell it");
+                self.waiting.push((which, twin));
+            }
+            Arrival::Finished => prop_assert!(may_share && self.acked.contains(&which)),
+        }
+        Ok(())
+    }
+
+    /// One of those that are carried through, taken out.
+    fn one(&mut self, which: usize) -> Option<(u8, Place)> {
+        (!self.open.is_empty()).then(|| self.open.swap_remove(which % self.open.len()))
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_message_is_carried_through_twice_or_lost_in_whatever_order_it_comes_and_ends(
+        steps in vec(step(), 0..120),
+    ) {
+        let twins = Arc::new(Twins::default());
+        let mut scene = Scene::default();
+        for step in steps {
+            match step {
+                Step::Comes(which, again) => scene.comes(&twins, which, again)?,
+                Step::Ends(which, end) => {
+                    let Some((which, place)) = scene.one(which) else { continue };
+                    if end == Disposition::Ack && which >= 2 {
+                        scene.acked.insert(which);
+                    }
+                    place.end(end);
+                }
+                Step::BreaksOff(which) => drop(scene.one(which)),
+            }
+        }
+        scene.open.clear();
+        prop_assert!(twins.book().running.is_empty());
+        for (which, mut twin) in scene.waiting {
+            // Told, or let go: nobody waits for ever.
+            let told = *twin.borrow_and_update();
+            prop_assert!(told.is_some() || twin.has_changed().is_err(), "{which} waits");
+            if told == Some(Disposition::Ack) {
+                prop_assert!(scene.acked.contains(&which));
+            }
+        }
+    }
 }
