@@ -468,3 +468,6 @@ async fn send(channel: &Channel, frame: Frame) -> Result<(), SessionError> {
         }
     }
 }
+
+#[cfg(test)]
+mod lease_model;
