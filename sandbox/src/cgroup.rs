@@ -5,11 +5,14 @@
 //! moved when a job comes.
 
 mod find;
+mod given;
 mod group;
 mod own;
+mod swap;
 
 use crate::init::Service;
 use find::{Found, Version};
+pub use given::memory_bytes as memory_given_bytes;
 use group::Group;
 use jailfleet::limits::Limits;
 use jailfleet::wall::Wall;
@@ -32,6 +35,8 @@ struct Hierarchy {
     version: Version,
     controllers: Vec<find::Controller>,
     own: Own,
+    /// The host has swap, and these groups no limit on it.
+    swap_unlimited: bool,
 }
 
 /// The groups of one slot.
@@ -120,10 +125,13 @@ impl Cgroups {
                 own.remove();
                 continue;
             }
+            let swap_unlimited = controllers.contains(&find::Controller::Memory)
+                && swap::is_unlimited(version, own.folder());
             hierarchies.push(Hierarchy {
                 version,
                 controllers,
                 own,
+                swap_unlimited,
             });
         }
         if hierarchies.is_empty() {
@@ -137,16 +145,17 @@ impl Cgroups {
         })
     }
 
-    /// The walls that these groups are.
+    /// The walls that these groups are. A limit on memory is none where pages above it go to swap.
     pub fn walls(&self) -> impl Iterator<Item = Wall> {
+        self.hierarchies.iter().flat_map(Hierarchy::walls)
+    }
+
+    /// Whether runs can have any amount of the host's swap, so that their memory is not limited.
+    #[must_use]
+    pub fn swap_is_unlimited(&self) -> bool {
         self.hierarchies
             .iter()
-            .flat_map(|hierarchy| &hierarchy.controllers)
-            .map(|controller| match controller {
-                find::Controller::Memory => Wall::CgroupMemory,
-                find::Controller::Pids => Wall::CgroupPids,
-                find::Controller::CpuTime => Wall::CgroupCpu,
-            })
+            .any(|hierarchy| hierarchy.swap_unlimited)
     }
 
     /// Makes the groups of a slot. Each call makes new ones: a slot that is replaced must not
@@ -191,6 +200,23 @@ impl Cgroups {
         for hierarchy in self.hierarchies.drain(..) {
             hierarchy.own.remove();
         }
+    }
+}
+
+/// What follows where the host has swap that no group limits, and what to do.
+pub const SWAP_UNLIMITED: &str = "this host has swap, and no group can limit how much of it a run takes, so that the \
+                                  limit on memory is none";
+/// See [`SWAP_UNLIMITED`].
+pub const LIMIT_SWAP: &str = "boot with swapaccount=1, or do without swap: swapoff --all";
+
+impl Hierarchy {
+    fn walls(&self) -> impl Iterator<Item = Wall> {
+        let controllers = self.controllers.iter();
+        controllers.filter_map(|controller| match controller {
+            find::Controller::Memory => (!self.swap_unlimited).then_some(Wall::CgroupMemory),
+            find::Controller::Pids => Some(Wall::CgroupPids),
+            find::Controller::CpuTime => Some(Wall::CgroupCpu),
+        })
     }
 }
 
@@ -286,5 +312,35 @@ impl SlotCgroup {
             self.groups.pop();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find::{Controller, Version};
+    use super::{Cgroups, Hierarchy};
+    use crate::cgroup::own::Own;
+    use jailfleet::wall::Wall;
+
+    #[test]
+    fn a_limit_on_memory_is_no_wall_where_nothing_limits_swap() {
+        for swap_unlimited in [false, true] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let hierarchy = Hierarchy {
+                version: Version::Two,
+                controllers: vec![Controller::Memory, Controller::Pids],
+                own: Own::take(&folder.path().join("base")).expect("a group"),
+                swap_unlimited,
+            };
+            let mut cgroups = Cgroups {
+                hierarchies: vec![hierarchy],
+                made: 0,
+            };
+            let held: Vec<Wall> = cgroups.walls().collect();
+            assert_eq!(held.contains(&Wall::CgroupMemory), !swap_unlimited);
+            assert!(held.contains(&Wall::CgroupPids));
+            assert_eq!(cgroups.swap_is_unlimited(), swap_unlimited);
+            cgroups.remove();
+        }
     }
 }

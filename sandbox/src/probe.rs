@@ -8,7 +8,7 @@ mod notes;
 mod trial;
 
 use crate::apparmor::{self, Profile, Way};
-use crate::cgroup::Cgroups;
+use crate::cgroup::{Cgroups, LIMIT_SWAP, SWAP_UNLIMITED};
 use crate::lease::Leases;
 use crate::root::RootPlan;
 use crate::sweep::{self, By, GET_PKILL, NO_PKILL};
@@ -282,9 +282,12 @@ impl Host<'_> {
         match Cgroups::open(&self.settings.warden.cgroup_name) {
             Ok(mut cgroups) => {
                 let holds = cgroups.walls().any(|held| held == wall);
+                let by_swap = wall == Wall::CgroupMemory && cgroups.swap_is_unlimited();
                 cgroups.remove();
                 if holds {
                     WallReport::new(wall, State::Held, "a group was made and removed")
+                } else if by_swap {
+                    WallReport::new(wall, State::Missing, SWAP_UNLIMITED).fix(LIMIT_SWAP)
                 } else {
                     WallReport::new(wall, State::Missing, "no hierarchy that we may use has it")
                         .fix("give the unit Delegate=yes, or enable the controller in the kernel")

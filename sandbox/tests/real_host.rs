@@ -2,7 +2,6 @@
 //! on meanwhile.
 
 #[path = "support/fleet.rs"]
-#[expect(dead_code, reason = "shared with other tests")]
 mod fleet;
 #[path = "support/job.rs"]
 #[expect(dead_code, reason = "shared with other tests")]
@@ -77,6 +76,45 @@ fn a_kill_for_want_of_memory_above_the_slot_is_no_verdict_on_the_run_that_the_ke
     let told = judged(&fleet, &small, &seen).outcome;
     assert_eq!(told, Outcome::MemoryLimit, "{:?}", seen.evidence);
     fleet.is_unharmed();
+    fleet.stop();
+}
+
+/// A file of the group of the only slot, where its hierarchy has it.
+fn of_the_slot(fleet: &Fleet, name: &str) -> Option<String> {
+    let below = |folder: PathBuf| {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path())
+    };
+    let slots = fleet.cgroups().into_iter().flat_map(below).flat_map(below);
+    let mut texts = slots.filter_map(|slot| read_to_string(slot.join(name)).ok());
+    texts.next().map(|text| text.trim().to_owned())
+}
+
+#[test]
+fn a_run_has_as_much_memory_as_its_limit_says_and_no_swap_beside_it() {
+    require!(Root);
+    let mut fleet = Fleet::start(1);
+    require!(CgroupMemory => fleet.walls.holds(Wall::CgroupMemory));
+    // Up and down: version 1 takes its two limits in one order only.
+    for mib in [64, 96, 48] {
+        let bytes = ByteCount::new(mib << 20).expect("above zero");
+        let job = bash("echo up; exec sleep 100");
+        let going = fleet.order(0, &job.limits(move |limits| limits.memory_bytes = bytes));
+        fleet.wait_for_output(&going);
+        let limit = Some(bytes.get().to_string());
+        match of_the_slot(&fleet, "memory.max") {
+            Some(text) => {
+                assert_eq!(Some(text), limit);
+                let swap = of_the_slot(&fleet, "memory.swap.max");
+                assert_eq!(swap.as_deref(), Some("0"));
+            }
+            None => {
+                assert_eq!(of_the_slot(&fleet, "memory.limit_in_bytes"), limit);
+                assert_eq!(of_the_slot(&fleet, "memory.memsw.limit_in_bytes"), limit);
+            }
+        }
+        fleet.cancel(going);
+    }
     fleet.stop();
 }
 

@@ -158,7 +158,7 @@ fn start(common: &Common, settings: WorkerSettings) -> Result<Started, Failure> 
     let offer = Offer::survey(&settings).map_err(ending_with(Exit::Unfit))?;
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let slots = settings.worker.slots.count(cores);
-    fitness::check_memory(&settings, &offer, slots, fitness::host_memory_bytes())
+    fitness::check_memory(&settings, &offer, slots, fitness::memory_bytes())
         .map_err(ending_with(Exit::Unfit))?;
     // While we are root, who may; the warden sees to itself.
     protect_from_oom(WORKER_SCORE);

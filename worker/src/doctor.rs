@@ -40,7 +40,7 @@ pub fn examine(settings: &WorkerSettings, json: bool) -> io::Result<Exit> {
     });
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let slots = settings.worker.slots.count(cores);
-    let memory = fitness::host_memory_bytes();
+    let memory = fitness::memory_bytes();
     if let Err(error) = fitness::check_memory(settings, &offer, slots, memory) {
         troubles.push(format!("the worker would fail to {error}"));
     }

@@ -6,6 +6,7 @@ use std::fmt::{self, Display, Formatter};
 use jailfleet::settings::WorkerSettings;
 use jailfleet::wall::{self, HeldWall, Wall, WallSet};
 use jailfleet_sandbox::apparmor;
+use jailfleet_sandbox::cgroup::memory_given_bytes;
 use thiserror::Error;
 
 use crate::programs::Offer;
@@ -25,7 +26,7 @@ pub enum Unfit {
     },
     /// The slots could use more memory than there is.
     #[error(
-        "fit {slots} slots of up to {ceiling_mib} MiB (the highest memory ceiling, runtime {runtime}) into {host_mib} MiB of memory: lower worker.slots or that runtime's ceiling, or set worker.overcommit_memory = true"
+        "fit {slots} slots of up to {ceiling_mib} MiB (the highest memory ceiling, runtime {runtime}) into {memory_mib} MiB of memory, which is what this host or the worker's control group has: lower worker.slots or that runtime's ceiling, or set worker.overcommit_memory = true"
     )]
     Memory {
         /// How many slots.
@@ -34,8 +35,8 @@ pub enum Unfit {
         ceiling_mib: u64,
         /// Whose it is.
         runtime: String,
-        /// What the host has.
-        host_mib: u64,
+        /// What there is: the host's, or what the worker's control group may use.
+        memory_mib: u64,
     },
 }
 
@@ -68,7 +69,10 @@ pub const fn fix(wall: Wall) -> &'static str {
             "start as root with CAP_SYS_ADMIN, or allow unprivileged user namespaces"
         }
         Wall::Cgroupns => "start as root on a kernel with CONFIG_CGROUPS",
-        Wall::CgroupMemory => "delegate a cgroup with the memory controller to the worker",
+        Wall::CgroupMemory => {
+            "delegate a cgroup with the memory controller to the worker; on a host with swap, one that \
+             counts it: swapaccount=1"
+        }
         Wall::CgroupPids => "delegate a cgroup with the pids controller to the worker",
         Wall::CgroupCpu => "delegate a cgroup with the cpu (v1: cpuacct) controller to the worker",
         Wall::Apparmor => {
@@ -106,7 +110,7 @@ pub fn check_walls(set: WallSet, held: &[HeldWall]) -> Result<(), Unfit> {
     })
 }
 
-/// Checks what the slots may use together against the host's memory.
+/// Checks what the slots may use together against the memory that there is.
 ///
 /// # Errors
 /// [`Unfit::Memory`] when it does not suffice and the settings do not say that this is wanted.
@@ -114,7 +118,7 @@ pub fn check_memory(
     settings: &WorkerSettings,
     offer: &Offer,
     slots: usize,
-    host_bytes: Option<u64>,
+    memory_bytes: Option<u64>,
 ) -> Result<(), Unfit> {
     let highest = settings
         .runtimes
@@ -123,26 +127,32 @@ pub fn check_memory(
         .filter(|(index, _)| offer.has(*index))
         .map(|(_, runtime)| (runtime.ceiling.0.memory_bytes.get(), runtime))
         .max_by_key(|(bytes, _)| *bytes);
-    let (Some((ceiling, runtime)), Some(host_bytes)) = (highest, host_bytes) else {
+    let (Some((ceiling, runtime)), Some(memory_bytes)) = (highest, memory_bytes) else {
         return Ok(());
     };
     let together = ceiling.saturating_mul(u64::try_from(slots).unwrap_or(u64::MAX));
-    if together <= host_bytes || settings.worker.overcommit_memory {
+    if together <= memory_bytes || settings.worker.overcommit_memory {
         return Ok(());
     }
     Err(Unfit::Memory {
         slots,
         ceiling_mib: ceiling >> 20,
         runtime: runtime.name.as_str().to_owned(),
-        host_mib: host_bytes >> 20,
+        memory_mib: memory_bytes >> 20,
     })
 }
 
-/// The host's memory, as `/proc/meminfo` has it.
+/// The memory that there is for slots: the host's, as `/proc/meminfo` has it, or less where the control group
+/// that this worker was started in may use less, as in a container.
 #[must_use]
-pub fn host_memory_bytes() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    total_of(&text)
+pub fn memory_bytes() -> Option<u64> {
+    let host = std::fs::read_to_string("/proc/meminfo").ok();
+    let host = host.as_deref().and_then(total_of);
+    let given = memory_given_bytes().unwrap_or_else(|error| {
+        tracing::debug!(%error, "the control groups that limit this worker are not known");
+        None
+    });
+    host.into_iter().chain(given).min()
 }
 
 fn total_of(meminfo: &str) -> Option<u64> {
@@ -156,6 +166,7 @@ fn total_of(meminfo: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use jailfleet::settings::worker_settings;
 
     #[test]
     fn the_total_of_meminfo_is_read_in_kibibytes() {
@@ -164,6 +175,42 @@ mod tests {
             Some(24_683_372 << 10)
         );
         assert_eq!(total_of("MemFree: 1 kB\n"), None);
+    }
+
+    /// The settings, the offer of all runtimes and the highest of their memory ceilings.
+    fn with_slots(overcommit: &str) -> (WorkerSettings, Offer, u64) {
+        let flags = [("worker.overcommit_memory".to_owned(), overcommit.to_owned())];
+        let settings = worker_settings(None, &[], &flags).expect("the defaults are good");
+        let ceilings = settings.runtimes.iter();
+        let ceilings = ceilings.map(|runtime| runtime.ceiling.0.memory_bytes.get());
+        let highest = ceilings.max().expect("there are runtimes");
+        let offer = Offer::of_all(&settings);
+        (settings, offer, highest)
+    }
+
+    #[test]
+    fn slots_that_fit_exactly_are_taken_and_one_byte_less_is_too_little() {
+        let (settings, offer, highest) = with_slots("false");
+        let check = |slots, memory| check_memory(&settings, &offer, slots, memory);
+        check(3, Some(3 * highest)).expect("it is just enough");
+        let words = check(3, Some(3 * highest - 1)).expect_err("too little");
+        let words = words.to_string();
+        assert!(words.contains("fit 3 slots"), "{words}");
+        assert!(words.contains("worker.overcommit_memory"), "{words}");
+        check(usize::MAX, Some(highest)).expect_err("a sum without an end");
+        check(3, None).expect("nobody knows how much there is");
+    }
+
+    #[test]
+    fn whoever_wants_more_slots_than_memory_gets_them_by_saying_so() {
+        let (settings, offer, highest) = with_slots("true");
+        check_memory(&settings, &offer, 3, Some(highest)).expect("it was said");
+    }
+
+    #[test]
+    fn a_runtime_that_is_not_offered_takes_no_memory() {
+        let (settings, _, _) = with_slots("false");
+        check_memory(&settings, &Offer::default(), 3, Some(1)).expect("no job can come");
     }
 
     #[test]

@@ -58,6 +58,13 @@ impl Offer {
         Ok(Self { offered })
     }
 
+    /// All of them, whatever there is.
+    #[cfg(test)]
+    pub(crate) fn of_all(settings: &WorkerSettings) -> Self {
+        let offered = vec![true; settings.runtimes.len()];
+        Self { offered }
+    }
+
     /// Whether the runtime of that index is offered.
     #[must_use]
     pub fn has(&self, index: usize) -> bool {

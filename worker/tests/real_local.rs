@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use serde_json::{Value, json};
 use worker::{
     Worker, doctor_of_a_plain_user, doctor_that_nobody_reads, file_of, local,
-    local_of_a_plain_user, local_until_nobody_reads, processes_with,
+    local_of_a_plain_user, local_says, local_until_nobody_reads, processes_with,
 };
 
 fn job(id: &str, runtime: &str, code: &str) -> Value {
@@ -204,8 +204,10 @@ fn a_second_signal_does_not_wait_for_the_drain() {
 
 #[test]
 fn slots_that_cannot_fit_into_memory_are_refused_with_the_way_out() {
-    let (code, results) = local(&[], &["--set", "worker.slots=1024"]);
-    assert_eq!((code, results.len()), (3, 0));
+    let (code, said) = local_says(&["--set", "worker.slots=1024"]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("fit 1024 slots"), "{said}");
+    assert!(said.contains("worker.overcommit_memory"), "{said}");
 }
 
 #[test]

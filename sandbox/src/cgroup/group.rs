@@ -2,6 +2,7 @@
 
 use super::Counters;
 use super::find::{Controller, Version};
+use super::swap;
 use crate::init::Service;
 use crate::without::{limit, stands};
 use jailfleet::wall::Wall;
@@ -143,15 +144,17 @@ impl Group {
 
 impl Memory {
     fn open(version: Version, folder: &Path) -> io::Result<Self> {
-        let (limit, swap, events) = match version {
-            Version::One => (
-                "memory.limit_in_bytes",
-                "memory.memsw.limit_in_bytes",
-                "memory.oom_control",
-            ),
-            Version::Two => ("memory.max", "memory.swap.max", "memory.events"),
+        let (limit, events) = match version {
+            Version::One => ("memory.limit_in_bytes", "memory.oom_control"),
+            Version::Two => ("memory.max", "memory.events"),
         };
-        let swap = open_both(&folder.join(swap)).ok();
+        // Where there is no such file and the host has swap, the wall is missing (see `swap`). One that is there
+        // and cannot be used is no reason to go on without.
+        let swap = match open_both(&folder.join(swap::limit_file(version))) {
+            Ok(swap) => Some(swap),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
         let peak = match (version, &swap) {
             // The limit that is met first is that of both; pages that are put out to swap count towards it,
             // and not towards the other.

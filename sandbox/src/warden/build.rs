@@ -3,7 +3,7 @@
 use super::runs::log;
 use super::{Stand, Warden, WardenError};
 use crate::apparmor::Way;
-use crate::cgroup::{Cgroups, Entry, SlotCgroup};
+use crate::cgroup::{Cgroups, Entry, LIMIT_SWAP, SWAP_UNLIMITED, SlotCgroup};
 use crate::init::{Blueprint, HeldBy, Service, become_init};
 use crate::jail::Identity;
 use crate::lease::Leases;
@@ -57,7 +57,12 @@ impl Host {
             None
         };
         let cgroups = match Cgroups::open(&settings.warden.cgroup_name) {
-            Ok(cgroups) => Some(cgroups),
+            Ok(cgroups) => {
+                if cgroups.swap_is_unlimited() {
+                    eprintln!("jailfleet-warden: {SWAP_UNLIMITED}: {LIMIT_SWAP}");
+                }
+                Some(cgroups)
+            }
             Err(error) => {
                 eprintln!("jailfleet-warden: no cgroups: {error}");
                 None

@@ -22,11 +22,17 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 /// A user who owns nothing on any host.
 const PLAIN: u32 = 54_321;
 
+/// Set where no cargo is, and the programs were built before: in a guest.
+const BUILT: &str = "JAILFLEET_TESTS_BUILT";
+
 /// The worker's executable, with a warden of the same build beside it.
 pub(crate) fn executable() -> &'static Path {
-    static BUILT: OnceLock<()> = OnceLock::new();
+    static ONCE: OnceLock<()> = OnceLock::new();
     let worker = Path::new(env!("CARGO_BIN_EXE_jailfleet-worker"));
-    BUILT.get_or_init(|| {
+    ONCE.get_or_init(|| {
+        if std::env::var_os(BUILT).is_some() {
+            return;
+        }
         // Cargo builds the executables of this package for its tests, but not those of others.
         let folder = worker
             .parent()
@@ -93,7 +99,10 @@ fn worker_command(arguments: &[&str], variables: &[(&str, &str)]) -> Command {
 
 fn command_of(program: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Command {
     let mut command = command(program);
-    command.args(["--walls", "laptop", "--set", "log.format=json"]);
+    if !arguments.contains(&"--walls") {
+        command.args(["--walls", "laptop"]);
+    }
+    command.args(["--set", "log.format=json"]);
     command.args(["--set", "log.level=debug", "--set", "worker.slots=2"]);
     command.args(arguments).envs(variables.iter().copied());
     command
@@ -127,6 +136,15 @@ pub(crate) fn local_until_nobody_reads(lines: &[String]) -> (i32, String) {
     (output.status.code().expect("no signal"), said)
 }
 
+/// What `local` without any job ends with under these arguments, and says.
+pub(crate) fn local_says(arguments: &[&str]) -> (Option<i32>, String) {
+    let arguments = [&["local", "/dev/null"], arguments].concat();
+    let output = worker_command(&arguments, &[]).output();
+    let output = output.expect("the worker starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
+}
+
 /// What `doctor` ends with, and says, when nobody reads what it found.
 pub(crate) fn doctor_that_nobody_reads() -> (Option<i32>, String) {
     let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -140,6 +158,25 @@ pub(crate) fn doctor_that_nobody_reads() -> (Option<i32>, String) {
 /// The same as a user without any privilege, which only root can.
 pub(crate) fn local_of_a_plain_user(lines: &[String]) -> (i32, Vec<Value>) {
     local_by(Some(PLAIN), lines, &[])
+}
+
+/// What `doctor --json` ends with under these arguments, and says.
+pub(crate) fn doctor(arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = worker_command(&[arguments, &["doctor", "--json"]].concat(), &[]).output();
+    let output = output.expect("the worker starts");
+    let report = serde_json::from_slice(&output.stdout).expect("an object");
+    (output.status.code(), report)
+}
+
+/// What a worker of such a user that asks for the set `full` ends with, and says.
+pub(crate) fn full_of_a_plain_user(uri: &str) -> (Option<i32>, String) {
+    let variables = [("JAILFLEET__AMQP__URI", uri)];
+    let port = ["--walls", "full", "--set", "admin.listen=127.0.0.1:0"];
+    let mut worker = worker_command(&port, &variables);
+    let output = worker.uid(PLAIN).gid(PLAIN).output();
+    let output = output.expect("the worker starts");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    (output.status.code(), said)
 }
 
 /// What `doctor --json` says to such a user.

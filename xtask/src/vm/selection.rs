@@ -71,6 +71,16 @@ const USUAL: &[(&str, &str, User)] = &[
         Root,
     ),
     (
+        "real_confined",
+        "a_worker_that_asks_for_every_wall_stands_in_its_profile_and_runs_jobs_in_theirs",
+        Root,
+    ),
+    (
+        "real_confined",
+        "the_examination_and_the_worker_are_of_one_mind_about_a_host_and_its_profiles",
+        Root,
+    ),
+    (
         "real_apparmor",
         "limits_and_sweeps_end_programs_in_their_profiles",
         Root,
@@ -154,6 +164,11 @@ const USUAL: &[(&str, &str, User)] = &[
     ),
     (
         "real_host",
+        "a_run_has_as_much_memory_as_its_limit_says_and_no_swap_beside_it",
+        Root,
+    ),
+    (
+        "real_host",
         "when_the_hosts_memory_runs_out_programs_go_first_and_the_warden_and_the_inits_last",
         Root,
     ),
@@ -177,6 +192,11 @@ const USUAL: &[(&str, &str, User)] = &[
         "real_jail",
         "ends::a_stopped_warden_leaves_no_process_mount_cgroup_or_lease",
         Plain,
+    ),
+    (
+        "real_jail",
+        "ends::a_plain_user_gets_jails_in_user_namespaces",
+        Root,
     ),
     (
         "real_jail",

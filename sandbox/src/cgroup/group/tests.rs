@@ -123,6 +123,15 @@ fn a_host_that_does_not_count_swap_is_limited_all_the_same() {
 }
 
 #[test]
+fn a_limit_on_swap_that_cannot_be_set_is_not_left_out() {
+    let folder = version_one();
+    let path = folder.path().join("memory.memsw.limit_in_bytes");
+    fs::remove_file(&path).expect("it was there");
+    fs::create_dir(&path).expect("a folder cannot be written, whoever tries");
+    open(Version::One, &folder).expect_err("memory would not be limited");
+}
+
+#[test]
 fn the_peak_is_that_of_what_is_limited_swap_included_where_that_is() {
     let folder = version_one();
     let group = open(Version::One, &folder).expect("a group");
