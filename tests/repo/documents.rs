@@ -124,7 +124,7 @@ fn every_task_that_a_document_names_exists_and_the_promises_name_those_that_brea
         read("SECURITY.md"),
     ];
     let pages = files_below(&root().join("docs"));
-    documents.extend(pages.iter().map(|page| read(page)));
+    documents.extend(pages.iter().map(read));
     for task in documents.iter().flat_map(|text| tasks(text)) {
         let words = task.split('-').map(|word| {
             let (first, rest) = word.split_at(word.len().min(1));

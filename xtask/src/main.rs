@@ -371,15 +371,10 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
         Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
         Task::Bench {
-            what: Bench::Speed,
+            what,
             scale,
             machine,
-        } => bench::bench(&workspace, machine.install(), scale),
-        Task::Bench {
-            what: Bench::Limits,
-            scale,
-            machine,
-        } => bench::limits::bench(&workspace, machine.install(), scale),
+        } => measure(&workspace, machine.install(), what, scale),
         Task::Attacks {
             what: Attacks::Build { folder, machine },
         } => attacks::build(&workspace, machine.install(), &folder),
@@ -402,6 +397,19 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Doctor => doctor::run(&workspace),
     };
     done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Measures what was asked for.
+fn measure(
+    workspace: &workspace::Workspace,
+    install: needs::Install,
+    what: Bench,
+    scale: usize,
+) -> Result<()> {
+    match what {
+        Bench::Speed => bench::bench(workspace, install, scale),
+        Bench::Limits => bench::limits::bench(workspace, install, scale),
+    }
 }
 
 /// The embedded demo, or those over AMQP that were asked for.
