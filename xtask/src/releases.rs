@@ -13,9 +13,10 @@ use jailfleet_harness::{Broker, Release};
 use std::fmt;
 
 /// Everything that talks to a broker and whose meaning may differ with its release.
-const TESTS: [&str; 15] = [
+const TESTS: [&str; 17] = [
     "real_alike",
     "real_amqp",
+    "real_api",
     "real_broker",
     "real_bulk",
     "real_cancel",
@@ -25,13 +26,18 @@ const TESTS: [&str; 15] = [
     "real_kept",
     "real_node",
     "real_reaper",
+    "real_tenants",
     "real_tls",
     "real_topology",
     "real_twins",
     "real_versions",
 ];
 /// What talks to a broker and is not run again, and why.
-const NOT_AGAIN: [(&str, &str); 5] = [
+const NOT_AGAIN: [(&str, &str); 7] = [
+    (
+        "real_artifacts",
+        "larger results; what the broker does with one is in real_broker and real_full",
+    ),
     (
         "real_canary",
         "a job among others; what the broker does with one is in real_amqp",
@@ -47,6 +53,10 @@ const NOT_AGAIN: [(&str, &str); 5] = [
     (
         "real_progress",
         "what a terminal shows of jobs and results as in real_bulk",
+    ),
+    (
+        "real_secrets",
+        "what a program's log and command line show; how one logs in is in real_tls",
     ),
     (
         "real_serve",

@@ -468,6 +468,3 @@ async fn send(channel: &Channel, frame: Frame) -> Result<(), SessionError> {
         }
     }
 }
-
-#[cfg(test)]
-mod lease_model;

@@ -155,7 +155,8 @@ fn end_metrics(make: &Maker<'_>) -> Result<EndMetrics, MetricsError> {
     )?;
     let adopted = make.counters(
         "jailfleet_jobs_adopted_total",
-        "Deliveries that came again and were not run again, by where their twin was.",
+        "Deliveries that came again, by what they met: not run again where a twin has finished or is running, \
+         a job of its own where another message (a stranger) had the id.",
         &["twin"],
     )?;
     Ok(EndMetrics {
