@@ -319,6 +319,8 @@ class Broker(unittest.TestCase):
         with Client.connect(settings(reply_mode="exchange")) as client, channel() as beside:
             future = client.submit(nobodys(id="d"))
             [secret] = client._door._orders
+            # Before its job is on the way an answer is a stranger's.
+            wait_until("the job's entry", lambda: secret in client._door.ledger._waiting)
             body = json.dumps({"v": 1, "job_id": "d", "outcome": "exited", "exit_code": 0}).encode()
             properties = pika.BasicProperties(correlation_id=secret)
             beside.basic_publish("jailfleet.results", client.reply_queue, body, properties)
