@@ -200,6 +200,11 @@ impl Fleet {
         Ok(broker.uri(vhost).replace("//guest:guest@", &login))
     }
 
+    /// Deletes a queue that is meant to outlive its readers.
+    pub(crate) fn delete_queue(&mut self, queue: &str) -> Result<()> {
+        self.nodes.one()?.ctl(&["delete_queue", queue]).map(drop)
+    }
+
     /// Sends the jobs of a file and returns their results.
     pub(crate) fn bulk(&mut self, jobs: &Path, results: &Path) -> Result<Answers> {
         let mut producer = self.start_bulk(jobs, results)?;

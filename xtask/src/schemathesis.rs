@@ -24,6 +24,9 @@ const PACKAGES: Packages = Packages::pinned("schemathesis", &["schemathesis==4.3
 const CHECKS: &str = "not_a_server_error,status_code_conformance,content_type_conformance,\
                       response_schema_conformance";
 
+/// Where gateways keep what they accepted.
+const LOGBOOK: &str = "jailfleet.reply.api";
+
 /// Good for this run alone.
 const TOKEN: &str = "a-token-of-the-fuzzer-0123456789";
 
@@ -58,13 +61,16 @@ pub(crate) fn run(workspace: &Workspace, install: Install, examples: usize) -> R
     let folder = workspace.fresh_folder("schemathesis")?;
     let mut fleet = Fleet::start(workspace, &folder, 1, |worker| worker)?;
     let fuzzed = fleet.wait_for_admin_port(1).and_then(|_its_address| {
-        let gateway = Gateway::start(workspace, &mut fleet, &folder)?;
-        fuzz(gateway, &venv, &folder, examples)
+        let mut gateway = Gateway::start(workspace, &mut fleet, &folder)?;
+        let fuzzed = fuzz(&mut gateway, &venv, &folder, examples);
+        both(fuzzed, gateway.end())?;
+        // It stays on purpose, for the next gateway.
+        fleet.delete_queue(LOGBOOK)
     });
     both(fuzzed, fleet.stop())
 }
 
-fn fuzz(mut gateway: Gateway, venv: &Path, folder: &Path, examples: usize) -> Result<()> {
+fn fuzz(gateway: &mut Gateway, venv: &Path, folder: &Path, examples: usize) -> Result<()> {
     gateway.wait_until_ready()?;
     let mut fuzzer = command(venv.join("bin/python"));
     fuzzer
@@ -101,7 +107,7 @@ fn fuzz(mut gateway: Gateway, venv: &Path, folder: &Path, examples: usize) -> Re
     );
     ensure!(count("503")? == "0", "see no 503: nothing was in the way");
     ensure!(count("202")? != "0", "see a job taken");
-    gateway.end()
+    Ok(())
 }
 
 /// A gateway that was started here.
