@@ -145,6 +145,20 @@ fn every_task_that_a_document_names_exists_and_the_promises_name_those_that_brea
 }
 
 #[test]
+fn each_decision_has_a_number_of_its_own_in_its_name_and_its_title() {
+    let mut numbers = Vec::new();
+    for page in files_below(&root().join("docs/decisions")) {
+        let name = page.file_name().expect("a name").to_string_lossy();
+        let number: usize = name[..4].parse().expect("a number in front");
+        let text = read(&page);
+        assert!(text.starts_with(&format!("# {number}. ")), "{name}");
+        numbers.push(number);
+    }
+    numbers.sort_unstable();
+    assert_eq!(numbers, (1..=numbers.len()).collect::<Vec<_>>());
+}
+
+#[test]
 fn links_of_the_documents_lead_somewhere() {
     let mut documents = files_below(&root().join("docs"));
     for name in [

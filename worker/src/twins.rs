@@ -22,7 +22,7 @@ const FINISHED: usize = 4096;
 pub(crate) struct Key {
     digest: [u8; 32],
     /// Whether it says when it was published: without that two messages can be equal, and the end of one
-    /// says nothing of the other (docs/decisions/0014).
+    /// says nothing of the other (docs/decisions/0016).
     dated: bool,
     /// A digest of its tenant and its id, where its envelope has one.
     id: Option<u64>,
