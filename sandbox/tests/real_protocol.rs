@@ -96,7 +96,18 @@ fn whatever_a_worker_says_no_process_leaves_a_jail_and_the_warden_never_crashes(
 /// Talks to one warden until it has had enough, or we have; how many orders it was given. Counts how often a
 /// program was seen in a jail.
 fn one_warden(dice: &mut Dice, seed: u64, programs: &mut usize) -> usize {
-    let mut fleet = Fleet::start(usize::from(SLOTS));
+    let mut fleet = Fleet::start(usize::from(SLOTS) + 1);
+    // By chance hardly any order comes as far as a program. So one runs beside whatever is said, and is seen.
+    let (bytes, fds) = a_program(&fleet);
+    assert!(send(&fleet, &bytes, &fds), "seed {seed}: a good order");
+    let deadline = jailfleet_sandbox::clock::now() + PATIENCE;
+    while assert_jailed(&fleet, seed) == 0 {
+        assert!(
+            jailfleet_sandbox::clock::now() < deadline,
+            "seed {seed}: no program runs"
+        );
+        std::thread::yield_now();
+    }
     let mut given = 0;
     while given < ORDERS_A_WARDEN {
         let extras = extras(dice);
@@ -121,6 +132,22 @@ fn one_warden(dice: &mut Dice, seed: u64, programs: &mut usize) -> usize {
     nobody_is_left(seed);
     fleet.assert_nothing_left();
     given
+}
+
+/// A good order for the slot behind those that others are about.
+fn a_program(fleet: &Fleet) -> (Vec<u8>, Vec<OwnedFd>) {
+    let (index, python) = fleet.runtime("python");
+    let plan = JailPlan {
+        run: 1000,
+        build: Build::first(SLOTS),
+        runtime: u16::try_from(index).expect("few"),
+        limits: python.limits,
+    };
+    let payload = encoded(b"import time\ntime.sleep(60)\n");
+    let payload = sealed_memfd("payload", &payload).expect("a memfd");
+    let stdin = sealed_memfd("stdin", b"").expect("a memfd");
+    let fds = vec![payload, stdin, output(), output()];
+    (Order::Run(plan).encode().to_vec(), fds)
 }
 
 /// An order: mostly a good one with something wrong, sometimes good, sometimes no order at all.
@@ -191,7 +218,7 @@ fn plan(dice: &mut Dice, fleet: &Fleet, extras: Extras) -> JailPlan {
 /// Mostly what stands at first, as most orders are to have some effect.
 fn build(dice: &mut Dice) -> Build {
     Build {
-        slot: dice.small(SLOTS + 1),
+        slot: dice.small(SLOTS + 2),
         number: u32::from(dice.one_in(4)) * u32::from(dice.small(4)),
     }
 }
@@ -229,18 +256,22 @@ fn payload(dice: &mut Dice) -> OwnedFd {
         return sealed_memfd("payload", &bytes).expect("a memfd");
     }
     let code = b"import os, time\nfor _ in range(3): os.fork()\ntime.sleep(1)\n";
+    let mut bytes = encoded(code);
+    if dice.one_in(3) {
+        let at = usize::try_from(dice.below(bytes.len() as u64)).expect("small");
+        bytes[at] ^= 1 << dice.below(8);
+    }
+    sealed_memfd("payload", &bytes).expect("a memfd")
+}
+
+fn encoded(code: &[u8]) -> Vec<u8> {
     let payload = Payload {
         main: Some(code),
         files: &[],
         argv: &[],
         env: &[],
     };
-    let mut bytes = payload::encode(&payload).expect("small");
-    if dice.one_in(3) {
-        let at = usize::try_from(dice.below(bytes.len() as u64)).expect("small");
-        bytes[at] ^= 1 << dice.below(8);
-    }
-    sealed_memfd("payload", &bytes).expect("a memfd")
+    payload::encode(&payload).expect("small")
 }
 
 /// Paths that no worker of ours would ask for, or no paths at all. Nobody reads what comes of them.

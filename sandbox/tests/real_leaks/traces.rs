@@ -24,6 +24,8 @@ pub(crate) struct Trace {
     pub(crate) shown: Shown,
     /// Where this wall holds there is nothing to be found, not even in the very run.
     pub(crate) closed_by: Option<Wall>,
+    /// The same where this wall is missing: what it would count is refused then.
+    pub(crate) needs: Option<Wall>,
     /// Why a neighbour is known to find it.
     pub(crate) beside: Option<&'static str>,
 }
@@ -48,6 +50,7 @@ impl Trace {
     /// Whether these walls keep everybody from leaving it.
     pub(crate) fn is_closed(&self, walls: &Walls) -> bool {
         self.closed_by.is_some_and(|wall| walls.holds(wall))
+            || self.needs.is_some_and(|wall| !walls.holds(wall))
     }
 
     pub(crate) fn leave(&self) -> String {
@@ -83,6 +86,7 @@ const PLAIN: Trace = Trace {
     itself: FOUND,
     shown: Shown::Itself,
     closed_by: None,
+    needs: None,
     beside: None,
 };
 
@@ -104,6 +108,7 @@ found = [folder for folder in ('tmp', '/dev/shm', '/tmp', '.', '/var/tmp', '/run
         both: SEGMENTS,
         leave: "get(4711, 0o1666)",
         look: "found = get(4711, 0) >= 0",
+        needs: Some(Wall::CgroupMemory),
         ..PLAIN
     },
     // Those that have no key are as foreign.
@@ -112,6 +117,7 @@ found = [folder for folder in ('tmp', '/dev/shm', '/tmp', '.', '/var/tmp', '/run
         both: SEGMENTS,
         leave: "get(0, 0o1666)",
         look: "found = any(stat(index) >= 0 for index in range(64))",
+        needs: Some(Wall::CgroupMemory),
         ..PLAIN
     },
     Trace {
