@@ -38,8 +38,9 @@ use crate::{doctor, fitness, local, topology};
 
 /// Threads of the worker's own runtime: it waits for the kernel and the broker, it computes little.
 const THREADS: usize = 2;
-/// Their stacks: nothing recurses deeper than the capped depth of a message.
-const STACK_BYTES: usize = 512 * 1024;
+/// Their stacks. Nothing recurses deeper than the capped depth of a message, but an attempt is one deep future, which
+/// without optimisation fills more than half a MiB where a run is tried again. What is not touched costs nothing.
+const STACK_BYTES: usize = 2 << 20;
 /// How long blocking reads of the input may go on after everything else has ended.
 const RUNTIME_END: Duration = Duration::from_millis(200);
 /// How long the warden may take to clean up after the worker is done.
