@@ -188,25 +188,24 @@ async fn the_exported_policies_bring_a_strangers_queue_to_what_the_table_says() 
         client.declare(queue, &[], "amq.direct", queue).await;
     }
     import_part(&broker, &vhost, "--policies");
-    let listing = [
-        "list_queues",
-        "--vhost",
-        vhost.name(),
-        "--formatter",
-        "json",
-    ];
-    let columns = ["name", "policy", "effective_policy_definition"];
-    let listed = broker
-        .ctl(&[&listing[..], &columns].concat())
-        .expect("a list");
-    let start = listed.find('[').expect("a list");
-    let listed: Value =
-        serde_json::from_str(listed.get(start..).expect("from there")).expect("JSON");
+    let list = |what: &str, columns: &[&str]| -> Value {
+        let listing = [what, "--vhost", vhost.name(), "--formatter", "json"];
+        let listed = broker.ctl(&[&listing[..], columns].concat());
+        let listed = listed.expect("a list");
+        let start = listed.find('[').expect("a list");
+        serde_json::from_str(listed.get(start..).expect("from there")).expect("JSON")
+    };
+    let queues = list("list_queues", &["name", "policy"]);
+    let policies = list("list_policies", &[]);
+    let called = |list: &Value, name: &str| -> Value {
+        let mut found = list.as_array().expect("a list").iter();
+        let row = found.find(|row| row["name"] == name);
+        row.expect("it is there").clone()
+    };
     let effective = |queue: &str| {
-        let mut found = listed.as_array().expect("a list").iter();
-        let row = found.find(|row| row["name"] == queue).expect("it is there");
+        let row = called(&queues, queue);
         assert_eq!(row["policy"], queue, "{row}");
-        row["effective_policy_definition"].to_string()
+        called(&policies, queue)["definition"].to_string()
     };
     for (queue, part) in [
         (suspect, "delivery-limit"),
