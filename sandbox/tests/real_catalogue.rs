@@ -58,7 +58,7 @@ fn run(group: &str) {
                 let took = jailfleet_sandbox::clock::now().duration_since(started);
                 eprintln!("{}: as it must be, in {took:.1?}", file.name);
             }
-            Err(failure) => failures.push(failure.to_string()),
+            Err(failure) => failures.push(failure),
         }
     }
     trial.stop();

@@ -10,7 +10,6 @@ mod job;
 #[path = "support/plain.rs"]
 mod plain;
 #[path = "real_leaks/traces.rs"]
-#[expect(dead_code, reason = "shared with the tests of single walls")]
 mod traces;
 
 use fleet::Fleet;
@@ -20,7 +19,7 @@ use jailfleet::wall::Wall;
 use jailfleet_harness::noted::tell;
 use jailfleet_harness::require;
 use job::{Seen, bash, python};
-use traces::{ALL, NOTHING, Shown, Trace};
+use traces::{ALL, NOTHING, Trace};
 
 /// The output of a python program that must have come to its end.
 fn printed(trace: &Trace, seen: &Seen) -> String {
@@ -60,36 +59,6 @@ fn what_a_run_left_is_found_by_itself_so_that_a_search_without_result_means_some
     }
     fleet.is_unharmed();
     fleet.stop();
-}
-
-#[test]
-fn what_not_even_the_run_itself_finds_is_found_by_the_same_search_where_it_is() {
-    let mut fleet = Fleet::start(1);
-    let mut shown = 0;
-    for trace in ALL {
-        let Shown::With(words) = trace.shown else {
-            continue;
-        };
-        let mut code = trace.leave_and_look();
-        for (usual, instead) in words {
-            assert!(code.contains(usual), "{}: {usual}", trace.name);
-            code = code.replace(usual, instead);
-        }
-        let seen = fleet.run(&python(&code));
-        assert_eq!(printed(trace, &seen), "left\nfound\n", "{}", trace.name);
-        shown += 1;
-    }
-    assert!(shown > 0, "there are some");
-    fleet.is_unharmed();
-    fleet.stop();
-}
-
-#[test]
-fn every_search_is_shown_to_find_something_somewhere() {
-    for trace in ALL {
-        let itself = matches!(trace.shown, Shown::Itself);
-        assert_eq!(itself, trace.itself != NOTHING, "{}", trace.name);
-    }
 }
 
 #[test]

@@ -142,6 +142,7 @@ fn a_program(fleet: &Fleet) -> (Vec<u8>, Vec<OwnedFd>) {
         build: Build::first(SLOTS),
         runtime: u16::try_from(index).expect("few"),
         limits: python.limits,
+        extras: Extras::NONE,
     };
     let payload = encoded(b"import time\ntime.sleep(60)\n");
     let payload = sealed_memfd("payload", &payload).expect("a memfd");

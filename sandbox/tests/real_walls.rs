@@ -21,15 +21,7 @@ mod programs;
 mod trial;
 #[path = "real_walls/sweep.rs"]
 mod sweep;
-#[path = "real_walls/attacks.rs"]
-mod attacks;
-#[path = "real_walls/found.rs"]
-mod found;
-#[path = "real_leaks/traces.rs"]
-#[expect(dead_code, reason = "shared with other tests")]
-mod traces;
 
-use attacks::{Without, without};
 use catalogue::AttackFile;
 use fleet::Fleet;
 use jailfleet::evidence::{End, Stage};
@@ -37,9 +29,10 @@ use jailfleet::wall::Wall;
 use jailfleet_harness::noted::tell;
 use jailfleet_harness::require;
 use jailfleet_sandbox::without::why_never;
-use job::python;
+use job::{bash, job, python};
 use programs::Programs;
 use std::path::PathBuf;
+use trial::{Proof, Trial};
 
 /// What comes of it when a wall is down.
 enum Worth {
@@ -163,6 +156,54 @@ fn warden(folder: &tempfile::TempDir, wall: Wall) -> PathBuf {
     let program = env!("CARGO_BIN_EXE_jailfleet-warden-without");
     std::os::unix::fs::symlink(program, &path).expect("a new name");
     path
+}
+
+/// What came of attacks without a wall.
+#[derive(Default)]
+struct Without<'a> {
+    /// Those that succeed.
+    broken: Vec<&'a str>,
+    /// How many ran at all.
+    ran: usize,
+}
+
+/// Runs these files' attacks without this wall, after plain programs that must do well without it: where
+/// nothing works any more, every attack would seem to succeed.
+fn without<'a>(
+    wall: Wall,
+    config: &'static str,
+    programs: &'a Programs,
+    wanted: impl Fn(&AttackFile) -> bool,
+) -> Result<Without<'a>, String> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut trial = Trial::behind(warden(&folder, wall), config);
+    let controls = [
+        python("print('up')"),
+        bash("echo up"),
+        job("native", "#!/bin/sh\necho up\n"),
+    ];
+    for control in &controls {
+        let seen = trial.control(control);
+        if seen.evidence.end != End::Exited(0) || seen.out() != "up\n" {
+            trial.stop();
+            return Err(format!(
+                "a plain {} fails without it: {seen:?}",
+                control.runtime
+            ));
+        }
+    }
+    let mut without = Without::default();
+    let files = programs.of(&(1..=catalogue::ITEMS));
+    for file in files.filter(|file| wanted(file)) {
+        match trial.run(programs, file) {
+            Ok(Proof::NotHere) => continue,
+            Ok(Proof::Ran) => {}
+            Err(_) => without.broken.push(file.name.as_str()),
+        }
+        without.ran += 1;
+    }
+    trial.stop();
+    Ok(without)
 }
 
 fn fleet_without(wall: Wall, slots: usize, config: &str) -> Fleet {

@@ -11,7 +11,6 @@ use jailfleet::verdict::{Judged, judge};
 use jailfleet::wall::Wall;
 use jailfleet_harness::noted;
 use jailfleet_harness::requirement::{Requirement, found};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -22,23 +21,6 @@ pub(crate) enum Proof {
     Ran,
     /// It was not, aloud, since this machine lacks what it needs.
     NotHere,
-}
-
-/// A file that did not end as it must.
-#[derive(Debug)]
-pub(crate) struct Failure {
-    /// The words that a person needs.
-    story: String,
-    /// What it ended as instead.
-    pub(crate) outcome: Outcome,
-    /// What it printed.
-    pub(crate) stdout: String,
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.story)
-    }
 }
 
 /// A warden of one slot, replaced by a new one where an attack did harm.
@@ -87,8 +69,8 @@ impl Trial {
         }
     }
 
-    /// Runs one file.
-    pub(crate) fn run(&mut self, programs: &Programs, file: &AttackFile) -> Result<Proof, Failure> {
+    /// Runs one file; the words that a person needs where it did not end as it must.
+    pub(crate) fn run(&mut self, programs: &Programs, file: &AttackFile) -> Result<Proof, String> {
         let mut fleet = self.fleet.take().unwrap_or_else(|| self.new_fleet());
         if !is_meaningful(&fleet, file) {
             self.fleet = Some(fleet);
@@ -105,9 +87,7 @@ impl Trial {
         if let Some(hole) = open {
             // Whatever it could do to the slot, it shall do to no other file's.
             fleet.stop();
-            let told = tell(hole, file, &wrong);
-            let failed = |story| failure(story, &judged, &seen);
-            return told.map(|()| Proof::Ran).map_err(failed);
+            return tell(hole, file, &wrong).map(|()| Proof::Ran);
         }
         wrong.extend(excesses(&seen, &limits));
         wrong.extend(harm(&mut fleet));
@@ -119,15 +99,7 @@ impl Trial {
         // Said before the fleet is looked at, which may well panic after this.
         eprintln!("{story}");
         fleet.stop();
-        Err(failure(story, &judged, &seen))
-    }
-}
-
-fn failure(story: String, judged: &Judged, seen: &Seen) -> Failure {
-    Failure {
-        story,
-        outcome: judged.outcome,
-        stdout: seen.out(),
+        Err(story)
     }
 }
 

@@ -1,11 +1,7 @@
 //! Everything by which one run might tell another one something, as pairs of python programs.
 
-#[path = "preludes.rs"]
-mod preludes;
-
 use jailfleet::wall::Wall;
 use jailfleet_sandbox::protocol::Walls;
-use preludes::{LIBC, QUEUES, SECRET, SEGMENTS, SEMAPHORES, SHARED_FILE};
 
 /// Something that a run leaves, and how another one looks for it.
 pub(crate) struct Trace {
@@ -20,26 +16,10 @@ pub(crate) struct Trace {
     stay: &'static str,
     /// What a look prints in the very run that left it.
     pub(crate) itself: &'static str,
-    /// Where the look is shown to find what it looks for, if not there.
-    pub(crate) shown: Shown,
     /// Where this wall holds there is nothing to be found, not even in the very run.
     pub(crate) closed_by: Option<Wall>,
-    /// The same where this wall is missing: what it would count is refused then.
-    pub(crate) needs: Option<Wall>,
     /// Why a neighbour is known to find it.
     pub(crate) beside: Option<&'static str>,
-}
-
-/// Where a look finds what it looks for. One that never did would prove nothing by finding nothing.
-pub(crate) enum Shown {
-    /// In the very run that left it.
-    Itself,
-    /// In the very run, where this wall is down.
-    Without(Wall),
-    /// In the very run, with these words in the place of others.
-    With(&'static [(&'static str, &'static str)]),
-    /// In a run that sees the name of a host of that name.
-    NameOfTheHost,
 }
 
 /// What a look prints that finds nothing.
@@ -50,7 +30,6 @@ impl Trace {
     /// Whether these walls keep everybody from leaving it.
     pub(crate) fn is_closed(&self, walls: &Walls) -> bool {
         self.closed_by.is_some_and(|wall| walls.holds(wall))
-            || self.needs.is_some_and(|wall| !walls.holds(wall))
     }
 
     pub(crate) fn leave(&self) -> String {
@@ -84,11 +63,22 @@ const PLAIN: Trace = Trace {
     look: "",
     stay: "signal.pause()",
     itself: FOUND,
-    shown: Shown::Itself,
     closed_by: None,
-    needs: None,
     beside: None,
 };
+
+const LIBC: &str = "
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+";
+
+/// The file and the lock are those of a program that both runs see, and that neither may write.
+const SHARED_FILE: &str = "
+import fcntl, os, struct
+shared = open('/usr/bin/python3', 'rb')
+again = open('/usr/bin/python3', 'rb')
+lock = lambda kind: struct.pack('hhqqi4x', kind, os.SEEK_SET, 4711, 1, 0)
+";
 
 pub(crate) const ALL: &[Trace] = &[
     Trace {
@@ -104,50 +94,16 @@ found = [folder for folder in ('tmp', '/dev/shm', '/tmp', '.', '/var/tmp', '/run
         ..PLAIN
     },
     Trace {
-        name: "System V segments of shared memory, by their key",
-        both: SEGMENTS,
-        leave: "get(4711, 0o1666)",
-        look: "found = get(4711, 0) >= 0",
-        needs: Some(Wall::CgroupMemory),
-        ..PLAIN
-    },
-    // Those that have no key are as foreign.
-    Trace {
-        name: "System V segments of shared memory, by their number",
-        both: SEGMENTS,
-        leave: "get(0, 0o1666)",
-        look: "found = any(stat(index) >= 0 for index in range(64))",
-        needs: Some(Wall::CgroupMemory),
-        ..PLAIN
-    },
-    Trace {
-        name: "System V semaphores, by their key",
-        both: SEMAPHORES,
-        leave: "get(4711, 0o1666)",
-        look: "found = get(4711, 0) >= 0",
-        ..PLAIN
-    },
-    // Those that have no key are as foreign.
-    Trace {
-        name: "System V semaphores, by their number",
-        both: SEMAPHORES,
-        leave: "get(0, 0o1666)",
-        look: "found = any(stat(index) >= 0 for index in range(64))",
-        ..PLAIN
-    },
-    Trace {
-        name: "System V message queues, by their key",
-        both: QUEUES,
-        leave: "get(4711, 0o1666)",
-        look: "found = get(4711, 0) >= 0",
-        ..PLAIN
-    },
-    // Those that have no key are as foreign.
-    Trace {
-        name: "System V message queues, by their number",
-        both: QUEUES,
-        leave: "get(0, 0o1666)",
-        look: "found = any(stat(index) >= 0 for index in range(64))",
+        name: "System V objects",
+        both: LIBC,
+        leave: "made = [libc.shmget(4711, 4096, 0o1666), libc.semget(4711, 1, 0o1666), libc.msgget(4711, 0o1666)]",
+        look: "
+found = [at for at in (libc.shmget(4711, 0, 0), libc.semget(4711, 0, 0), libc.msgget(4711, 0)) if at >= 0]
+# By their numbers too: those that nobody made are as foreign.
+room = ctypes.create_string_buffer(256)
+IPC_STAT = 2
+for number in range(64):
+    if libc.shmctl(number, IPC_STAT, room) >= 0 or libc.msgctl(number, IPC_STAT, room) >= 0: found.append(number)",
         ..PLAIN
     },
     Trace {
@@ -157,7 +113,6 @@ found = [folder for folder in ('tmp', '/dev/shm', '/tmp', '.', '/var/tmp', '/run
         look: "found = libc.mq_open(b'/left', 0) >= 0",
         // None can be made at all.
         itself: NOTHING,
-        shown: Shown::Without(Wall::Rlimits),
         ..PLAIN
     },
     Trace {
@@ -169,7 +124,6 @@ add_key, keyctl = (248, 250) if os.uname().machine == 'x86_64' else (217, 219)",
         leave: "libc.syscall(add_key, b'user', b'left', b'secret', 6, -4)",
         look: "found = libc.syscall(keyctl, 10, -4, b'user', b'left', 0) >= 0",
         itself: NOTHING,
-        shown: Shown::Without(Wall::Seccomp),
         ..PLAIN
     },
     Trace {
@@ -239,13 +193,6 @@ try: fcntl.fcntl(shared, fcntl.F_SETLEASE, fcntl.F_RDLCK)
 except OSError: pass",
         look: "found = fcntl.fcntl(shared, fcntl.F_GETLEASE) != fcntl.F_UNLCK",
         itself: NOTHING,
-        shown: Shown::With(&[
-            // The kernel gives one on a file of one's own.
-            (
-                "shared = open('/usr/bin/python3', 'rb')",
-                "open('tmp/own', 'w').close(); shared = open('tmp/own', 'rb')",
-            ),
-        ]),
         ..PLAIN
     },
     Trace {
@@ -264,28 +211,23 @@ watched = libc.inotify_add_watch(watch, file.encode(), IN_OPEN)",
         stay: "os.close(os.open(file, os.O_RDONLY))",
         // Watches belong to the inode, and the folders of the system are the same ones in every jail.
         itself: NOTHING,
-        shown: Shown::Without(Wall::Seccomp),
         ..PLAIN
     },
     Trace {
-        name: "the environment that a program is given",
-        both: SECRET,
-        leave: "again([], {'LEFT': SECRET})",
-        look: "found = SECRET in os.environb.values()",
-        ..PLAIN
-    },
-    Trace {
-        name: "environments in /proc",
-        both: SECRET,
-        leave: "again([], {'LEFT': SECRET})",
-        look: "found = found_in(['environ', 'task/1/environ'])",
-        ..PLAIN
-    },
-    Trace {
-        name: "arguments in /proc",
-        both: SECRET,
-        leave: "again([SECRET], {})",
-        look: "found = found_in(['cmdline', 'comm', 'stat', 'maps'])",
+        name: "environment and arguments in /proc",
+        both: "
+import os, sys
+SECRET = b'the-secret-of-' + b'another-run'",
+        leave: "
+if 'LEFT' not in os.environ:
+    os.execve('/proc/self/exe', [SECRET, '-c', open(sys.argv[0]).read()], {'LEFT': SECRET})",
+        look: "
+found = 'LEFT' in os.environ
+for pid in ['self', 'thread-self', *range(1, 4096)]:
+    for name in ('environ', 'cmdline', 'comm', 'stat', 'maps', 'task/1/environ'):
+        if pid in ('self', 'thread-self') and found: break
+        try: found = found or SECRET in open(f'/proc/{pid}/{name}', 'rb').read()
+        except OSError: pass",
         ..PLAIN
     },
     Trace {
@@ -309,49 +251,27 @@ for pid in range(2, 32768):
         ..PLAIN
     },
     Trace {
-        name: "bytes in memory",
+        name: "bytes in memory and in the scratch",
         both: "
-import mmap
+import mmap, os
 mark = b'left' * 1024",
         leave: "
 room = mmap.mmap(-1, 16 << 20, mmap.MAP_PRIVATE)
 for at in range(0, len(room), 4096): room[at:at + 4096] = mark
-room.close()",
+with open('tmp/bytes', 'wb') as file: file.write(mark * 1024)
+with open('/dev/shm/bytes', 'wb') as file: file.write(mark * 1024)
+os.unlink('tmp/bytes'); os.unlink('/dev/shm/bytes'); room.close()",
         look: "
 room = mmap.mmap(-1, 64 << 20, mmap.MAP_PRIVATE)
 # In slices: looking through all of a map at once, some versions of python read beyond its end.
-found = any(b'left' in room[at:at + 65536] for at in range(0, len(room), 65536))",
-        // Not even the run itself finds what it gave back.
-        itself: NOTHING,
-        shown: Shown::With(&[(
-            "found = any",
-            "room[50000000:50000004] = b'left'\nfound = any",
-        )]),
-        ..PLAIN
-    },
-    Trace {
-        name: "bytes in the scratch",
-        both: "
-import os
-mark = b'left' * 1024
-FOLDERS = ['tmp', '/dev/shm']",
-        leave: "
-for folder in FOLDERS:
-    with open(folder + '/bytes', 'wb') as file: file.write(mark * 1024)
-    os.unlink(folder + '/bytes')",
-        look: "
-found = []
-for folder in FOLDERS:
-    with open(folder + '/fresh', 'w+b') as file:
+found = any(b'left' in room[at:at + 65536] for at in range(0, len(room), 65536))
+for place in ('tmp/fresh', '/dev/shm/fresh'):
+    with open(place, 'w+b') as file:
         os.posix_fallocate(file.fileno(), 0, 4 << 20)
-        if any(file.read()): found.append(folder)
-    os.unlink(folder + '/fresh')",
+        found = found or any(file.read())
+        os.unlink(place)",
         // Not even the run itself finds what it gave back.
         itself: NOTHING,
-        shown: Shown::With(&[(
-            "os.posix_fallocate(file.fileno(), 0, 4 << 20)",
-            "os.posix_fallocate(file.fileno(), 0, 4 << 20); os.pwrite(file.fileno(), b'x', 3 << 20)",
-        )]),
         ..PLAIN
     },
     Trace {
@@ -360,7 +280,6 @@ for folder in FOLDERS:
         leave: "libc.sethostname(b'left', 4); libc.setdomainname(b'left', 4)",
         look: "import os; found = 'left' in os.uname()",
         itself: NOTHING,
-        shown: Shown::NameOfTheHost,
         ..PLAIN
     },
     Trace {
@@ -371,7 +290,6 @@ try: os.setpriority(os.PRIO_USER, 0, 17)
 except OSError: pass",
         look: "found = 17 in (os.getpriority(os.PRIO_PROCESS, 0), os.getpriority(os.PRIO_PROCESS, 1))",
         itself: NOTHING,
-        shown: Shown::Without(Wall::Seccomp),
         ..PLAIN
     },
     Trace {
