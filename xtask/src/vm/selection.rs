@@ -71,16 +71,6 @@ const USUAL: &[(&str, &str, User)] = &[
         Root,
     ),
     (
-        "real_confined",
-        "a_worker_that_asks_for_every_wall_stands_in_its_profile_and_runs_jobs_in_theirs",
-        Root,
-    ),
-    (
-        "real_confined",
-        "the_examination_and_the_worker_are_of_one_mind_about_a_host_and_its_profiles",
-        Root,
-    ),
-    (
         "real_apparmor",
         "limits_and_sweeps_end_programs_in_their_profiles",
         Root,
