@@ -68,7 +68,7 @@ Examples:
   cargo xtask demo --amqp     the same through RabbitMQ
   cargo xtask check           before a commit: under two minutes, four in a fresh clone
   cargo xtask vm test         the sandbox in a guest with AppArmor and cgroup v2
-  cargo xtask test            what the README promises: 20 minutes in a fresh clone
+  cargo xtask test            what the README promises: half an hour in a fresh clone
 
 Exit codes: 0 all went well, 1 something did not (the last lines say what), 2 wrong command line;
 `vm run` ends with the code of its command."
