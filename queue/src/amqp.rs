@@ -285,7 +285,7 @@ impl Backroom {
             .iter()
             .map(|line| usize::from(line.prefetch) * 2)
             .sum();
-        let (places, settlements) = mpsc::channel(most.max(1));
+        let (places, settlements) = crate::ticket::places(most);
         let (orders, inbox) = mpsc::channel(1);
         let desk = Desk {
             settlements,

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::counters::DoorCounters;
 
@@ -47,6 +48,82 @@ pub(crate) struct Settlement {
     pub(crate) done: Option<oneshot::Sender<Result<(), SettleError>>>,
 }
 
+/// The owner's end: what is settled comes out here.
+#[derive(Debug)]
+pub(crate) struct Settlements {
+    // The order matters: what is in there is dropped, and so answered, before the word that nobody listens.
+    arrived: mpsc::Receiver<Settlement>,
+    _listening: DropGuard,
+}
+
+/// The places for settlements, of which each delivery needs one before it is handed out.
+#[derive(Debug, Clone)]
+pub(crate) struct Places {
+    sender: mpsc::Sender<Settlement>,
+    gone: CancellationToken,
+}
+
+/// One place for a settlement.
+#[derive(Debug)]
+pub(crate) struct Place {
+    permit: mpsc::OwnedPermit<Settlement>,
+    gone: CancellationToken,
+}
+
+/// Places for at most so many deliveries that are out at one time.
+pub(crate) fn places(most: usize) -> (Places, Settlements) {
+    let (sender, arrived) = mpsc::channel(most.max(1));
+    let gone = CancellationToken::new();
+    let settlements = Settlements {
+        arrived,
+        _listening: gone.clone().drop_guard(),
+    };
+    (Places { sender, gone }, settlements)
+}
+
+impl Places {
+    /// Waits for a place; none when the owner has closed.
+    pub(crate) async fn reserve(&self) -> Option<Place> {
+        let permit = self.sender.clone().reserve_owned().await.ok()?;
+        Some(self.place(permit))
+    }
+
+    /// A place, where one is free.
+    pub(crate) fn try_reserve(&self) -> Option<Place> {
+        let permit = self.sender.clone().try_reserve_owned().ok()?;
+        Some(self.place(permit))
+    }
+
+    fn place(&self, permit: mpsc::OwnedPermit<Settlement>) -> Place {
+        Place {
+            permit,
+            gone: self.gone.clone(),
+        }
+    }
+}
+
+impl Settlements {
+    /// The next one.
+    pub(crate) async fn recv(&mut self) -> Option<Settlement> {
+        self.arrived.recv().await
+    }
+
+    /// Some at once, up to `most`.
+    pub(crate) async fn recv_many(&mut self, batch: &mut Vec<Settlement>, most: usize) -> usize {
+        self.arrived.recv_many(batch, most).await
+    }
+
+    /// One that is there already.
+    pub(crate) fn try_recv(&mut self) -> Option<Settlement> {
+        self.arrived.try_recv().ok()
+    }
+
+    /// Gives out no more places.
+    pub(crate) fn close(&mut self) {
+        self.arrived.close();
+    }
+}
+
 /// The duty to settle one delivery.
 ///
 /// It is settled by [`Ticket::settle`]. A ticket that is dropped instead is an error of ours: it
@@ -57,16 +134,12 @@ pub struct Ticket {
     lease: Lease,
     // A place in the owner's channel, taken before the delivery was handed out. So settling never
     // waits for room, and a drop, which cannot wait, never fails to be heard.
-    place: Option<mpsc::OwnedPermit<Settlement>>,
+    place: Option<Place>,
     counters: Arc<DoorCounters>,
 }
 
 impl Ticket {
-    pub(crate) fn new(
-        lease: Lease,
-        place: mpsc::OwnedPermit<Settlement>,
-        counters: Arc<DoorCounters>,
-    ) -> Self {
+    pub(crate) fn new(lease: Lease, place: Place, counters: Arc<DoorCounters>) -> Self {
         Self {
             lease,
             place: Some(place),
@@ -84,17 +157,23 @@ impl Ticket {
     /// The disposition is on its way once this was polled; dropping the future only misses the
     /// answer.
     pub async fn settle(mut self, disposition: Disposition) -> Result<(), SettleError> {
-        let Some(place) = self.place.take() else {
+        let Some(Place { permit, gone }) = self.place.take() else {
             return Err(SettleError::DoorClosed);
         };
         let (done, answer) = oneshot::channel();
-        place.send(Settlement {
+        permit.send(Settlement {
             lease: self.lease,
             disposition,
             done: Some(done),
         });
-        // The owner drops the sender only when its session breaks while it tells the broker.
-        answer.await.unwrap_or(Err(SettleError::SessionOver))
+        tokio::select! {
+            biased;
+            // The owner drops the sender only when its session breaks while it tells the broker.
+            answer = answer => answer.unwrap_or(Err(SettleError::SessionOver)),
+            // What is sent when nobody listens any more stays in the channel for as long as any other ticket
+            // has a place there, and its sender with it.
+            () = gone.cancelled() => Err(SettleError::DoorClosed),
+        }
     }
 
     /// The session that this delivery is a lease of.
@@ -122,10 +201,38 @@ impl Drop for Ticket {
             tag = self.lease.tag,
             "a delivery was dropped without being settled; it is requeued"
         );
-        place.send(Settlement {
+        place.permit.send(Settlement {
             lease: self.lease,
             disposition: Disposition::Requeue,
             done: None,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Disposition, Lease, SettleError, Ticket, places};
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn a_ticket_is_answered_after_the_end_of_its_door_also_while_another_one_is_held() {
+        let (places, settlements) = places(2);
+        let ticket = |tag| {
+            let lease = Lease {
+                epoch: 1,
+                channel: 0,
+                tag,
+            };
+            let place = places.try_reserve().expect("a place");
+            Ticket::new(lease, place, Arc::default())
+        };
+        let (held, late) = (ticket(1), ticket(2));
+        drop(settlements);
+        let answer = late.settle(Disposition::Ack);
+        let answer = tokio::time::timeout(Duration::from_secs(10), answer).await;
+        assert_eq!(answer, Ok(Err(SettleError::DoorClosed)));
+        let answer = held.settle(Disposition::Requeue).await;
+        assert_eq!(answer, Err(SettleError::DoorClosed));
     }
 }

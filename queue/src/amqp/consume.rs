@@ -22,7 +22,9 @@ use crate::clock;
 use crate::connection::{Board, Connected, Dialer, Events, SessionError, call, close};
 use crate::doors::{Link, Nudge};
 use crate::intake::{Epoch, IntakeOrder};
-use crate::ticket::{Disposition, Lease, SettleError, Settlement, Ticket};
+use crate::ticket::{
+    Disposition, Lease, Place, Places, SettleError, Settlement, Settlements, Ticket,
+};
 use crate::topology::{Topology, declare};
 
 /// How many settlements are taken in before the acks for them go out.
@@ -45,7 +47,7 @@ pub(super) struct ConsumeRole<T> {
     pub(super) dialer: Dialer,
     pub(super) topology: Topology,
     pub(super) lines: Vec<Line<T>>,
-    pub(super) places: mpsc::Sender<Settlement>,
+    pub(super) places: Places,
     pub(super) desk: Desk,
     pub(super) epoch: Epoch,
     /// A look at other queues from time to time, over the same connection.
@@ -56,7 +58,7 @@ pub(super) struct ConsumeRole<T> {
 
 /// What others ask of the role; heard also while there is no session.
 pub(super) struct Desk {
-    pub(super) settlements: mpsc::Receiver<Settlement>,
+    pub(super) settlements: Settlements,
     pub(super) orders: mpsc::Receiver<IntakeOrder>,
     pub(super) closing: CancellationToken,
     pub(super) stopped: bool,
@@ -117,7 +119,7 @@ impl<T: Send + 'static> ConsumeRole<T> {
         }
         self.board.link(Link::Closed);
         self.desk.settlements.close();
-        while let Ok(settlement) = self.desk.settlements.try_recv() {
+        while let Some(settlement) = self.desk.settlements.try_recv() {
             self.desk.stale(settlement);
         }
     }
@@ -238,13 +240,12 @@ type Arrivals = SelectAll<BoxStream<'static, Arrival>>;
 /// `None` when nobody reads the line any more.
 async fn room<'a, T>(
     lines: &'a [Line<T>],
-    places: &mpsc::Sender<Settlement>,
+    places: &Places,
     waiting: Option<&(usize, Received)>,
-) -> Option<(mpsc::Permit<'a, T>, mpsc::OwnedPermit<Settlement>)> {
+) -> Option<(mpsc::Permit<'a, T>, Place)> {
     let (line, _) = waiting?;
     let slot = lines.get(*line)?.out.reserve().await.ok()?;
-    let place = places.clone().reserve_owned().await.ok()?;
-    Some((slot, place))
+    Some((slot, places.reserve().await?))
 }
 
 async fn set_up<T>(
@@ -386,7 +387,7 @@ impl Session {
         mut batch: Vec<Settlement>,
         connection: &Connection,
     ) -> Result<(), SessionError> {
-        while let Ok(settlement) = desk.settlements.try_recv() {
+        while let Some(settlement) = desk.settlements.try_recv() {
             batch.push(settlement);
         }
         self.settle(&mut batch, desk).await?;

@@ -16,7 +16,7 @@ use crate::intake::IntakeOrder;
 use crate::outbox::{
     DEAD_HEAD_BYTES, DeadLetter, Move, Order, OutboxError, Parcel, Published, Reply,
 };
-use crate::ticket::{Disposition, Lease, SettleError, Settlement, Ticket};
+use crate::ticket::{Disposition, Lease, Places, SettleError, Settlement, Settlements, Ticket};
 
 /// What comes to the store from outside.
 pub(super) struct Inputs {
@@ -53,8 +53,8 @@ pub(super) struct Store {
     /// Results that the producer has no room for yet; each holds up its own sender only.
     undelivered: VecDeque<Undelivered>,
     next_tag: u64,
-    places: mpsc::Sender<Settlement>,
-    settlements: Option<mpsc::Receiver<Settlement>>,
+    places: Places,
+    settlements: Option<Settlements>,
     results: mpsc::Sender<ResultMessage>,
     kept: Arc<Kept>,
     counters: Arc<DoorCounters>,
@@ -70,7 +70,7 @@ impl Store {
         counters: Arc<DoorCounters>,
     ) -> Self {
         let most: usize = lines.iter().map(|line| line.prefetch).sum();
-        let (places, settlements) = mpsc::channel(most.max(1));
+        let (places, settlements) = crate::ticket::places(most);
         Self {
             tenant: tenant.into(),
             lines,
@@ -123,7 +123,7 @@ impl Store {
             self.deliver(slot);
         }
         settlements.close();
-        while let Ok(settlement) = settlements.try_recv() {
+        while let Some(settlement) = settlements.try_recv() {
             self.settle(settlement);
         }
         inputs.state.send_modify(|state| {
@@ -161,7 +161,7 @@ impl Store {
                 let Ok(slot) = line.out.try_reserve() else {
                     break;
                 };
-                let Ok(place) = self.places.clone().try_reserve_owned() else {
+                let Some(place) = self.places.try_reserve() else {
                     break;
                 };
                 let Some(waiting) = queue.pop_front() else {
