@@ -236,17 +236,48 @@ impl Turmoil<'_> {
         ensure!(conflicts == 0, "see no results in conflict: {conflicts}");
         let confirmed = Noted::of(&self.files.results).reconcile(&answers, self.jobs)?;
         println!("The broker confirmed {confirmed} jobs by the journal, and each has its result");
+        self.work_off()?;
         self.fleet.drain()?;
         self.nothing_else(&answers)?;
         self.fleet.stop()?;
         Ok((answers, self.dealt))
     }
 
+    /// Waits until the workers have done what the producer no longer waits for: who was killed, or lost its
+    /// broker, before a confirm came sends a job again, and the second message may lie behind all the others.
+    fn work_off(&self) -> Result<()> {
+        let watch = Stopwatch::start();
+        let mut most = 0;
+        loop {
+            // The look takes a second or two, and so paces itself.
+            let left = self.left_in_queues()?;
+            let jobs = left.values().sum();
+            if jobs == 0 {
+                println!(
+                    "{most} messages were left after the last result, and the workers took them all"
+                );
+                return Ok(());
+            }
+            most = most.max(jobs);
+            let waited = watch.elapsed();
+            ensure!(
+                waited < STANDSTILL,
+                "see the workers take what is left within {STANDSTILL:?}: {left:?}"
+            );
+        }
+    }
+
+    /// The queues in which something is that must not stay.
+    fn left_in_queues(&self) -> Result<BTreeMap<String, u64>> {
+        let mut left = self.fleet.depths()?;
+        left.retain(|queue, depth| *depth > 0 && !QUEUES_THAT_KEEP.contains(&queue.as_str()));
+        Ok(left)
+    }
+
     /// Sees that the queues hold no job and no dead letter, and no result but second ones of jobs that have
     /// theirs: who was frozen or cut off may publish one when nobody waits for it any longer.
     fn nothing_else(&self, answers: &Answers) -> Result<()> {
-        let mut left = self.fleet.depths()?;
-        left.retain(|queue, depth| *depth > 0 && !QUEUES_THAT_KEEP.contains(&queue.as_str()));
+        let left = self.left_in_queues()?;
         ensure!(left.is_empty(), "leave nothing in other queues: {left:?}");
         let mut fetch = self.fleet.producer_command()?;
         fetch.args(["lost", "fetch", "--results"]);
