@@ -469,3 +469,6 @@ async fn send(channel: &Channel, frame: Frame) -> Result<(), SessionError> {
         }
     }
 }
+
+#[cfg(test)]
+mod lease_model;
