@@ -57,6 +57,16 @@ impl Passed {
         table.render()
     }
 
+    /// The walls that no test proved anywhere.
+    pub(crate) fn unproven(&self) -> Vec<Wall> {
+        let is_proven = |wall: &Wall| {
+            let mut proofs = proofs(*wall).iter();
+            proofs.any(|proof| self.0.values().any(|tests| tests.contains(*proof)))
+        };
+        let walls = Wall::ALL.iter().copied();
+        walls.filter(|wall| !is_proven(wall)).collect()
+    }
+
     /// Whether no place has run anything.
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -159,6 +169,22 @@ mod tests {
         );
         passed.strike(HERE, "real_jail::programs::children_share_one_cpu_limit");
         assert_eq!(row(&passed, "cgroup_cpu"), ["cgroup_cpu", "-", "-"]);
+    }
+
+    #[test]
+    fn a_wall_without_a_proof_anywhere_is_named() {
+        let mut passed = Passed::default();
+        for wall in Wall::ALL {
+            let place = if *wall == Wall::Apparmor {
+                "guest 6.1"
+            } else {
+                HERE
+            };
+            passed.note(place, proofs(*wall).first().expect("a proof"));
+        }
+        assert_eq!(passed.unproven(), []);
+        passed.strike(HERE, "real_jail::programs::children_share_one_cpu_limit");
+        assert_eq!(passed.unproven(), [Wall::CgroupCpu]);
     }
 
     #[test]

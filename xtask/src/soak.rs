@@ -24,12 +24,19 @@ use std::time::Duration;
 const SLOTS: usize = 2;
 /// Resident memory may grow by this much between the two looks: an allocator keeps what it was once given.
 const MOST_GROWTH_BYTES: u64 = 4 << 20;
+/// As many dentries of the whole host may be in use that were not before: other programs run there, too.
+const MOST_DENTRIES_IN_USE: u64 = 1_000;
+/// As many may be kept as a cache: a run that left a single one would leave four times as many.
+const MOST_DENTRIES: u64 = 20_000;
 /// What a group answers that was removed while it was listed (ENODEV).
 const GONE: i32 = 19;
 /// How often it is looked at.
 const LOOK: Duration = Duration::from_millis(200);
 /// Longer than any pause that is meant to be: the start of a worker, or its end after the last result.
 const STANDSTILL: Duration = Duration::from_secs(120);
+/// Of the whole host: those that something holds, and those as well that the kernel keeps in case they are asked for.
+const DENTRIES_IN_USE: &str = "host: dentries in use";
+const DENTRIES: &str = "host: dentries";
 /// Folders of the warden's own groups, of which each slot has some.
 const GROUPS: &str = "slots: groups";
 
@@ -189,7 +196,20 @@ fn look(worker: u32) -> Result<Holdings> {
     held.insert("inits: descriptors", sum(&|init| entries(init, "fd"))?);
     held.insert("inits: mounts", sum(&|init| lines(init, "mountinfo"))?);
     held.insert("inits: resident bytes", sum(&resident)?);
+    let state = "/proc/sys/fs/dentry-state";
+    let text = std::fs::read_to_string(state).with_context(|| format!("read {state}"))?;
+    let (all, in_use) =
+        dentries_of(&text).with_context(|| format!("understand {state}: {text}"))?;
+    held.insert(DENTRIES, all);
+    held.insert(DENTRIES_IN_USE, in_use);
     Ok(Holdings(held))
+}
+
+/// How many dentries there are, and how many of them something holds (proc_sys_fs(5)).
+fn dentries_of(state: &str) -> Option<(u64, u64)> {
+    let mut numbers = state.split_whitespace().map(str::parse::<u64>);
+    let (all, unused) = (numbers.next()?.ok()?, numbers.next()?.ok()?);
+    Some((all, all.saturating_sub(unused)))
 }
 
 fn proc(pid: u32, name: &str) -> PathBuf {
@@ -277,6 +297,17 @@ fn table(early: &Holdings, late: &Holdings) -> Table {
     table
 }
 
+/// By how much something may have grown.
+fn allowance(what: &str) -> u64 {
+    match what {
+        DENTRIES => MOST_DENTRIES,
+        DENTRIES_IN_USE => MOST_DENTRIES_IN_USE,
+        bytes if bytes.ends_with("bytes") => MOST_GROWTH_BYTES,
+        // Between two looks a run more or less may be under way in each slot.
+        _ => 8 * SLOTS as u64,
+    }
+}
+
 /// Counts must not have grown, memory by little.
 fn flat(early: &Holdings, late: &Holdings) -> Result<()> {
     let grown: Vec<String> = early
@@ -286,13 +317,7 @@ fn flat(early: &Holdings, late: &Holdings) -> Result<()> {
             let Some(&after) = late.0.get(what) else {
                 return Some(format!("{what}, which nobody looked at in the end"));
             };
-            let allowed = if what.ends_with("bytes") {
-                before + MOST_GROWTH_BYTES
-            } else {
-                // Between two looks a run more or less may be under way in each slot.
-                before + 8 * SLOTS as u64
-            };
-            (after > allowed).then(|| format!("{what} from {before} to {after}"))
+            (after > before + allowance(what)).then(|| format!("{what} from {before} to {after}"))
         })
         .collect();
     ensure!(
@@ -305,7 +330,10 @@ fn flat(early: &Holdings, late: &Holdings) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GROUPS, Holdings, MOST_GROWTH_BYTES, flat, groups_were_found, resident_of};
+    use super::{
+        DENTRIES, DENTRIES_IN_USE, GROUPS, Holdings, MOST_GROWTH_BYTES, dentries_of, flat,
+        groups_were_found, resident_of,
+    };
     use serde_json::json;
     use std::collections::BTreeMap;
 
@@ -323,6 +351,20 @@ mod tests {
         flat(&early, &holdings(120, 1 << 20)).expect_err("descriptors leak");
         let much = (1 << 20) + MOST_GROWTH_BYTES + 1;
         flat(&early, &holdings(20, much)).expect_err("memory leaks");
+    }
+
+    #[test]
+    fn a_dentry_that_each_run_leaves_is_no_flat_line_whether_something_holds_it_or_not() {
+        let held = |in_use, unused| {
+            let text = format!("{}\t{unused}\t45\t0\t90985\t0\n", in_use + unused);
+            let (all, in_use) = dentries_of(&text).expect("two numbers");
+            Holdings(BTreeMap::from([(DENTRIES, all), (DENTRIES_IN_USE, in_use)]))
+        };
+        let (early, runs) = (held(1_400, 180_000), 85_000);
+        flat(&early, &held(1_500, 190_000)).expect("other programs");
+        flat(&early, &held(1_400 + runs, 180_000 - runs)).expect_err("they are held");
+        flat(&early, &held(1_400, 180_000 + runs)).expect_err("they are kept");
+        assert_eq!(dentries_of("1 and 2"), None);
     }
 
     #[test]

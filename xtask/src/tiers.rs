@@ -5,6 +5,7 @@ use crate::build::{HALTING_POINTS, WALL_REMOVAL};
 use crate::leftovers::{Owners, Traces};
 use crate::needs::{self, Install, Need};
 use crate::programs::{beside_cargo, cargo, run, run_heard, status};
+use crate::proofs::Passed;
 use crate::steps::{Steps, both};
 use crate::unchecked::must_all_be_checked;
 use crate::workspace::Workspace;
@@ -225,7 +226,12 @@ pub(crate) fn test(
     });
     account.add_guests(guests.tally, guests.passed, guests.skips);
     account.add_notes(guests.notes);
-    if let Some(walls) = account.walls() {
+    let proven = account.proven();
+    steps.perform("each wall is proven somewhere", || {
+        every_wall(&proven, must_all_be_checked())
+    });
+    if !proven.is_empty() {
+        let walls = proven.table();
         steps.remember(format!("Walls, and where a test proved them:\n{walls}"));
     }
     for line in account.closing_lines() {
@@ -237,6 +243,21 @@ pub(crate) fn test(
         .flatten()
     {
         steps.remember(words);
+    }
+    Ok(())
+}
+
+/// An error for a wall that no test proved, where all must be checked; loud words elsewhere.
+fn every_wall(proven: &Passed, must: bool) -> Result<()> {
+    let names: Vec<&str> = proven.unproven().iter().map(|wall| wall.as_str()).collect();
+    let names = names.join(", ");
+    ensure!(
+        names.is_empty() || !must,
+        "see each wall proven by a test that ran: {names} by none"
+    );
+    match names.as_str() {
+        "" => println!("Each wall was proven by a test, here or in a guest"),
+        names => println!("NOT CHECKED: walls that no test proved in this run: {names}"),
     }
     Ok(())
 }
@@ -403,7 +424,16 @@ pub(crate) fn tests(
 
 #[cfg(test)]
 mod tests {
-    use super::Extent;
+    use super::{Extent, every_wall};
+    use crate::proofs::Passed;
+
+    #[test]
+    fn a_wall_that_no_test_proved_fails_the_run_where_all_must_be_checked() {
+        let nothing = Passed::default();
+        every_wall(&nothing, false).expect("loud words");
+        let error = every_wall(&nothing, true).expect_err("walls without a proof");
+        assert!(error.to_string().contains("seccomp"), "{error}");
+    }
 
     #[test]
     fn the_usual_tier_has_the_short_forms_and_all_the_whole_matrix_and_ten_times_the_turmoil() {
