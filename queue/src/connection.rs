@@ -129,6 +129,17 @@ impl SessionError {
     /// Whether the broker said that its user may not do this. Trying again soon does not help: a
     /// person has to give the right.
     pub(crate) fn lacks_right(&self) -> bool {
+        self.refused_right().is_some()
+    }
+
+    /// Whether it is a right to all of an exchange that is missing, and not to some of its keys.
+    pub(crate) fn lacks_right_to_exchange(&self) -> bool {
+        let words = self.refused_right();
+        words.is_some_and(|words| words.contains("access to exchange '"))
+    }
+
+    /// What the broker said when its user was not allowed something.
+    fn refused_right(&self) -> Option<&str> {
         let source = match self {
             Self::Declare(error) => error.source(),
             Self::Consume { source, .. } | Self::Lost(source) => source,
@@ -143,12 +154,13 @@ impl SessionError {
             | Self::ConsumerEnded { .. }
             | Self::NoConfirm(_)
             | Self::NotConfirming
-            | Self::Blocked(_) => return false,
+            | Self::Blocked(_) => return None,
         };
         let lapin::ErrorKind::ProtocolError(refusal) = source.kind() else {
-            return false;
+            return None;
         };
-        *refusal.kind() == AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED)
+        let refused = *refusal.kind() == AMQPErrorKind::Soft(AMQPSoftError::ACCESSREFUSED);
+        refused.then(|| refusal.get_message().as_str())
     }
 
     /// The error in words, with what to do about it where that is known.

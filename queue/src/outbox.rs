@@ -164,6 +164,11 @@ pub(crate) enum Parcel {
 }
 
 impl Parcel {
+    /// Whether it is what a requester waits for.
+    pub(crate) const fn is_result(&self) -> bool {
+        matches!(self, Self::Result(_))
+    }
+
     /// The bytes that it keeps in memory while it waits.
     pub(crate) fn weight(&self) -> usize {
         match self {

@@ -269,7 +269,9 @@ impl PublishRole {
 
     /// After a broken session: if the broker closed it over one of the messages that were under
     /// way, each goes alone from now on, so that the guilty one stops nobody else; and one that
-    /// does it again, alone, is given up.
+    /// does it again, alone, is given up. But for a result that may not pass its exchange: that is
+    /// the matter of a right that nobody's result has, and no job's. It waits for the right as it
+    /// would for a broker that is away, and the worker takes no further job meanwhile.
     fn suspect(&mut self, error: &SessionError) {
         let count = std::mem::take(&mut self.under_way);
         if matches!(error, SessionError::NoConfirm(_)) {
@@ -278,12 +280,12 @@ impl PublishRole {
         let over_a_message = closed_over_a_message(error);
         for item in self.backlog.iter_mut().take(count) {
             item.again = true;
-            item.suspicion += u32::from(over_a_message);
+            item.suspicion = item.suspicion.saturating_add(u32::from(over_a_message));
         }
-        let guilty = self
-            .backlog
-            .front()
-            .is_some_and(|item| item.suspicion > TRIES);
+        let closed_to_all = error.lacks_right_to_exchange();
+        let guilty = self.backlog.front().is_some_and(|item| {
+            item.suspicion > TRIES && !(closed_to_all && item.order.parcel.is_result())
+        });
         if count == 1
             && guilty
             && let Some(item) = self.backlog.pop_front()
