@@ -274,6 +274,15 @@ pub(crate) fn refuse(station: &Station, message: &Message) -> Disposition {
     Disposition::DeadLetter
 }
 
+/// Gives up what was there too often when workers died, and of which nobody waits to hear: it may not even
+/// be a job. The reaper parks it, whole, where people see it.
+pub(crate) fn give_up_unheard(station: &Station, message: &Message) -> Disposition {
+    let attempt = message.history.attempt(&station.settings.retry);
+    let why = format!("given up after {} attempts", attempt.saturating_sub(1));
+    set_aside(station, message, SetAside::Dead, &why);
+    Disposition::DeadLetter
+}
+
 /// Tries a job again after `delay`, with its faults counted.
 pub(crate) async fn retry(
     station: &Station,

@@ -144,6 +144,9 @@ async fn story(station: &Station, message: &Message) -> Disposition {
         Admission::Run => {}
         Admission::Suspect => return answer::suspect(station, message).await,
         Admission::Refuse => return answer::refuse(station, message),
+        Admission::GiveUp if requester.reply_to.is_none() => {
+            return answer::give_up_unheard(station, message);
+        }
         Admission::GiveUp => {
             let result = answer::given_up(station, message);
             return answer::answer(station, message, &requester, result).await;

@@ -234,8 +234,15 @@ async fn a_worker_names_each_queue_that_it_may_not_read() {
     }
 }
 
-/// Twice as many as a message gets that the broker closes the channel over: its job would be given back, and run again.
-const REFUSALS: usize = 8;
+/// For how long, in refusals, a right is away: a message that the broker closes the channel over four times goes
+/// back to its queue, what went back a few times becomes a suspect, and what goes on to fail as one is given up.
+const fn refusals(exchange: &str) -> usize {
+    match exchange.as_bytes() {
+        b"jailfleet.results" => 8,
+        b"jailfleet.dead" => 20,
+        _ => 1,
+    }
+}
 
 /// Each exchange that a worker writes to, with a job that makes it write there, and the queue where
 /// that ends if it is no reply queue.
@@ -285,9 +292,7 @@ async fn a_worker_names_each_exchange_that_it_may_not_write_to_and_loses_nothing
         // The broker remembers what a channel may do.
         user.disconnect().expect("its connections are closed");
         guest.publish(job).await;
-        // A result is tried for as long as the right is away, which is no matter of its job.
-        let refusals = if kept.is_none() { REFUSALS } else { 1 };
-        for _ in 0..refusals {
+        for _ in 0..refusals(exchange) {
             until_refused(
                 &worker,
                 "publish",

@@ -272,12 +272,15 @@ impl Client {
 
     /// Waits until `count` messages wait in `queue`.
     pub(crate) async fn until_waiting(&self, queue: &str, count: u32) {
+        let mut last = None;
         let looking = async {
-            while self.waiting(queue).await != count {
+            while last != Some(count) {
+                last = Some(self.waiting(queue).await);
                 tokio::task::yield_now().await;
             }
         };
-        timeout(LONG, looking).await.expect("in time");
+        let in_time = timeout(LONG, looking).await.is_ok();
+        assert!(in_time, "{queue} has {last:?} messages and not {count}");
     }
 
     /// How many messages wait in `queue`.
