@@ -7,6 +7,8 @@ use jailfleet::cancel::Target;
 use jailfleet::job::JobId;
 use jailfleet::wire::{DecodeHint, WireCaps, decode_job, encode_cancel};
 
+mod stories;
+
 fn book() -> Arc<Cancels> {
     let pool = Name::parse("default").expect("a name");
     let metrics = Metrics::new().expect("they are well formed");

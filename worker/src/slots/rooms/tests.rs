@@ -4,6 +4,8 @@ use super::*;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 
+mod stories;
+
 const A: TenantIndex = TenantIndex(0);
 const B: TenantIndex = TenantIndex(1);
 

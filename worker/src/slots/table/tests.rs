@@ -1,9 +1,11 @@
-//! Plain calls, in every order that can go wrong.
+//! Plain calls, in orders that went wrong or could.
 
 use super::*;
 use crate::slots::Ended;
 use jailfleet::evidence::StageTimes;
 use tokio::sync::oneshot;
+
+mod stories;
 
 const NOW: Moment = Duration::from_secs(1);
 
