@@ -1,5 +1,5 @@
 //! One, two, four and eight workers come and go under load, and an interactive job waits for no more than
-//! the job before it, however many bulk jobs are queued.
+//! the job before it, however many bulk jobs are queued, which go on meanwhile in the slot that is theirs.
 
 use crate::answer;
 use crate::build;
@@ -25,8 +25,8 @@ const QUEUED: usize = 50_000;
 const JOB: Duration = Duration::from_secs(2);
 /// More than a busy machine needs from a free slot to a program that runs.
 const SLACK: Duration = Duration::from_millis(700);
-/// Interactive jobs at one time, for one slot.
-const INTERACTIVE: usize = 3;
+/// Interactive jobs at one time, for one slot: long enough together for the other lane to be missed.
+const INTERACTIVE: usize = 5;
 const STANDSTILL: Duration = Duration::from_secs(120);
 const LOOK: Duration = Duration::from_millis(200);
 const SUBMIT: Duration = Duration::from_secs(60);
@@ -165,11 +165,13 @@ fn overtake(workspace: &Workspace, fleet: &mut Fleet, folder: &Path) -> Result<(
         "worker.lanes.interactive=1",
     ]);
     let number = fleet.add_worker(worker)?;
-    wait_for(fleet, &mut bulk, &Noted::of(&results), 1)?;
+    let noted = Noted::of(&results);
+    wait_for(fleet, &mut bulk, &noted, 1)?;
 
     let code = folder.join("interactive.sh");
     let seconds = JOB.as_secs();
     std::fs::write(&code, format!("#!/bin/sh\nsleep {seconds}\n")).context("write a program")?;
+    let (watch, before) = (Stopwatch::start(), noted.received()?);
     let mut submits = Vec::new();
     for place in 0..INTERACTIVE {
         submits.push(submit(fleet, &code, folder, place)?);
@@ -183,19 +185,43 @@ fn overtake(workspace: &Workspace, fleet: &mut Fleet, folder: &Path) -> Result<(
         );
         waits.push(wait_before_start(result)?);
     }
+    let (elapsed, ended) = (watch.elapsed(), noted.received()? - before);
     waits.sort();
     println!("Interactive jobs of {JOB:?} for one slot, sent together, waited for {waits:?}");
-    for (place, wait) in waits.iter().enumerate() {
-        let jobs_before = u32::try_from(place).context("count a few jobs")?;
-        let most = JOB * jobs_before + SLACK * (jobs_before + 1);
+    println!("In those {elapsed:.1?} the other slot had {ended} bulk jobs");
+    each_started_in_time(&waits)?;
+    the_other_lane_went_on(elapsed, ended)?;
+    drop(bulk);
+    fleet.drain_worker(number)
+}
+
+/// Holds the waits of the interactive jobs, the shortest first, against what each may have: the jobs before it, and
+/// what it takes from a free slot to a program that runs.
+fn each_started_in_time(waits: &[Duration]) -> Result<()> {
+    for (wait, before) in waits.iter().zip(0_u32..) {
+        let most = JOB * before + SLACK * (before + 1);
         ensure!(
             *wait <= most,
             "start an interactive job within one job's time of a slot that becomes free: it waited \
-             for {wait:?}, and {place} were before it"
+             for {wait:?}, and {before} were before it"
         );
     }
-    drop(bulk);
-    fleet.drain_worker(number)
+    Ok(())
+}
+
+/// Holds how many bulk jobs ended meanwhile against what their one slot can do: no lane lives on the other's share.
+/// One more or less may be told of late.
+fn the_other_lane_went_on(elapsed: Duration, ended: usize) -> Result<()> {
+    let in_one_slot = |each: Duration| elapsed.as_millis() / each.as_millis();
+    let least = in_one_slot(JOB + SLACK).saturating_sub(1);
+    let most = in_one_slot(JOB) + 2;
+    let ended = u128::try_from(ended).context("count a few jobs")?;
+    ensure!(
+        (least..=most).contains(&ended),
+        "share the slots between the lanes: in {elapsed:?} the bulk lane's one slot had {ended} jobs of {JOB:?}, \
+         and not {least} to {most}"
+    );
+    Ok(())
 }
 
 fn submit(fleet: &Fleet, code: &Path, folder: &Path, place: usize) -> Result<(Owned, PathBuf)> {
@@ -242,4 +268,35 @@ fn script(id: &str, command: &str) -> Value {
         "runtime": "native",
         "code": format!("#!/bin/sh\n{command}\n"),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{JOB, SLACK, each_started_in_time, the_other_lane_went_on};
+    use std::time::Duration;
+
+    #[test]
+    fn an_interactive_job_waits_for_those_before_it_and_for_no_bulk_job() {
+        each_started_in_time(&[SLACK, JOB + 2 * SLACK, 2 * JOB + 3 * SLACK]).expect("in time");
+        for late in [
+            vec![JOB],
+            vec![SLACK, 2 * JOB],
+            vec![SLACK, JOB, 2 * JOB + 3 * SLACK + Duration::from_millis(1)],
+        ] {
+            let error = each_started_in_time(&late).expect_err("one is late");
+            let before = format!("{} were before it", late.len() - 1);
+            assert!(error.to_string().contains(&before), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_lane_that_stands_still_or_has_both_slots_is_told_from_one_that_has_its_share() {
+        let elapsed = 5 * JOB + Duration::from_millis(500);
+        for share in [4, 5, 6] {
+            the_other_lane_went_on(elapsed, share).expect("its share");
+        }
+        for wrong in [0, 1, 10] {
+            the_other_lane_went_on(elapsed, wrong).expect_err("not its share");
+        }
+    }
 }
