@@ -6,6 +6,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use std::borrow::Borrow;
+use std::fs::File;
+use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// An example as it lies in `examples/<group>/<name>.json`.
@@ -143,14 +146,19 @@ pub(crate) fn read_all(folder: &Path, build: &Path) -> Result<Vec<Example>> {
     Ok(examples)
 }
 
-/// Writes one job a line.
-pub(crate) fn write_jobs<'a>(path: &Path, jobs: impl Iterator<Item = &'a Value>) -> Result<()> {
-    let mut text = String::new();
-    for job in jobs {
-        text.push_str(&job.to_string());
-        text.push('\n');
-    }
-    std::fs::write(path, text).with_context(|| format!("write {}", path.display()))
+/// Writes one job a line. No more than one of them need be in memory.
+pub(crate) fn write_jobs(
+    path: &Path,
+    jobs: impl IntoIterator<Item = impl Borrow<Value>>,
+) -> Result<()> {
+    let write = || {
+        let mut file = BufWriter::new(File::create(path)?);
+        for job in jobs {
+            writeln!(file, "{}", job.borrow())?;
+        }
+        file.flush()
+    };
+    write().with_context(|| format!("write {}", path.display()))
 }
 
 fn entries(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -171,6 +171,9 @@ enum Task {
     },
     /// Memory and idle CPU of worker and warden before 100,000 queued jobs.
     Footprint {
+        /// How many jobs are queued.
+        #[arg(long, default_value_t = footprint::QUEUED)]
+        queued: usize,
         #[command(flatten)]
         machine: Machine,
     },
@@ -368,7 +371,9 @@ fn perform(task: Task) -> Result<ExitCode> {
         Task::Broker { machine } => releases::run(&workspace, machine.install()),
         Task::Faults { share, machine } => tiers::faults(&workspace, machine, share.extent()),
         Task::Prometheus { machine } => prometheus::run(&workspace, machine.install()),
-        Task::Footprint { machine } => footprint::run(&workspace, machine.install()),
+        Task::Footprint { queued, machine } => {
+            footprint::run(&workspace, machine.install(), queued)
+        }
         Task::Soak { runs, machine } => soak::run(&workspace, machine.install(), runs),
         Task::Bench {
             what,

@@ -69,6 +69,13 @@ impl Extent {
         }
     }
 
+    fn jobs_queued(self) -> usize {
+        match self {
+            Self::Usual => footprint::QUEUED,
+            Self::All => 1_000_000,
+        }
+    }
+
     /// The variables that say how much of the fault loop's matrix is gone through, and how many random stories
     /// each property is held against: a few hundred thousand steps of each state machine.
     fn variables(self) -> Vec<(&'static str, String)> {
@@ -274,7 +281,8 @@ fn whole_fleets(workspace: &Workspace, install: Install, extent: Extent, steps: 
     steps.perform("everything dies at random", || {
         turmoil::run(workspace, install, jobs, None)
     });
-    steps.perform("footprint", || footprint::run(workspace, install));
+    let queued = extent.jobs_queued();
+    steps.perform("footprint", || footprint::run(workspace, install, queued));
     steps.perform("Prometheus scrapes a worker", || {
         prometheus::run(workspace, install)
     });
@@ -436,10 +444,11 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_tier_has_the_short_forms_and_all_the_whole_matrix_and_ten_times_the_turmoil() {
+    fn the_usual_tier_has_the_short_forms_and_all_the_whole_matrix_and_ten_times_the_rest() {
         let (usual, all) = (Extent::Usual, Extent::All);
         assert!(usual.variables().is_empty());
         assert_eq!(all.jobs_in_turmoil(), 10 * usual.jobs_in_turmoil());
+        assert_eq!(all.jobs_queued(), 10 * usual.jobs_queued());
         // The test that goes through the matrix must know the variable by the same name and word.
         let matrix = include_str!("../../worker/tests/real_faults.rs");
         let variables = all.variables();
