@@ -5,6 +5,7 @@
 mod balancer;
 mod batch;
 mod replies;
+mod workers;
 
 use crate::build;
 use crate::clock::Stopwatch;
@@ -24,6 +25,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
+use workers::Listened;
 
 const NODES: usize = 3;
 const WORKERS: usize = 2;
@@ -124,13 +126,16 @@ impl Trial<'_> {
     fn lose_the_quorum(&self, fleet: &mut Fleet) -> Result<()> {
         let mut batch = self.start(fleet, "quorum", &[])?;
         batch.wait_for(self.count / 4, FAILOVER)?;
+        let workers = Listened::to_all(fleet)?;
         for node in [0, 2] {
             fleet.cluster()?.kill(node)?;
         }
+        let lost = Stopwatch::start();
         println!(
             "Killed two of three nodes, after {} results",
             batch.noted.received()?
         );
+        workers::hear(&workers, fleet, lost)?;
         let told = self.ask_everybody(fleet)?;
         println!("Resuming the two nodes ...");
         fleet.cluster()?.resume(&[0, 2])?;
