@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::address::{Addressed, Post};
 use super::barrier::{Fate, patient_barrier};
 use super::consume::answer;
-use super::round::{BATCH, Item, Round};
+use super::round::{BATCH, Blame, Item, Round, broken};
 use crate::clock;
 use crate::connection::{
     Board, Connected, Dialer, Events, GOODBYE, Role, SessionError, call, close,
@@ -27,9 +27,6 @@ use crate::connection::{
 use crate::doors::{Link, Nudge};
 use crate::outbox::{Order, OutboxError, Published};
 use crate::topology::{Topology, declare};
-
-/// How often a message may close the channel, alone, before it is given up.
-const TRIES: u32 = 3;
 
 /// The owner of everything that is published.
 pub(super) struct PublishRole {
@@ -151,19 +148,12 @@ impl PublishRole {
     /// Publishes a batch and answers its senders. When the session breaks, the batch is back in
     /// the backlog, in front.
     async fn publish_round(&mut self, channel: &Channel, round: Round) -> Result<(), SessionError> {
-        let Round { items, .. } = round;
-        if items.is_empty() {
+        if round.items.is_empty() {
             return Ok(());
         }
-        // Until it is judged, the round lives in the backlog's stead: a cancelled future must not
-        // lose it, so it is put back first and taken out when it is done.
-        let count = items.len();
-        let mut addressed = Vec::with_capacity(count);
-        for (item, address) in items.into_iter().rev() {
-            self.backlog.push_front(item);
-            addressed.push(address);
-        }
-        addressed.reverse();
+        // Until it is judged, the round lives in the backlog's stead, and is taken out when it is done.
+        let addressed = round.put_back(&mut self.backlog);
+        let count = addressed.len();
         let bodies: Vec<_> = self.backlog.iter().take(count).map(Item::body).collect();
         let again = self
             .backlog
@@ -267,29 +257,14 @@ impl PublishRole {
         }
     }
 
-    /// After a broken session: if the broker closed it over one of the messages that were under
-    /// way, each goes alone from now on, so that the guilty one stops nobody else; and one that
-    /// does it again, alone, is given up. But for a result that may not pass its exchange: that is
-    /// the matter of a right that nobody's result has, and no job's. It waits for the right as it
-    /// would for a broker that is away, and the worker takes no further job meanwhile.
+    /// After a broken session: notes what may have been published, and answers for the message that the broker
+    /// does not take, if it is that.
     fn suspect(&mut self, error: &SessionError) {
         let count = std::mem::take(&mut self.under_way);
         if matches!(error, SessionError::NoConfirm(_)) {
             self.board.counters.confirm_timeouts.add_one();
         }
-        let over_a_message = closed_over_a_message(error);
-        for item in self.backlog.iter_mut().take(count) {
-            item.again = true;
-            item.suspicion = item.suspicion.saturating_add(u32::from(over_a_message));
-        }
-        let closed_to_all = error.lacks_right_to_exchange();
-        let guilty = self.backlog.front().is_some_and(|item| {
-            item.suspicion > TRIES && !(closed_to_all && item.order.parcel.is_result())
-        });
-        if count == 1
-            && guilty
-            && let Some(item) = self.backlog.pop_front()
-        {
+        if let Some(item) = broken(&mut self.backlog, count, blame(error)) {
             self.board.counters.refused.add_one();
             let reason = error.to_string();
             tracing::error!(
@@ -330,7 +305,7 @@ fn is_channel_state(error: &SessionError) -> bool {
 }
 
 /// Whether the broker closed the channel or connection because of what was sent over it.
-fn closed_over_a_message(error: &SessionError) -> bool {
+fn blame(error: &SessionError) -> Blame {
     let source = match error {
         SessionError::Amqp { source, .. }
         | SessionError::Consume { source, .. }
@@ -344,11 +319,17 @@ fn closed_over_a_message(error: &SessionError) -> bool {
         | SessionError::ConsumerEnded { .. }
         | SessionError::NoConfirm(_)
         | SessionError::NotConfirming
-        | SessionError::Blocked(_) => return false,
+        | SessionError::Blocked(_) => return Blame::NoMessage,
     };
     let lapin::ErrorKind::ProtocolError(refusal) = source.kind() else {
-        return false;
+        return Blame::NoMessage;
     };
     // An operator or a shutdown is no message's fault.
-    *refusal.kind() != AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED)
+    if *refusal.kind() == AMQPErrorKind::Hard(AMQPHardError::CONNECTIONFORCED) {
+        Blame::NoMessage
+    } else if error.lacks_right_to_exchange() {
+        Blame::ARight
+    } else {
+        Blame::AMessage
+    }
 }

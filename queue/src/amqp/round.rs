@@ -1,4 +1,5 @@
-//! What waits to be published, and how much of it goes between two barriers. Pure.
+//! What waits to be published, how much of it goes between two barriers, and who is suspected when a session breaks
+//! over it. Pure.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -9,6 +10,8 @@ use crate::outbox::{Order, Parcel};
 pub(super) const BATCH: usize = 64;
 /// The most bytes between two barriers, unless a single message is larger.
 const BATCH_BYTES: usize = 4 << 20;
+/// How often a message may close the channel, alone, before it is given up.
+const TRIES: u32 = 3;
 
 /// An order that is not done yet.
 #[derive(Debug)]
@@ -86,6 +89,53 @@ impl Round {
             }
         }
         round
+    }
+}
+
+impl Round {
+    /// Puts the batch back in front of what waits, until it is judged: a cancelled future must not lose it. Answers
+    /// with where each of its messages goes.
+    pub(super) fn put_back(self, backlog: &mut VecDeque<Item>) -> Vec<Addressed> {
+        let mut addressed = Vec::with_capacity(self.items.len());
+        for (item, address) in self.items.into_iter().rev() {
+            backlog.push_front(item);
+            addressed.push(address);
+        }
+        addressed.reverse();
+        addressed
+    }
+}
+
+/// Over what a session broke.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blame {
+    /// The broker closed it because of something that was sent over it.
+    AMessage,
+    /// The same, since its user may not write to an exchange at all.
+    ARight,
+    /// Anything else.
+    NoMessage,
+}
+
+/// After a session that broke while so many at the backlog's front were on the wire without a verdict: they may have
+/// been published. If the broker closed it over one of them, each goes alone from now on, so that the guilty one
+/// stops nobody else; and one that does it again, alone, is given up, which is the answer. But for a result that may
+/// not pass its exchange: that right is missing for every result, and no job's matter. It waits for the right as it
+/// would for a broker that is away, and the worker takes no further job meanwhile.
+pub(super) fn broken(backlog: &mut VecDeque<Item>, under_way: usize, blame: Blame) -> Option<Item> {
+    for item in backlog.iter_mut().take(under_way) {
+        item.again = true;
+        item.suspicion = item.suspicion.saturating_add(match blame {
+            Blame::AMessage | Blame::ARight => 1,
+            Blame::NoMessage => 0,
+        });
+    }
+    let front = backlog.front()?;
+    let waits = blame == Blame::ARight && front.order.parcel.is_result();
+    if under_way == 1 && front.suspicion > TRIES && !waits {
+        backlog.pop_front()
+    } else {
+        None
     }
 }
 
@@ -243,6 +293,273 @@ mod tests {
                 }
             }
             prop_assert_eq!(sent, wanted);
+        }
+    }
+
+    #[test]
+    fn a_result_waits_for_a_right_as_long_as_that_takes_and_anything_else_is_given_up_alone() {
+        let (done, _answer) = oneshot::channel();
+        let room = Arc::new(Semaphore::new(2));
+        let order = |parcel, done| {
+            let room = Arc::clone(&room).try_acquire_owned().expect("room");
+            Item::new(Order { parcel, done, room })
+        };
+        let mut backlog = VecDeque::from([order(Parcel::Result(result("waits")), done)]);
+        for _ in 0..10 * TRIES {
+            assert!(broken(&mut backlog, 1, Blame::ARight).is_none());
+        }
+        assert!(broken(&mut backlog, 1, Blame::AMessage).is_some());
+
+        let (done, _answer) = oneshot::channel();
+        backlog.push_back(order(Parcel::Suspect(job("goes back")), done));
+        for _ in 0..TRIES {
+            assert!(broken(&mut backlog, 1, Blame::ARight).is_none());
+        }
+        assert!(broken(&mut backlog, 1, Blame::ARight).is_some());
+    }
+
+    /// What may happen to a publisher.
+    #[derive(Debug, Clone, Copy)]
+    enum Step {
+        /// Somebody sends something, and stays until it has an answer.
+        Sends(Kind),
+        /// One of them stops to wait; the number picks which.
+        Leaves(usize),
+        /// A batch is on the wire, and this becomes of it, unless the broker closes the channel over it.
+        Round(Wire),
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Kind {
+        Good,
+        /// The broker closes the channel over it, each time.
+        Poison,
+    }
+
+    #[derive(Debug, Clone, Copy)]
+    enum Wire {
+        Confirms,
+        /// The connection breaks: the broker may have all of it, or nothing.
+        Breaks,
+        /// The same, and one of them stops to wait before the next session.
+        BreaksAndOneLeaves,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            8 => Just(Step::Sends(Kind::Good)),
+            1 => Just(Step::Sends(Kind::Poison)),
+            1 => (0..64_usize).prop_map(Step::Leaves),
+            4 => Just(Step::Round(Wire::Confirms)),
+            2 => Just(Step::Round(Wire::Breaks)),
+            1 => Just(Step::Round(Wire::BreaksAndOneLeaves)),
+        ]
+    }
+
+    /// One message, as who sent it and the broker know it.
+    struct Known {
+        kind: Kind,
+        /// How often it was on the wire, and how often the broker closed the channel over it alone.
+        sent: u32,
+        closed_alone: u32,
+        fate: Option<Answered>,
+        /// Gone once he who sent it does not wait any more.
+        waits: Option<oneshot::Receiver<Result<crate::outbox::Published, OutboxError>>>,
+    }
+
+    #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+    enum Answered {
+        Confirmed,
+        GivenUp,
+    }
+
+    struct Story {
+        post: Post,
+        room: Arc<Semaphore>,
+        backlog: VecDeque<Item>,
+        known: Vec<Known>,
+        last_confirmed: Option<usize>,
+    }
+
+    fn place_of(item: &Item) -> usize {
+        let Parcel::Suspect(job) = &item.order.parcel else {
+            unreachable!("nothing else is sent");
+        };
+        let place = job.envelope.published_ms.expect("each has its place");
+        usize::try_from(place).expect("it fits")
+    }
+
+    impl Story {
+        fn new() -> Self {
+            Self {
+                post: Post {
+                    names: Names::new("jailfleet"),
+                    prefix: "jailfleet".to_owned(),
+                    reply_mode: ReplyMode::Exchange,
+                },
+                room: Arc::new(Semaphore::new(Semaphore::MAX_PERMITS)),
+                backlog: VecDeque::new(),
+                known: Vec::new(),
+                last_confirmed: None,
+            }
+        }
+
+        fn perform(&mut self, step: Step) -> Result<(), TestCaseError> {
+            match step {
+                Step::Sends(kind) => self.sends(kind),
+                Step::Leaves(any) => self.leaves(any),
+                Step::Round(wire) => self.round(wire)?,
+            }
+            Ok(())
+        }
+
+        fn sends(&mut self, kind: Kind) {
+            let place = self.known.len();
+            let mut parcel = job(&place.to_string());
+            parcel.envelope.published_ms = u64::try_from(place).ok();
+            let (done, answer) = oneshot::channel();
+            let room = Arc::clone(&self.room).try_acquire_owned();
+            self.backlog.push_back(Item::new(Order {
+                parcel: Parcel::Suspect(parcel),
+                done,
+                room: room.expect("there is room"),
+            }));
+            self.known.push(Known {
+                kind,
+                sent: 0,
+                closed_alone: 0,
+                fate: None,
+                waits: Some(answer),
+            });
+        }
+
+        fn leaves(&mut self, any: usize) {
+            if let Some(place) = any.checked_rem(self.known.len()) {
+                self.known[place].waits = None;
+            }
+        }
+
+        fn round(&mut self, wire: Wire) -> Result<(), TestCaseError> {
+            let round = Round::next(&mut self.backlog, &self.post);
+            let places: Vec<usize> = round.items.iter().map(|(item, _)| place_of(item)).collect();
+            let count = round.put_back(&mut self.backlog).len();
+            prop_assert_eq!(count, places.len());
+            for (item, place) in self.backlog.iter().zip(&places) {
+                let known = &mut self.known[*place];
+                prop_assert_eq!(place_of(item), *place, "another message than was addressed");
+                prop_assert_eq!(
+                    item.again,
+                    known.sent > 0,
+                    "whether it may be there already"
+                );
+                prop_assert!(known.waits.is_some(), "sent what nobody waits for");
+                known.sent += 1;
+            }
+            let poisoned = places
+                .iter()
+                .any(|place| self.known[*place].kind == Kind::Poison);
+            match wire {
+                _ if poisoned => self.closes_over(&places)?,
+                Wire::Confirms => self.confirms(&places)?,
+                Wire::Breaks => self.breaks(count)?,
+                Wire::BreaksAndOneLeaves => {
+                    self.breaks(count)?;
+                    self.leaves(places.first().copied().unwrap_or(0));
+                }
+            }
+            Ok(())
+        }
+
+        fn confirms(&mut self, places: &[usize]) -> Result<(), TestCaseError> {
+            for place in places {
+                self.backlog.pop_front();
+                let before = self.known[*place].fate.replace(Answered::Confirmed);
+                prop_assert_eq!(before, None, "answered a second time");
+                prop_assert!(
+                    self.last_confirmed < Some(*place),
+                    "one came before who waited longer"
+                );
+                self.last_confirmed = Some(*place);
+            }
+            Ok(())
+        }
+
+        fn breaks(&mut self, count: usize) -> Result<(), TestCaseError> {
+            let given_up = broken(&mut self.backlog, count, Blame::NoMessage);
+            prop_assert!(
+                given_up.is_none(),
+                "gave up a message that the broker never closed over"
+            );
+            Ok(())
+        }
+
+        fn closes_over(&mut self, places: &[usize]) -> Result<(), TestCaseError> {
+            if let [alone] = places {
+                self.known[*alone].closed_alone += 1;
+            }
+            if let Some(item) = broken(&mut self.backlog, places.len(), Blame::AMessage) {
+                let known = &mut self.known[place_of(&item)];
+                prop_assert_eq!(known.kind, Kind::Poison, "gave up a good message");
+                prop_assert!(
+                    known.closed_alone >= TRIES,
+                    "gave up after {} tries",
+                    known.closed_alone
+                );
+                prop_assert_eq!(known.fate.replace(Answered::GivenUp), None);
+            }
+            Ok(())
+        }
+
+        /// The wire is well again: everything that somebody waits for has its answer soon.
+        fn comes_to_rest(mut self) -> Result<(), TestCaseError> {
+            let poisons = self
+                .known
+                .iter()
+                .filter(|one| one.kind == Kind::Poison)
+                .count();
+            let tries = usize::try_from(TRIES).expect("it fits") + 1;
+            for _ in 0..=self.known.len() + poisons * tries {
+                self.perform(Step::Round(Wire::Confirms))?;
+            }
+            prop_assert!(
+                self.backlog.is_empty(),
+                "{} wait for ever",
+                self.backlog.len()
+            );
+            for (place, known) in self.known.iter().enumerate() {
+                let right = match known.kind {
+                    Kind::Good => Answered::Confirmed,
+                    Kind::Poison => Answered::GivenUp,
+                };
+                let unasked = known.waits.is_none() && known.fate.is_none();
+                prop_assert!(
+                    unasked || known.fate == Some(right),
+                    "{}: {:?}",
+                    place,
+                    known.fate
+                );
+                prop_assert!(
+                    known.closed_alone <= TRIES + 1,
+                    "it may close the channel for ever"
+                );
+            }
+            Ok(())
+        }
+    }
+
+    proptest! {
+        /// Whatever breaks: each message that is waited for is confirmed or given up once, in its order; none but
+        /// one that the broker closes the channel over, again and alone, is given up; and what may be there already
+        /// says so.
+        #[test]
+        fn a_message_that_closes_the_channel_is_given_up_and_no_other_is_lost(
+            steps in vec(step(), 0..100),
+        ) {
+            let mut story = Story::new();
+            for step in steps {
+                story.perform(step)?;
+            }
+            story.comes_to_rest()?;
         }
     }
 }
