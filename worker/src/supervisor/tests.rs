@@ -417,6 +417,114 @@ fn whoever_has_no_patience_left_does_not_hide_why_the_worker_ends() {
     }
 }
 
+/// What may happen to the intake of two tenants.
+#[derive(Debug, Clone, Copy)]
+enum Taking {
+    /// The loop asks for a job of this lane, and gets one.
+    Job(TenantIndex, Lane),
+    /// For a suspect, which keeps the lane that it came from.
+    Suspect(TenantIndex, Lane),
+    Ends(TenantIndex, Lane),
+    Publishes(TenantIndex, DoorLink),
+    Slots(u16),
+}
+
+fn taking() -> impl Strategy<Value = Taking> {
+    let link = prop_oneof![
+        3 => Just(DoorLink::Up),
+        1 => Just(DoorLink::Blocked),
+        1 => Just(DoorLink::Down)
+    ];
+    let tenant = prop_oneof![Just(US), Just(OTHERS)];
+    prop_oneof![
+        6 => of_a_lane().prop_map(|(tenant, lane)| Taking::Job(tenant, lane)),
+        2 => of_a_lane().prop_map(|(tenant, lane)| Taking::Suspect(tenant, lane)),
+        4 => of_a_lane().prop_map(|(tenant, lane)| Taking::Ends(tenant, lane)),
+        2 => (tenant, link).prop_map(|(tenant, link)| Taking::Publishes(tenant, link)),
+        1 => (0..4_u16).prop_map(Taking::Slots),
+    ]
+}
+
+/// The event, where the loop may bring it about.
+fn brought_about(taking: Taking, supervisor: &Supervisor, taken: &mut Taken) -> Option<Event> {
+    match taking {
+        Taking::Job(tenant, lane) => supervisor
+            .wants(tenant, lane)
+            .then_some(Event::JobTaken(tenant, lane)),
+        Taking::Suspect(tenant, lane) => supervisor
+            .wants_suspect(tenant)
+            .then_some(Event::JobTaken(tenant, lane)),
+        Taking::Ends(tenant, lane) => {
+            (*count(tenant, lane, taken) > 0).then_some(Event::JobEnded(tenant, lane))
+        }
+        Taking::Publishes(tenant, link) => {
+            let role = Role::Publish;
+            Some(Event::Door { tenant, role, link })
+        }
+        Taking::Slots(slots) => Some(Event::Slots(proven(slots))),
+    }
+}
+
+const fn whose(event: Event) -> Option<TenantIndex> {
+    match event {
+        Event::JobTaken(tenant, _) | Event::JobEnded(tenant, _) | Event::Door { tenant, .. } => {
+            Some(tenant)
+        }
+        Event::WardenReady(_)
+        | Event::WardenGone
+        | Event::Slots(_)
+        | Event::Escaped
+        | Event::CanariesEnded
+        | Event::IntakeEnded
+        | Event::StopAsked
+        | Event::Tick => None,
+    }
+}
+
+proptest! {
+    /// A tenant alone on its own worker, with the same slots, would be asked for the same jobs. And whoever has
+    /// nothing in hand, a slot and somebody who takes results is asked for a job of each lane that is served,
+    /// and for a suspect.
+    #[test]
+    fn what_one_tenant_has_in_hand_takes_no_job_from_another_and_no_lane_is_forgotten(
+        interactive in 0..3_usize,
+        bulk in 0..3_usize,
+        story in proptest::collection::vec(taking(), 0..100),
+    ) {
+        let shares = LaneShares { interactive, bulk };
+        let bounds = Bounds { shares, ..BOUNDS };
+        let (mut both, mut alone) = (Supervisor::new(bounds), Supervisor::new(bounds));
+        let mut taken: Taken = [[0; 2]; 2];
+        let ready = Event::WardenReady(proven(2));
+        feed(&mut both, &[ready]);
+        feed(&mut alone, &[ready]);
+        let (mut slots, mut link) = (2, DoorLink::Down);
+        for taking in story {
+            let Some(event) = brought_about(taking, &both, &mut taken) else { continue };
+            match taking {
+                Taking::Job(tenant, lane) | Taking::Suspect(tenant, lane) => *count(tenant, lane, &mut taken) += 1,
+                Taking::Ends(tenant, lane) => *count(tenant, lane, &mut taken) -= 1,
+                Taking::Publishes(tenant, now) if tenant == OTHERS => link = now,
+                Taking::Publishes(..) => {}
+                Taking::Slots(now) => slots = now,
+            }
+            feed(&mut both, &[event]);
+            if whose(event) != Some(US) {
+                feed(&mut alone, &[event]);
+            }
+            let free = taken[OTHERS.0] == [0, 0] && slots > 0 && link == DoorLink::Up;
+            for (lane, share) in [(Lane::Interactive, interactive), (Lane::Bulk, bulk)] {
+                prop_assert_eq!(both.wants(OTHERS, lane), alone.wants(OTHERS, lane));
+                prop_assert!(!free || both.wants(OTHERS, lane) == (share > 0), "{:?}", lane);
+            }
+            prop_assert_eq!(both.wants_suspect(OTHERS), alone.wants_suspect(OTHERS));
+            let served = interactive + bulk > 0;
+            prop_assert!(!free || both.wants_suspect(OTHERS) == served, "a suspect waits for ever");
+            prop_assert_eq!(both.in_flight(), taken.iter().flatten().sum::<usize>());
+        }
+    }
+}
+
 proptest! {
     /// The loop honours `wants_job`, as `serve.rs` does; whatever else happens, in any order.
     #[test]
