@@ -160,8 +160,7 @@ fn admit(api: &Api, head: &hyper::http::request::Parts) -> Result<Admitted, Fail
     })?;
     api.rates.request(&tenant, api.clock.now())?;
     if !api.book.is_caught_up() {
-        let message = "the gateway still reads what was accepted before: try again";
-        return Err(Failure::unavailable("not_ready", message));
+        return Err(Failure::not_ready());
     }
     Ok(Admitted::Caller(route, tenant))
 }

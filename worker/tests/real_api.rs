@@ -19,6 +19,8 @@ mod own;
 mod story;
 #[path = "real_api/replicas.rs"]
 mod replicas;
+#[path = "real_api/kept.rs"]
+mod kept;
 #[path = "real_api/refused.rs"]
 mod refused;
 #[path = "real_api/sealed.rs"]

@@ -9,6 +9,10 @@
 #[expect(dead_code, reason = "shared with the tests that need no gateway")]
 mod worker;
 #[path = "real_serve/gateway.rs"]
+#[expect(
+    dead_code,
+    reason = "shared with the tests of the gateway's own interface"
+)]
 mod gateway;
 #[path = "real_serve/service.rs"]
 mod service;

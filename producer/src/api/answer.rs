@@ -85,6 +85,12 @@ impl Failure {
         Self::unavailable("no_broker", "the broker does not answer now: try again")
     }
 
+    /// It cannot be known yet what was accepted.
+    pub(super) fn not_ready() -> Self {
+        let message = "the gateway still reads what was accepted before: try again";
+        Self::unavailable("not_ready", message)
+    }
+
     /// Too much in too little time.
     pub(super) fn too_often(what: &str, wait: Duration) -> Self {
         let message = format!("more {what} a second than this token may send: wait and try again");

@@ -43,7 +43,7 @@ pub(super) async fn job(
         };
         tokio::select! {
             changed = api.book.until(done) => {
-                known = changed.ok_or_else(|| Failure::unknown("job"))?;
+                known = changed.ok_or_else(|| forgotten(api))?;
             }
             () = sleep(wait) => {}
             () = api.stop.cancelled() => {}
@@ -53,6 +53,15 @@ pub(super) async fn job(
     }
     let shown = show(api, tenant, key.as_str(), &known).await?;
     Ok(json_answer(StatusCode::OK, &shown))
+}
+
+/// A job that is not known any more: for good, or until the logbook is read again.
+fn forgotten(api: &Api) -> Failure {
+    if api.book.is_caught_up() {
+        Failure::unknown("job")
+    } else {
+        Failure::not_ready()
+    }
 }
 
 /// Cancels a job that is not done.

@@ -142,13 +142,7 @@ impl Book {
 
     fn take_in(&self, news: LogbookNews) {
         match news {
-            LogbookNews::Anew => {
-                let mut kept = self.lock();
-                kept.index.clear();
-                kept.bodies.clear();
-                drop(kept);
-                self.say_caught_up(false);
-            }
+            LogbookNews::Anew => self.forget_all(),
             LogbookNews::Note { number, body } => match Note::decode(&body) {
                 Some(note) => self.lock().index.note(number, note),
                 None => tracing::warn!(number, "a note of another version is passed over"),
@@ -169,6 +163,27 @@ impl Book {
         }
         self.changes
             .send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Somebody deleted the logbook, and with it what was accepted.
+    fn forget_all(&self) {
+        // First, so that nobody takes what is forgotten here for what nobody has accepted.
+        self.say_caught_up(false);
+        let (jobs, unanswered) = {
+            let mut kept = self.lock();
+            let counted = (kept.index.len(), kept.index.unanswered());
+            kept.index.clear();
+            kept.bodies.clear();
+            counted
+        };
+        self.metrics.api().lost_logbook();
+        let logbook = self.desk.reply_to();
+        tracing::error!(
+            logbook,
+            jobs,
+            unanswered,
+            "the logbook was deleted: its jobs are forgotten; post those that are unanswered again"
+        );
     }
 
     fn say_caught_up(&self, caught_up: bool) {

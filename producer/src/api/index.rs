@@ -141,6 +141,14 @@ impl Index {
         self.jobs.len()
     }
 
+    /// How many of them are not answered.
+    pub(super) fn unanswered(&self) -> usize {
+        let standings = self.jobs.values().map(|known| &known.standing);
+        standings
+            .filter(|standing| !matches!(standing, Standing::Done { .. }))
+            .count()
+    }
+
     /// Forgets everything.
     pub(super) fn clear(&mut self) {
         *self = Self::new(self.most);

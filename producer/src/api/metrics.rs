@@ -3,7 +3,7 @@
 
 use hyper::StatusCode;
 use jailfleet_queue::{DoorState, Link};
-use prometheus::{IntCounterVec, IntGauge, IntGaugeVec};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec};
 
 use super::index::Came;
 use crate::serve::metrics::{Held, Maker, MetricsError};
@@ -86,6 +86,7 @@ pub(crate) struct ApiMetrics {
     known: IntGauge,
     cached: IntGauge,
     caught_up: IntGauge,
+    lost_logbooks: IntCounter,
     connected: IntGaugeVec,
 }
 
@@ -127,6 +128,10 @@ impl ApiMetrics {
             caught_up: make.gauge(
                 "jailfleet_api_caught_up",
                 "1 once everything that the logbook held at the start was read.",
+            )?,
+            lost_logbooks: make.counter(
+                "jailfleet_api_lost_logbooks_total",
+                "Times that the logbook was found to be another one than before: somebody deleted it.",
             )?,
             connected: make.gauges(
                 "jailfleet_api_connected",
@@ -183,6 +188,10 @@ impl ApiMetrics {
     pub(super) fn kept(&self, known: usize, cached: usize) {
         self.known.set(i64::try_from(known).unwrap_or(i64::MAX));
         self.cached.set(i64::try_from(cached).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn lost_logbook(&self) {
+        self.lost_logbooks.inc();
     }
 
     pub(super) fn caught_up(&self, caught_up: bool) {

@@ -8,8 +8,8 @@ use jailfleet_queue::{DoorState, Link};
 use prometheus::core::Collector;
 use prometheus::process_collector::ProcessCollector;
 use prometheus::{
-    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounterVec, IntGauge, IntGaugeVec, Opts,
-    Registry, TextEncoder,
+    Encoder, GaugeVec, Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec,
+    Opts, Registry, TextEncoder,
 };
 
 use super::answer::End;
@@ -294,6 +294,10 @@ impl Maker<'_> {
         label: &str,
     ) -> Result<IntCounterVec, MetricsError> {
         self.keep(IntCounterVec::new(Opts::new(name, help), &[label])?)
+    }
+
+    pub(crate) fn counter(&self, name: &str, help: &str) -> Result<IntCounter, MetricsError> {
+        self.keep(IntCounter::new(name, help)?)
     }
 
     pub(crate) fn gauge(&self, name: &str, help: &str) -> Result<IntGauge, MetricsError> {

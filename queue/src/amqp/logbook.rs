@@ -105,7 +105,7 @@ impl LogbookDoor {
             logbook: logbook.clone(),
             out,
             asked,
-            next: None,
+            last: None,
             closing: room.closing.clone(),
             nudge: room.nudge.clone(),
             board: room.board(Role::Consume),

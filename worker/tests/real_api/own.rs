@@ -2,7 +2,9 @@
 
 use std::fmt::Write as _;
 use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 
+use jailfleet_harness::Broker;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -33,6 +35,16 @@ pub(crate) fn tenants() -> String {
     let slow =
         "lanes = [\"bulk\"]\nown_limits = false\nrequests_per_s = 3\njobs_per_s = 3\nwaits = 1";
     entry("exams", EXAMS, &exams) + &entry("site", SITE, &site) + &entry("slow", SLOW, slow)
+}
+
+/// Makes what a definitions file says, as an operator does.
+pub(crate) fn import(broker: &Broker, definitions: &str) {
+    let file = worker::file_of(definitions);
+    // The broker's tool reads it as the broker's own user.
+    let anybody = std::fs::Permissions::from_mode(0o644);
+    std::fs::set_permissions(file.path(), anybody).expect("ours");
+    let path = file.path().to_str().expect("a plain path");
+    broker.ctl(&["import_definitions", path]).expect("imported");
 }
 
 /// A worker on that vhost.
@@ -81,6 +93,11 @@ impl Own {
 
     pub(crate) fn stops(self) {
         self.gateway.stops();
+    }
+
+    /// The line of its log that holds `text`, once it is there.
+    pub(crate) fn until_said(&self, text: &str) -> String {
+        self.gateway.until_said(text)
     }
 
     /// A request as bytes go over the wire.

@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::Child;
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -63,6 +64,7 @@ impl Fleet {
 pub(crate) struct Gateway {
     child: Child,
     reader: Option<JoinHandle<()>>,
+    said: Arc<Mutex<Vec<String>>>,
     /// Where it answers callers.
     pub(crate) address: String,
     /// Where it answers operators.
@@ -99,14 +101,18 @@ impl Gateway {
             address.get(..end).expect("a piece").to_owned()
         };
         let (address, admin) = (next(), next());
+        let said = Arc::new(Mutex::new(Vec::new()));
+        let saying = Arc::clone(&said);
         let reader = std::thread::spawn(move || {
             for line in stderr.lines().map_while(Result::ok) {
                 eprintln!("gateway: {line}");
+                saying.lock().expect("nobody panicked").push(line);
             }
         });
         let gateway = Self {
             child,
             reader: Some(reader),
+            said,
             address,
             admin,
         };
@@ -181,6 +187,24 @@ impl Gateway {
 
     pub(crate) fn until_exported(&self, line: &str) {
         until_exported(&self.admin, line);
+    }
+
+    /// The line of its log that holds `text`, once it is there.
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a deadline for what a test waits for"
+    )]
+    pub(crate) fn until_said(&self, text: &str) -> String {
+        let started = Instant::now();
+        loop {
+            let said = self.said.lock().expect("nobody panicked");
+            if let Some(line) = said.iter().find(|line| line.contains(text)) {
+                return line.clone();
+            }
+            assert!(started.elapsed() < LONG, "it never said {text:?}: {said:?}");
+            drop(said);
+            std::thread::yield_now();
+        }
     }
 
     /// Tells it to stop, and waits until it has with nothing to complain of.

@@ -8,6 +8,7 @@ use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, 
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{Channel, Connection, Consumer};
 use std::collections::VecDeque;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -38,11 +39,37 @@ pub(super) struct LogbookRole {
     pub(super) logbook: String,
     pub(super) out: mpsc::Sender<LogbookNews>,
     pub(super) asked: mpsc::Receiver<Question>,
-    /// The number behind the last message that was told.
-    pub(super) next: Option<u64>,
+    /// The last message that was told.
+    pub(super) last: Option<Place>,
     pub(super) closing: CancellationToken,
     pub(super) nudge: Nudge,
     pub(super) board: Board,
+}
+
+/// A message by its number, and by what it says: numbers alone tell no stream from another one that
+/// was made in its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    number: u64,
+    print: u64,
+}
+
+impl Place {
+    fn of(number: u64, received: &Received) -> Self {
+        let mut print = DefaultHasher::new();
+        received.exchange.as_str().hash(&mut print);
+        let id = received.properties.message_id().as_ref();
+        id.map(|id| id.as_str()).hash(&mut print);
+        received.data.hash(&mut print);
+        Self {
+            number,
+            print: print.finish(),
+        }
+    }
+
+    const fn next(self) -> u64 {
+        self.number.saturating_add(1)
+    }
 }
 
 /// Marks of one session: which were written, and who waits for them.
@@ -95,8 +122,6 @@ enum Told {
     Yes,
     /// Nobody listens any more, or the door closes.
     Over,
-    /// It is another stream than before.
-    Anew,
 }
 
 impl LogbookRole {
@@ -120,9 +145,10 @@ impl LogbookRole {
 
     /// One session; `Ok` when the door closes.
     async fn session(&mut self) -> Result<(), SessionError> {
+        let closing = self.closing.clone();
         let (connected, channel, consumer) = tokio::select! {
             ready = self.set_up() => ready?,
-            () = self.closing.cancelled() => return Ok(()),
+            () = closing.cancelled() => return Ok(()),
         };
         let Connected {
             connection,
@@ -145,19 +171,73 @@ impl LogbookRole {
         ended
     }
 
-    async fn set_up(&self) -> Result<(Connected, Channel, Consumer), SessionError> {
+    async fn set_up(&mut self) -> Result<(Connected, Channel, Consumer), SessionError> {
         let connected = self
             .dialer
             .connect(crate::connection::Role::Consume)
             .await?;
         declare(&connected.connection, &self.topology).await?;
-        let from = match self.next {
+        if let Some(last) = self.last
+            && self.is_another(&connected.connection, last).await?
+        {
+            // Nobody may listen any more: the session ends at its first message then.
+            if self.out.send(LogbookNews::Anew).await.is_err() {
+                tracing::debug!("the logbook is another one, and nobody listens");
+            }
+            self.last = None;
+        }
+        let from = match self.last {
             None => AMQPValue::LongString("first".into()),
-            Some(next) => number(next),
+            Some(last) => number(last.next()),
         };
         let (channel, consumer) =
             consume(&connected.connection, &self.logbook, from, PREFETCH).await?;
         Ok((connected, channel, consumer))
+    }
+
+    /// Whether the stream is another one than that in which `last` was read: somebody deleted it, and
+    /// one of us made it anew. Nothing else tells: whoever goes on at a number that a stream does not
+    /// have yet hears nothing before it has grown so far, and everything behind it then.
+    async fn is_another(&self, connection: &Connection, last: Place) -> Result<bool, SessionError> {
+        let behind = self.end(connection).await?;
+        if behind <= last.number {
+            return Ok(true);
+        }
+        let found = read_in_time(connection, &self.logbook, last.number).await?;
+        let found = found.ok_or(SessionError::Deadline {
+            what: "read a message of the logbook again",
+            within: CALL,
+        })?;
+        // What was thrown away meanwhile is no reason to think so.
+        let is_there = number_of(&found) == Some(last.number);
+        Ok(is_there && Place::of(last.number, &found) != last)
+    }
+
+    /// The number of a mark that is written now.
+    async fn end(&self, connection: &Connection) -> Result<u64, SessionError> {
+        let next = AMQPValue::LongString("next".into());
+        let (channel, mut consumer) = consume(connection, &self.logbook, next, PREFETCH).await?;
+        let mut marks = Marks::new();
+        self.write(&channel, &marks.next()).await?;
+        let reading = async {
+            loop {
+                let received = self.arrived(consumer.next().await)?;
+                let mark = received.properties.message_id().as_ref();
+                let is_ours = mark.is_some_and(|mark| marks.came(mark.as_str()).is_some());
+                if let Some(number) = number_of(&received).filter(|_| is_ours) {
+                    return Ok(number);
+                }
+                let options = BasicAckOptions { multiple: false };
+                call("ack", received.acker.ack(options)).await?;
+            }
+        };
+        let late = SessionError::Deadline {
+            what: "read a mark in the logbook",
+            within: CALL,
+        };
+        let number = timeout(CALL, reading).await.unwrap_or(Err(late))?;
+        call("close a channel", channel.close(200, "read".into())).await?;
+        Ok(number)
     }
 
     /// Tells what comes, and answers what is asked, until the door closes.
@@ -182,10 +262,6 @@ impl LogbookRole {
                     match self.hand_over(received, &mut marks).await {
                         Told::Yes => {}
                         Told::Over => return Ok(()),
-                        Told::Anew => {
-                            let queue = logbook.clone();
-                            return Err(SessionError::ConsumerEnded { queue });
-                        }
                     }
                     let options = BasicAckOptions { multiple: false };
                     // False when the channel is over: why, the consumer says.
@@ -239,19 +315,7 @@ impl LogbookRole {
             );
             return Told::Yes;
         };
-        // Numbers only grow, but for a stream that somebody deleted and made anew.
-        let is_anew = self.next.is_some_and(|next| number < next);
-        if is_anew {
-            self.next = None;
-            tracing::warn!(
-                queue = self.logbook,
-                "the logbook was made anew; it is read again"
-            );
-            return match self.out.send(LogbookNews::Anew).await {
-                Ok(()) => Told::Anew,
-                Err(_nobody) => Told::Over,
-            };
-        }
+        let place = Place::of(number, &received);
         let news = self.news_of(received, number, marks);
         for news in news.into_iter().flatten() {
             let told = tokio::select! {
@@ -262,7 +326,7 @@ impl LogbookRole {
                 return Told::Over;
             }
         }
-        self.next = Some(number.saturating_add(1));
+        self.last = Some(place);
         Told::Yes
     }
 
@@ -313,16 +377,7 @@ async fn consume(
 /// Reads one message again and says what it holds. Trouble is the asker's to notice: it is told
 /// nothing then.
 async fn read(connection: &Connection, queue: &str, of: u64, done: oneshot::Sender<Option<Bytes>>) {
-    let reading = async {
-        let (channel, mut consumer) = consume(connection, queue, number(of), 1).await?;
-        let first = match timeout(CALL, consumer.next()).await {
-            Ok(Some(Ok(received))) => Some(received),
-            Ok(Some(Err(_)) | None) | Err(_) => None,
-        };
-        call("close a channel", channel.close(200, "read".into())).await?;
-        Ok::<_, SessionError>(first)
-    };
-    match reading.await {
+    match read_in_time(connection, queue, of).await {
         Ok(Some(received)) => {
             // Where the stream begins later, its first message comes.
             let found = number_of(&received) == Some(of);
@@ -336,6 +391,21 @@ async fn read(connection: &Connection, queue: &str, of: u64, done: oneshot::Send
             tracing::warn!(queue, number = of, %error, "a message could not be read again")
         }
     }
+}
+
+/// The first message from that number on; `None` where none comes in time.
+async fn read_in_time(
+    connection: &Connection,
+    queue: &str,
+    from: u64,
+) -> Result<Option<Received>, SessionError> {
+    let (channel, mut consumer) = consume(connection, queue, number(from), 1).await?;
+    let first = match timeout(CALL, consumer.next()).await {
+        Ok(Some(Ok(received))) => Some(received),
+        Ok(Some(Err(_)) | None) | Err(_) => None,
+    };
+    call("close a channel", channel.close(200, "read".into())).await?;
+    Ok(first)
 }
 
 fn number(number: u64) -> AMQPValue {
