@@ -4,6 +4,9 @@
     reason = "a field that is missing from an answer has to fail the test"
 )]
 
+#[path = "support/client.rs"]
+#[expect(dead_code, reason = "shared with the tests of jobs and dead letters")]
+mod client;
 #[path = "support/worker.rs"]
 #[expect(dead_code, reason = "shared with the tests that need no gateway")]
 mod worker;
@@ -19,8 +22,12 @@ mod own;
 mod story;
 #[path = "real_api/replicas.rs"]
 mod replicas;
+#[path = "real_api/killed.rs"]
+mod killed;
 #[path = "real_api/kept.rs"]
 mod kept;
+#[path = "real_api/lost.rs"]
+mod lost;
 #[path = "real_api/refused.rs"]
 mod refused;
 #[path = "real_api/sealed.rs"]

@@ -95,6 +95,11 @@ impl Own {
         self.gateway.stops();
     }
 
+    /// Kills it, as the kernel does when memory is short.
+    pub(crate) fn dies(self) {
+        drop(self.gateway);
+    }
+
     /// The line of its log that holds `text`, once it is there.
     pub(crate) fn until_said(&self, text: &str) -> String {
         self.gateway.until_said(text)
