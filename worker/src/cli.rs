@@ -50,6 +50,7 @@ Examples:
   jailfleet-worker topology --rights
       the least that worker, producer and operator need on a broker where all of it exists
   jailfleet-worker topology --pool default --pool gpu --json | jq -r '.queues[].name'
+  jailfleet-worker topology --logbook api --definitions > jailfleet.json
   jailfleet-worker topology --policies > policies.json && rabbitmqctl import_definitions policies.json
       bring queues that were made with other arguments near to the table, without deleting them";
 
@@ -184,6 +185,9 @@ pub struct TopologyArgs {
     /// A tenant whose vhost is wanted, all of them if left out; may be repeated.
     #[arg(long = "tenant", value_name = "NAME")]
     pub tenants: Vec<String>,
+    /// The logbook of gateways with an interface of their own, their api.logbook; may be repeated.
+    #[arg(long = "logbook", value_name = "NAME")]
+    pub logbooks: Vec<String>,
     /// One JSON object instead of a table; with several vhosts, a list of them.
     #[arg(long, group = "form")]
     pub json: bool,

@@ -24,7 +24,7 @@ pub fn print(
 ) -> anyhow::Result<Exit> {
     let AmqpSection { prefix, .. } = &settings.amqp;
     let (names, pools) = (Names::new(prefix), pools(settings, args)?);
-    let table = Topology::new(&names, &pools).with_cancels(&names);
+    let table = table(&names, &pools, args)?;
     let vhosts = vhosts(clients, args)?;
     let mut out = Vec::new();
     if args.json {
@@ -56,6 +56,20 @@ pub fn print(
     }
     output::print(&out)?;
     Ok(Exit::Done)
+}
+
+/// What a worker needs, and the logbooks that were asked for.
+fn table(names: &Names, pools: &[Name], args: &TopologyArgs) -> anyhow::Result<Topology> {
+    let mut table = Topology::new(names, pools).with_cancels(names);
+    for logbook in &args.logbooks {
+        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+        ensure!(
+            (1..=64).contains(&logbook.len()) && logbook.bytes().all(allowed),
+            "read --logbook {logbook}: use 1 to 64 characters of A-Z a-z 0-9 . _ -, as in api.logbook"
+        );
+        table = table.with_logbook(names, logbook);
+    }
+    Ok(table)
 }
 
 /// The vhosts of the tenants that were asked for, or of all.
@@ -170,20 +184,21 @@ mod tests {
     use super::*;
     use jailfleet::settings::worker_settings;
 
-    fn table() -> Topology {
+    fn everything() -> Topology {
         let settings = worker_settings(None, &[], &[]).expect("the defaults are good");
         let args = TopologyArgs {
             pools: vec!["default".to_owned(), "gpu".to_owned()],
+            logbooks: vec!["api".to_owned()],
             ..TopologyArgs::default()
         };
         let pools = pools(&settings, &args).expect("names");
         let names = Names::new("jailfleet");
-        Topology::new(&names, &pools).with_cancels(&names)
+        table(&names, &pools, &args).expect("names")
     }
 
     #[test]
     fn every_form_names_every_object() {
-        let table = table();
+        let table = everything();
         let mut text = Vec::new();
         write_table(&mut text, &table, "/").expect("memory takes it");
         let text = String::from_utf8(text).expect("text");
@@ -206,11 +221,12 @@ mod tests {
             );
         }
         assert!(text.contains("jailfleet.jobs.gpu.bulk"));
+        assert!(text.contains("jailfleet.reply.api"));
     }
 
     #[test]
     fn a_policy_says_what_the_arguments_say_and_fits_one_queue_only() {
-        let policies = table().policies("/");
+        let policies = everything().policies("/");
         let policies = policies.get("policies").and_then(Value::as_array);
         let policies = policies.expect("a list");
         let of = |name: &str| {
@@ -252,7 +268,7 @@ mod tests {
         let unknown = of(&["zoo"]).expect_err("it is not there").to_string();
         assert!(unknown.contains("tenant zoo"), "{unknown}");
 
-        let table = table();
+        let table = everything();
         let both = together(["a", "z"].iter().map(|vhost| table.definitions(vhost)));
         assert_eq!(both["vhosts"], json!([{ "name": "a" }, { "name": "z" }]));
         let queues = both["queues"].as_array().map(Vec::len);

@@ -30,5 +30,7 @@ mod kept;
 mod lost;
 #[path = "real_api/refused.rs"]
 mod refused;
+#[path = "real_api/rights.rs"]
+mod rights;
 #[path = "real_api/sealed.rs"]
 mod sealed;
