@@ -128,6 +128,23 @@ impl Post {
         })
     }
 
+    /// The queue of the fleet's own that a parcel goes to in the end: for a result that found no home, the one
+    /// for those. `None` where that is not one queue.
+    pub(crate) fn own_queue(&self, parcel: &Parcel) -> Option<String> {
+        let names = &self.names;
+        Some(match parcel {
+            Parcel::Result(_) => names.results_lost(),
+            Parcel::Dead(_) | Parcel::Park(_) => names.dead_parked(),
+            Parcel::Retry { job, .. } => names.retry(&job.origin.pool, job.origin.lane),
+            Parcel::Newer { .. } => names.jobs_newer(),
+            Parcel::Suspect(job) => names.suspect(&job.origin.pool),
+            Parcel::Back(job) => self.queue(&job.origin),
+            Parcel::Stray(_) => names.retry_unrouted(),
+            Parcel::Job(job) => names.lane(&job.pool, job.lane),
+            Parcel::Note(_) => return None,
+        })
+    }
+
     fn queue(&self, origin: &Origin) -> String {
         let source = if origin.suspect {
             Source::Suspect

@@ -6,14 +6,15 @@
 //! all confirms of a batch together say everything.
 
 use futures_util::StreamExt;
-use lapin::options::ConfirmSelectOptions;
+use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
 use lapin::protocol::{AMQPErrorKind, AMQPHardError};
-use lapin::{Channel, Event};
-use std::collections::VecDeque;
+use lapin::types::FieldTable;
+use lapin::{Channel, Connection, Event};
+use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::address::{Addressed, Post};
@@ -27,6 +28,9 @@ use crate::connection::{
 use crate::doors::{Link, Nudge};
 use crate::outbox::{Order, OutboxError, Published};
 use crate::topology::{Topology, declare};
+
+/// How long before what a queue refused goes out again, where that queue has no leader.
+const LEADERLESS_PAUSE: Duration = Duration::from_secs(1);
 
 /// The owner of everything that is published.
 pub(super) struct PublishRole {
@@ -94,7 +98,7 @@ impl PublishRole {
         let board = self.board.clone();
         let mut watch = pin!(watch(&board, &channel, &mut events));
         let ended = tokio::select! {
-            ended = self.publish_all(&channel) => ended,
+            ended = self.publish_all(&channel, &connection) => ended,
             error = &mut watch => Err(error),
         };
         let ended = match ended {
@@ -113,7 +117,12 @@ impl PublishRole {
         ended
     }
 
-    async fn publish_all(&mut self, channel: &Channel) -> Result<(), SessionError> {
+    async fn publish_all(
+        &mut self,
+        channel: &Channel,
+        connection: &Connection,
+    ) -> Result<(), SessionError> {
+        let mut led = true;
         loop {
             if self.backlog.is_empty() {
                 tokio::select! {
@@ -132,7 +141,16 @@ impl PublishRole {
             }
             self.take_waiting();
             let round = Round::next(&mut self.backlog, &self.post);
-            self.publish_round(channel, round).await?;
+            let leaderless = self.publish_round(channel, connection, round).await?;
+            match (&leaderless, led) {
+                (Some(queue), true) => self.board.leaderless(queue),
+                (None, false) => self.board.led_again(),
+                (Some(_), false) | (None, true) => {}
+            }
+            led = leaderless.is_none();
+            if !led {
+                sleep(LEADERLESS_PAUSE).await;
+            }
         }
     }
 
@@ -145,11 +163,16 @@ impl PublishRole {
         }
     }
 
-    /// Publishes a batch and answers its senders. When the session breaks, the batch is back in
-    /// the backlog, in front.
-    async fn publish_round(&mut self, channel: &Channel, round: Round) -> Result<(), SessionError> {
+    /// Publishes a batch and answers its senders. When the session breaks, the batch is back in the backlog, in
+    /// front; and so is what only a queue without a leader refused, whose name is the answer.
+    async fn publish_round(
+        &mut self,
+        channel: &Channel,
+        connection: &Connection,
+        round: Round,
+    ) -> Result<Option<String>, SessionError> {
         if round.items.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
         // Until it is judged, the round lives in the backlog's stead, and is taken out when it is done.
         let addressed = round.put_back(&mut self.backlog);
@@ -168,14 +191,63 @@ impl PublishRole {
         self.under_way = count;
         let fates = self.confirmed(channel, &addressed, &bodies).await?;
         let lost = self.rescue(channel, &addressed, &fates).await?;
-        for ((fate, address), lost) in fates.into_iter().zip(addressed).zip(lost) {
+        let leaderless = self.leaderless(connection, &fates, &lost).await;
+        let mut waiting = Vec::new();
+        for (((fate, address), lost), queue) in
+            fates.into_iter().zip(addressed).zip(lost).zip(leaderless)
+        {
             let Some(item) = self.backlog.pop_front() else {
                 break;
             };
-            answer(item.order.done, self.verdict(fate, &address, lost));
+            match queue {
+                Some(queue) => waiting.push((item, queue)),
+                None => answer(item.order.done, self.verdict(fate, &address, lost)),
+            }
         }
         self.under_way = 0;
-        Ok(())
+        let mut first = None;
+        for (item, queue) in waiting.into_iter().rev() {
+            self.backlog.push_front(item);
+            first = Some(queue);
+        }
+        Ok(first)
+    }
+
+    /// For each message of the batch, the queue of our own that refused it in the end although nothing is in there.
+    /// That is not full: a quorum queue without a leader refuses the first message of every channel, and counts
+    /// nothing. Of other people's queues that is not believed: one that is too small for a result refuses it when it
+    /// is empty, too.
+    async fn leaderless(
+        &self,
+        connection: &Connection,
+        fates: &[Fate],
+        lost: &[Option<Fate>],
+    ) -> Vec<Option<String>> {
+        let mut asked: HashMap<String, bool> = HashMap::new();
+        let mut answers = Vec::with_capacity(fates.len());
+        for ((item, fate), lost) in self.backlog.iter().zip(fates).zip(lost) {
+            let parcel = &item.order.parcel;
+            let last = if parcel.is_result() {
+                *lost
+            } else {
+                Some(*fate)
+            };
+            let queue = match last {
+                Some(Fate::Refused) => self.post.own_queue(parcel),
+                Some(Fate::Routed | Fate::Returned) | None => None,
+            };
+            let Some(queue) = queue else {
+                answers.push(None);
+                continue;
+            };
+            let empty = match asked.get(&queue) {
+                Some(empty) => *empty,
+                None => is_empty(connection, &queue).await,
+            };
+            asked.insert(queue.clone(), empty);
+            answers.push(empty.then_some(queue));
+        }
+        answers
     }
 
     /// Puts the results of the batch that found no home into the lost queue; one answer for each
@@ -295,6 +367,25 @@ async fn watch(board: &Board, channel: &Channel, events: &mut Events) -> Session
             return error;
         }
     }
+}
+
+/// Whether nothing is in a queue, as far as the broker says. On a channel of its own, which a refusal closes.
+async fn is_empty(connection: &Connection, queue: &str) -> bool {
+    let look = async {
+        let channel = call("open a channel", connection.create_channel()).await?;
+        let options = QueueDeclareOptions {
+            passive: true,
+            ..QueueDeclareOptions::default()
+        };
+        let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
+        let found = call("look at a queue", declare).await?;
+        call("close a channel", channel.close(200, "seen".into())).await?;
+        Ok::<_, SessionError>(found.message_count() == 0)
+    };
+    look.await.unwrap_or_else(|error| {
+        tracing::debug!(queue, %error, "a queue that refuses cannot be looked at");
+        false
+    })
 }
 
 fn is_channel_state(error: &SessionError) -> bool {

@@ -144,7 +144,7 @@ mod tests {
     use super::*;
     use crate::envelope::{Envelope, Origin};
     use crate::outbox::{Move, Outbox, OutboxError, Reply};
-    use crate::topology::Names;
+    use crate::topology::{Names, Topology};
     use jailfleet::job::{Lane, Name};
     use jailfleet::settings::ReplyMode;
     use jailfleet::wire::EncodedResult;
@@ -316,6 +316,45 @@ mod tests {
             assert!(broken(&mut backlog, 1, Blame::ARight).is_none());
         }
         assert!(broken(&mut backlog, 1, Blame::ARight).is_some());
+    }
+
+    #[test]
+    fn a_queue_of_which_is_asked_whether_it_has_a_leader_is_one_where_the_message_goes() {
+        let pools = [Name::parse("default").expect("a name")];
+        let post = Post {
+            names: Names::new("jailfleet"),
+            prefix: "jailfleet".to_owned(),
+            reply_mode: ReplyMode::Exchange,
+        };
+        let topology = Topology::new(&post.names, &pools);
+        let mut suspect = job("suspect");
+        suspect.origin.suspect = true;
+        let (delay_ms, job) = (1, job("job"));
+        let parcels = [
+            Parcel::Retry {
+                job: job.clone(),
+                delay_ms,
+            },
+            Parcel::Newer {
+                job: job.clone(),
+                delay_ms,
+            },
+            Parcel::Suspect(job.clone()),
+            Parcel::Back(job),
+            Parcel::Back(suspect),
+            Parcel::Result(result("result")),
+        ];
+        for parcel in parcels {
+            let to = post.lost(&parcel, "queue_full");
+            let to = to.unwrap_or_else(|| post.address(&parcel, false));
+            let queue = post.own_queue(&parcel).expect("one of ours");
+            let mut bindings = topology.bindings.iter();
+            assert!(
+                bindings.any(|it| it.exchange == to.exchange && it.queue == queue),
+                "{} does not lead to {queue}",
+                to.exchange
+            );
+        }
     }
 
     /// What may happen to a publisher.

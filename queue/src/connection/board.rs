@@ -120,6 +120,25 @@ impl Board {
         confirmed
     }
 
+    /// A queue refuses messages since no node leads it: as good as a broker that blocks.
+    pub(crate) fn leaderless(&self, queue: &str) {
+        self.unless_alarmed(|state| {
+            state.trouble = Some(format!("{queue} has no leader: most of its nodes are down"));
+            *self.place(state) = Link::Blocked;
+        });
+        tracing::warn!(
+            queue,
+            "the queue refuses what is sent and has nothing in it: most of its nodes are down"
+        );
+        slow(CONFIRM);
+    }
+
+    /// What was refused for want of a leader has gone out.
+    pub(crate) fn led_again(&self) {
+        self.unless_alarmed(|state| *self.place(state) = Link::Up);
+        tracing::info!(role = self.role.as_str(), "the broker takes messages again");
+    }
+
     /// Changes the state, unless the broker itself said that it takes nothing. Whether it did not.
     fn unless_alarmed(&self, change: impl FnOnce(&mut DoorState)) -> bool {
         self.state.send_if_modified(|state| {
