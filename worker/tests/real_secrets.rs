@@ -20,9 +20,19 @@ use worker::{LONG, command, executable, file_of, producer};
 const PASSWORD: &str = "hunter2-of-nobody-else";
 
 /// The command lines of these processes, as `ps` shows them.
-fn command_line(pid: u32) -> String {
-    let line = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it is alive");
-    String::from_utf8_lossy(&line).into_owned()
+/// What everybody reads in `ps`. A program that has just been started has nothing there for a moment.
+async fn command_line(pid: u32) -> String {
+    let looking = async {
+        loop {
+            let line = std::fs::read(format!("/proc/{pid}/cmdline")).expect("it is alive");
+            if !line.is_empty() {
+                return String::from_utf8_lossy(&line).into_owned();
+            }
+            tokio::task::yield_now().await;
+        }
+    };
+    let line = tokio::time::timeout(LONG, looking).await;
+    line.unwrap_or_else(|_| panic!("{pid} has no command line"))
 }
 
 fn children(pid: u32) -> Vec<u32> {
@@ -108,8 +118,8 @@ async fn the_password_is_in_no_log_and_on_no_command_line_of_worker_warden_and_p
     seen.extend(children(worker.0.id()));
     assert!(seen.len() > 2, "the warden too: {seen:?}");
     for pid in seen {
-        let line = command_line(pid);
-        assert!(!line.is_empty() && !line.contains(PASSWORD), "{line}");
+        let line = command_line(pid).await;
+        assert!(!line.contains(PASSWORD), "{line}");
     }
     let ended = bulk.0.wait().expect("it can be waited for");
     assert!(ended.success(), "{}", log_of(&said));

@@ -5,7 +5,7 @@
 
 use crate::account::TestAccount;
 use crate::needs::{self, Install, Need};
-use crate::tiers::tests;
+use crate::tiers::{every_test, tests};
 use crate::unchecked::{must_all_be_checked, unchecked};
 use crate::workspace::Workspace;
 use anyhow::{Context, Result, ensure};
@@ -33,7 +33,7 @@ const TESTS: [&str; 17] = [
     "real_versions",
 ];
 /// What talks to a broker and is not run again, and why.
-const NOT_AGAIN: [(&str, &str); 7] = [
+const NOT_AGAIN: [(&str, &str); 8] = [
     (
         "real_artifacts",
         "larger results; what the broker does with one is in real_broker and real_full",
@@ -57,6 +57,10 @@ const NOT_AGAIN: [(&str, &str); 7] = [
     (
         "real_secrets",
         "what a program's log and command line show; how one logs in is in real_tls",
+    ),
+    (
+        "real_separation",
+        "what a worker's identity can do on its host, where no broker is",
     ),
     (
         "real_serve",
@@ -140,6 +144,7 @@ fn on_the_other(workspace: &Workspace, install: Install, account: &mut TestAccou
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     // It also says of which release nodes are that a test starts for itself.
     let mut environment = broker.environment();
+    environment.push(every_test());
     if install == Install::Refused {
         environment.push(("JAILFLEET_NO_INSTALL", "1".to_owned()));
     }

@@ -25,6 +25,15 @@ const HOSTILE_SECONDS: u64 = 300;
 /// How many questions schemathesis has for each operation of the gateway, in `test`.
 pub(crate) const FUZZER_EXAMPLES: usize = 50;
 
+/// The variable by which nextest takes its profile `all`: its default one leaves out what takes longest.
+pub(crate) fn every_test() -> (&'static str, String) {
+    ("NEXTEST_PROFILE", "all".to_owned())
+}
+
+/// What is said at the end of a run without [`every_test`].
+const SOME_LEFT_OUT: &str = "NOT RUN: the tests that take longest, which .config/nextest.toml lists; `cargo xtask test \
+     --all` runs them";
+
 /// How much `test` runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Extent {
@@ -84,6 +93,7 @@ impl Extent {
             Self::All => vec![
                 ("JAILFLEET_FAULTS", "all".to_owned()),
                 ("PROPTEST_CASES", "2048".to_owned()),
+                every_test(),
             ],
         }
     }
@@ -243,6 +253,9 @@ pub(crate) fn test(
     }
     for line in account.closing_lines() {
         steps.remember(line);
+    }
+    if extent == Extent::Usual {
+        steps.remember(SOME_LEFT_OUT.to_owned());
     }
     for words in [guests.unchecked, no_release]
         .into_iter()
