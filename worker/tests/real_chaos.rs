@@ -64,6 +64,14 @@ impl Scene {
         }
     }
 
+    /// Waits for the two sessions as well that no job needs, and a worker is ready without.
+    async fn until_all_are_connected(&self) {
+        for role in ["reap", "control"] {
+            let line = format!("jailfleet_amqp_connected{{role=\"{role}\"}} 1\n");
+            until_exported(&self.admin, &line).await;
+        }
+    }
+
     async fn job(&self, id: &str, code: &str) {
         let job = json!({ "v": 1, "id": id, "runtime": "bash", "code": code });
         self.sender.job(&job, now()).await;

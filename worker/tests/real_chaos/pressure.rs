@@ -146,6 +146,7 @@ async fn a_blocked_connection_is_named_and_counted_and_each_result_goes_out_once
         "amqp.heartbeat_s=2",
     ];
     let mut scene = Scene::open(&uri, &settings).await;
+    scene.until_all_are_connected().await;
     for number in 0..JOBS {
         scene
             .job(&format!("job-{number}"), "sleep 1; echo ran")
