@@ -93,8 +93,15 @@ pub(crate) fn run(
         frozen: None,
         dealt: BTreeMap::new(),
     };
-    for due in plan {
-        turmoil.wait_for_results(due.after)?;
+    let blows = plan.len();
+    for (number, due) in plan.into_iter().enumerate() {
+        if !turmoil.wait_for_results(due.after)? {
+            println!(
+                "All results had come before the last {} blows",
+                blows - number
+            );
+            break;
+        }
         turmoil.deal(due.blow).with_context(|| {
             format!(
                 "deal the blow \"{}\" after {} results",
@@ -127,14 +134,15 @@ fn with_short_heartbeats(mut worker: Command) -> Command {
 }
 
 impl Turmoil<'_> {
-    /// Waits until the producer has received so many results.
-    fn wait_for_results(&mut self, wanted: usize) -> Result<()> {
+    /// Waits until the producer has received so many results. False when it has all of them and ended: one that
+    /// was killed and started again may find the rest of them waiting.
+    fn wait_for_results(&mut self, wanted: usize) -> Result<bool> {
         let noted = Noted::of(&self.files.results);
         let (mut last, mut moved) = (0, Stopwatch::start());
         loop {
             let received = noted.received()?;
             if received >= wanted {
-                return Ok(());
+                return Ok(true);
             }
             if received > last {
                 (last, moved) = (received, Stopwatch::start());
@@ -146,6 +154,9 @@ impl Turmoil<'_> {
             );
             self.thaw_in_time()?;
             if let Some(status) = self.bulk.wait_within(LOOK)? {
+                if noted.received()? == self.jobs {
+                    return Ok(false);
+                }
                 bail!("send jobs to the end: the producer ended with {status} after {received}");
             }
         }
