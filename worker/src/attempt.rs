@@ -24,6 +24,7 @@ use crate::events::{JobAdopted, JobCancelled, JobReceived, ProgramRan, SettleFai
 use crate::halt::{self, Point};
 use crate::metrics::{Adopted, Met, Ran, SetAside};
 use crate::plan::{self, NoPlan, Plan};
+use crate::results;
 use crate::run::{self, RunEnded, Stops};
 use crate::slots::{Lease, Place, SlotError};
 use crate::station::{Station, jitter};
@@ -148,7 +149,7 @@ async fn story(station: &Station, message: &Message) -> Disposition {
             return answer::give_up_unheard(station, message);
         }
         Admission::GiveUp => {
-            let result = answer::given_up(station, message);
+            let result = results::given_up(station, message);
             return answer::answer(station, message, &requester, result).await;
         }
     }
@@ -169,13 +170,13 @@ async fn story(station: &Station, message: &Message) -> Disposition {
         return unwanted(station, message, &requester, &job).await;
     }
     if plan::expired(&job, message.received_at) {
-        let result = answer::expired(station, message, &job);
+        let result = results::expired(station, message, &job);
         return answer::answer(station, message, &requester, result).await;
     }
     let plan = match plan::plan(&job, &station.settings, &station.offer, &station.digest) {
         Ok(plan) => plan,
         Err(NoPlan::Rejected(rejection)) => {
-            let refused = answer::refused(&job, rejection);
+            let refused = results::refused(&job, rejection);
             return answer::reject(station, message, &requester, refused).await;
         }
         Err(NoPlan::Memfd(error)) => {
@@ -199,7 +200,7 @@ async fn story(station: &Station, message: &Message) -> Disposition {
     // It may have waited for the slot for longer than its requester wants to wait.
     if plan::expired(&job, station.clock.epoch_ms()) {
         drop(lease);
-        let result = answer::expired(station, message, &job);
+        let result = results::expired(station, message, &job);
         return answer::answer(station, message, &requester, result).await;
     }
     execute(station, message, &requester, (&job, &wanted), plan, lease).await
@@ -237,7 +238,7 @@ async fn execute(
     }
     measure(station, message, &ran);
     let judged = judge(&ran.evidence, &in_force.limits, &runtime.program);
-    let result = answer::ran(
+    let result = results::ran(
         station,
         message,
         job,
@@ -266,7 +267,7 @@ async fn unwanted(
 ) -> Disposition {
     let (job_id, met) = (&job.id, Met::Waiting);
     JobCancelled { job_id, met }.emit(&station.metrics);
-    let result = answer::cancelled(station, message, job);
+    let result = results::cancelled(station, message, job);
     answer::answer(station, message, requester, result).await
 }
 
@@ -332,7 +333,7 @@ async fn fault(
         ErrorCode::SlotFault,
         format!("the worker failed to {error}"),
     );
-    let result = answer::without_run(station, message, job, place, Outcome::EngineFault, detail);
+    let result = results::without_run(station, message, job, place, Outcome::EngineFault, detail);
     retry_or_answer(station, message, requester, (result, wanted)).await
 }
 

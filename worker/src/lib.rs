@@ -13,6 +13,7 @@ mod globals;
 mod artifacts;
 mod run;
 mod answer;
+mod results;
 mod reaper;
 mod cancels;
 mod twins;

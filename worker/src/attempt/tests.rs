@@ -132,7 +132,7 @@ async fn after_a_fault(station: &Station) -> Disposition {
     let wanted = station.cancels.enter(&job, None);
     let detail = ErrorDetail::new(ErrorCode::SlotFault, "for a test");
     let fault = Outcome::EngineFault;
-    let result = answer::without_run(station, &message, &job, None, fault, detail);
+    let result = results::without_run(station, &message, &job, None, fault, detail);
     let requester = Requester { reply_to: None };
     retry_or_answer(station, &message, &requester, (result, &wanted)).await
 }
