@@ -5,6 +5,7 @@ mod properties;
 mod address;
 mod barrier;
 mod round;
+mod depth;
 mod consume;
 mod publish;
 mod reap;

@@ -6,9 +6,8 @@
 //! all confirms of a batch together say everything.
 
 use futures_util::StreamExt;
-use lapin::options::{ConfirmSelectOptions, QueueDeclareOptions};
+use lapin::options::ConfirmSelectOptions;
 use lapin::protocol::{AMQPErrorKind, AMQPHardError};
-use lapin::types::FieldTable;
 use lapin::{Channel, Connection, Event};
 use std::collections::{HashMap, VecDeque};
 use std::pin::pin;
@@ -20,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use super::address::{Addressed, Post};
 use super::barrier::{Fate, patient_barrier};
 use super::consume::answer;
+use super::depth::depth;
 use super::round::{BATCH, Blame, Item, Round, broken};
 use crate::clock;
 use crate::connection::{
@@ -191,7 +191,7 @@ impl PublishRole {
         self.under_way = count;
         let fates = self.confirmed(channel, &addressed, &bodies).await?;
         let lost = self.rescue(channel, &addressed, &fates).await?;
-        let leaderless = self.leaderless(connection, &fates, &lost).await;
+        let leaderless = self.leaderless(connection, &fates, &lost).await?;
         let mut waiting = Vec::new();
         for (((fate, address), lost), queue) in
             fates.into_iter().zip(addressed).zip(lost).zip(leaderless)
@@ -222,8 +222,8 @@ impl PublishRole {
         connection: &Connection,
         fates: &[Fate],
         lost: &[Option<Fate>],
-    ) -> Vec<Option<String>> {
-        let mut asked: HashMap<String, bool> = HashMap::new();
+    ) -> Result<Vec<Option<String>>, SessionError> {
+        let mut empty: HashMap<String, bool> = HashMap::new();
         let mut answers = Vec::with_capacity(fates.len());
         for ((item, fate), lost) in self.backlog.iter().zip(fates).zip(lost) {
             let parcel = &item.order.parcel;
@@ -232,22 +232,19 @@ impl PublishRole {
             } else {
                 Some(*fate)
             };
-            let queue = match last {
-                Some(Fate::Refused) => self.post.own_queue(parcel),
-                Some(Fate::Routed | Fate::Returned) | None => None,
-            };
-            let Some(queue) = queue else {
-                answers.push(None);
-                continue;
-            };
-            let empty = match asked.get(&queue) {
-                Some(empty) => *empty,
-                None => is_empty(connection, &queue).await,
-            };
-            asked.insert(queue.clone(), empty);
-            answers.push(empty.then_some(queue));
+            let refused = last == Some(Fate::Refused);
+            let mut queue = refused.then(|| self.post.own_queue(parcel)).flatten();
+            if let Some(name) = &queue {
+                let is_empty = match empty.get(name) {
+                    Some(known) => *known,
+                    None => depth(connection, name).await? == Some(0),
+                };
+                empty.insert(name.clone(), is_empty);
+                queue = queue.filter(|_| is_empty);
+            }
+            answers.push(queue);
         }
-        answers
+        Ok(answers)
     }
 
     /// Puts the results of the batch that found no home into the lost queue; one answer for each
@@ -367,25 +364,6 @@ async fn watch(board: &Board, channel: &Channel, events: &mut Events) -> Session
             return error;
         }
     }
-}
-
-/// Whether nothing is in a queue, as far as the broker says. On a channel of its own, which a refusal closes.
-async fn is_empty(connection: &Connection, queue: &str) -> bool {
-    let look = async {
-        let channel = call("open a channel", connection.create_channel()).await?;
-        let options = QueueDeclareOptions {
-            passive: true,
-            ..QueueDeclareOptions::default()
-        };
-        let declare = channel.queue_declare(queue.into(), options, FieldTable::default());
-        let found = call("look at a queue", declare).await?;
-        call("close a channel", channel.close(200, "seen".into())).await?;
-        Ok::<_, SessionError>(found.message_count() == 0)
-    };
-    look.await.unwrap_or_else(|error| {
-        tracing::debug!(queue, %error, "a queue that refuses cannot be looked at");
-        false
-    })
 }
 
 fn is_channel_state(error: &SessionError) -> bool {

@@ -5,7 +5,6 @@ use jailfleet::job::{Lane, Name};
 use jailfleet::settings::AmqpSection;
 use lapin::Connection;
 use lapin::message::Delivery as Received;
-use lapin::options::QueueDeclareOptions;
 use lapin::types::{AMQPValue, FieldTable};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +14,7 @@ use tokio::time::{Instant, timeout};
 use super::consume::Line;
 use super::{Backroom, ConsumePlan, properties};
 use crate::clock;
-use crate::connection::{Role, SessionError, call};
+use crate::connection::{Role, SessionError};
 use crate::dead::{DeadDelivery, DeadIntake, Death, DeathRecord, Depths, Found, Sight};
 use crate::doors::{DoorState, Link};
 use crate::intake::Epoch;
@@ -202,23 +201,7 @@ impl Look {
     async fn take(&mut self, connection: &Connection) -> Result<(), SessionError> {
         let mut depths = Depths::default();
         for (queue, depth) in self.queues.iter().zip(&mut depths.0) {
-            let channel = call("open a channel", connection.create_channel()).await?;
-            let options = QueueDeclareOptions {
-                passive: true,
-                ..QueueDeclareOptions::default()
-            };
-            let name = queue.as_str().into();
-            let declare = channel.queue_declare(name, options, FieldTable::default());
-            match call("look at a queue", declare).await {
-                Ok(found) => {
-                    *depth = Some(found.message_count());
-                    call("close a channel", channel.close(200, "seen".into())).await?;
-                }
-                Err(SessionError::Amqp { source, .. }) if source.is_amqp_soft_error() => {
-                    tracing::warn!(queue, error = %source, "a queue cannot be looked at");
-                }
-                Err(error) => return Err(error),
-            }
+            *depth = super::depth::depth(connection, queue).await?;
         }
         self.due = clock::now() + LOOK_EVERY;
         self.sight.send_modify(|sight| sight.depths = depths);
