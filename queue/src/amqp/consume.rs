@@ -80,6 +80,20 @@ impl Desk {
         }
     }
 
+    /// Those of a batch that belong to this session, in order. The tag of any other means nothing here, or
+    /// somebody else's message: whoever waits for one is told so.
+    fn of_session(&self, batch: &mut Vec<Settlement>, epoch: u64) -> Vec<Settlement> {
+        let mut own = Vec::with_capacity(batch.len());
+        for settlement in batch.drain(..) {
+            if settlement.lease.epoch == epoch {
+                own.push(settlement);
+            } else {
+                self.stale(settlement);
+            }
+        }
+        own
+    }
+
     fn stale(&self, settlement: Settlement) {
         self.board.counters.stale_settlements.add_one();
         if let Some(done) = settlement.done {
@@ -402,12 +416,7 @@ impl Session {
         desk: &Desk,
     ) -> Result<(), SessionError> {
         let mut told = Vec::with_capacity(batch.len());
-        for settlement in batch.drain(..) {
-            if settlement.lease.epoch != self.epoch {
-                // Its tag means nothing here, or somebody else's message.
-                desk.stale(settlement);
-                continue;
-            }
+        for settlement in desk.of_session(batch, self.epoch) {
             self.take_in(&settlement, desk).await?;
             told.extend(settlement.done);
         }

@@ -110,12 +110,11 @@ async fn session(
                 room.send((message, Ticket::new(lease, place, counters)));
             }
         }
-        let mut told = Vec::new();
+        let (mut batch, mut told) = (Vec::new(), Vec::new());
         while let Some(settlement) = desk.settlements.try_recv() {
-            if settlement.lease.epoch != number {
-                desk.stale(settlement);
-                continue;
-            }
+            batch.push(settlement);
+        }
+        for settlement in desk.of_session(&mut batch, number) {
             if let Some(frame) = ledger.settle(settlement.lease.tag, settlement.disposition) {
                 lock(broker).hear(frame);
             }
