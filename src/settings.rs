@@ -27,6 +27,7 @@ pub use key::join as dotted_key;
 pub use mistake::{Mistake, Mistakes};
 pub use print::quoted as toml_text;
 pub use reference::{producer_key_names, reference, worker_key_names};
+pub use schema::is_label;
 pub use secret::Secret;
 pub use sections::{
     AdminSection, AmqpSection, CapsSection, CredentialFile, LaneShares, LogFormat, LogSection,

@@ -179,7 +179,9 @@ fn is_path(text: &str) -> bool {
         && without_dots()
 }
 
-fn is_label(text: &str, longest: usize) -> bool {
+/// Whether `text` is 1 to `longest` characters of `[A-Za-z0-9._-]`, as the name of a logbook is (64).
+#[must_use]
+pub fn is_label(text: &str, longest: usize) -> bool {
     let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     (1..=longest).contains(&text.len()) && text.bytes().all(allowed)
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use anyhow::{Context, ensure};
 use jailfleet::job::Name;
-use jailfleet::settings::{AmqpSection, WorkerSettings};
+use jailfleet::settings::{AmqpSection, WorkerSettings, is_label};
 use jailfleet_program::output;
 use jailfleet_queue::amqp;
 use jailfleet_queue::topology::{Names, Party, Rights, Topology, arguments};
@@ -62,9 +62,8 @@ pub fn print(
 fn table(names: &Names, pools: &[Name], args: &TopologyArgs) -> anyhow::Result<Topology> {
     let mut table = Topology::new(names, pools).with_cancels(names);
     for logbook in &args.logbooks {
-        let allowed = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
         ensure!(
-            (1..=64).contains(&logbook.len()) && logbook.bytes().all(allowed),
+            is_label(logbook, 64),
             "read --logbook {logbook}: use 1 to 64 characters of A-Z a-z 0-9 . _ -, as in api.logbook"
         );
         table = table.with_logbook(names, logbook);
