@@ -36,6 +36,17 @@ fn begin(own: &Own, body: &Value) -> TcpStream {
     stream
 }
 
+/// Posts a job through a gateway that is killed while this is on its way, which then never arrives: the caller hears
+/// nothing.
+fn dies_at(first: Own, proxy: &ChaosProxy, spot: Spot, job: &Value) {
+    let sending = proxy.at(spot, Mischief::Hold);
+    let caller = begin(&first, job);
+    sending.struck(LONG).expect("it is on its way");
+    first.dies();
+    sending.cut();
+    unanswered(caller);
+}
+
 /// Sees that the connection ended without a word.
 #[track_caller]
 fn unanswered(mut stream: TcpStream) {
@@ -68,12 +79,7 @@ fn a_gateway_that_is_killed_before_it_sends_a_job_leaves_it_accepted_and_loses_n
     }
 
     let torn = python_in("b", "torn", "print('torn')");
-    let sending = proxy.at(job(), Mischief::Hold);
-    let caller = begin(&first, &torn);
-    sending.struck(LONG).expect("it is on its way");
-    first.dies();
-    sending.cut();
-    unanswered(caller);
+    dies_at(first, &proxy, job(), &torn);
 
     // Neither whoever was there nor whoever comes later can know whether it was sent.
     let third = Own::start(&vhost.uri(), SETTINGS);
@@ -126,12 +132,7 @@ fn a_job_that_was_sent_by_a_gateway_that_is_killed_before_it_can_say_so_is_answe
 
     let torn = python_in("b", "torn", "print('torn')");
     // The first says that it is accepted.
-    let saying = proxy.at(note().nth(2), Mischief::Hold);
-    let caller = begin(&first, &torn);
-    saying.struck(LONG).expect("it is on its way");
-    first.dies();
-    saying.cut();
-    unanswered(caller);
+    dies_at(first, &proxy, note().nth(2), &torn);
 
     stands(&second, "torn", "accepted");
     let (worker, admin) = Worker::start_with_admin(&[], &[("JAILFLEET__AMQP__URI", &vhost.uri())]);
