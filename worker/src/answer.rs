@@ -6,22 +6,18 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use bytes::Bytes;
-use jailfleet::job::EpochMs;
 use jailfleet::outcome::{ErrorDetail, Outcome};
 use jailfleet::rejection::Rejection;
 use jailfleet::reply::ReplyTo;
 use jailfleet::result::JobResult;
-use jailfleet::retry::{self, GiveBack, HandOn, History};
+use jailfleet::retry::{self, GiveBack, HandOn};
 use jailfleet::wire::{self, EncodedResult, Refused};
-use jailfleet_program::Moment;
 use jailfleet_queue::outbox::DEAD_HEAD_BYTES;
-use jailfleet_queue::{
-    DeadLetter, Disposition, Envelope, Link, Move, Origin, OutboxError, Published, Reply,
-};
+use jailfleet_queue::{DeadLetter, Disposition, Link, OutboxError, Published, Reply};
 use tokio::time::timeout;
 
 use crate::events::{JobFinished, JobSetAside, ResultPublished, Told};
+use crate::message::{Message, Requester};
 use crate::metrics::{PublishEnd, SetAside};
 use crate::patience::TooLong;
 use crate::results;
@@ -29,37 +25,6 @@ use crate::station::Station;
 
 /// How long a worker that stops waits for the confirm of a job that it sends anew.
 const GIVE_BACK: Duration = Duration::from_secs(2);
-
-/// A delivery without its ticket.
-#[derive(Debug)]
-pub(crate) struct Message {
-    pub(crate) body: Bytes,
-    pub(crate) envelope: Envelope,
-    pub(crate) origin: Origin,
-    pub(crate) history: History,
-    pub(crate) received: Moment,
-    pub(crate) received_at: EpochMs,
-}
-
-impl Message {
-    fn to_move(&self) -> Move {
-        Move {
-            body: self.body.clone(),
-            envelope: self.envelope.clone(),
-            origin: self.origin.clone(),
-        }
-    }
-
-    pub(crate) fn id(&self) -> Option<&str> {
-        self.envelope.message_id.as_deref()
-    }
-}
-
-/// Who wants to know.
-#[derive(Debug)]
-pub(crate) struct Requester {
-    pub(crate) reply_to: Option<ReplyTo>,
-}
 
 /// Publishes a result, and acks its job once that was confirmed.
 pub(crate) async fn answer(

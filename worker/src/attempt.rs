@@ -18,10 +18,11 @@ use jailfleet::wire::{self, DecodeHint, Refused};
 use jailfleet_program::Moment;
 use jailfleet_queue::{Delivery, Disposition, Ticket};
 
-use crate::answer::{self, Message, Requester};
+use crate::answer;
 use crate::cancels::{self, Wanted};
 use crate::events::{JobAdopted, JobCancelled, JobReceived, ProgramRan, SettleFailed};
 use crate::halt::{self, Point};
+use crate::message::{Message, Requester};
 use crate::metrics::{Adopted, Met, Ran, SetAside};
 use crate::plan::{self, NoPlan, Plan};
 use crate::results;

@@ -12,6 +12,7 @@ mod plan;
 mod globals;
 mod artifacts;
 mod run;
+mod message;
 mod answer;
 mod results;
 mod reaper;

@@ -15,8 +15,8 @@ use jailfleet::wire::Refused;
 use jailfleet_program::Moment;
 use jailfleet_sandbox::artifacts::Gathered;
 
-use crate::answer::Message;
 use crate::globals;
+use crate::message::Message;
 use crate::run::RunEnded;
 use crate::slots::Place;
 use crate::station::{Station, walls_of};
